@@ -1,0 +1,102 @@
+# Everything runs from a clone on a machine with Python >= 3.11 (with venv), Rust, a C compiler
+# and make. `uv` is used when it is on PATH.
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV := bench/.venv
+EXTRAS := arrow,polars,report,dask,remote,test,lint
+DOCS_EXTRAS := docs
+PYTEST_ARGS ?=
+comma := ,
+
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+# maturin asks pip (or uv) for the dependencies; both take the exact versions from here.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export UV_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call make_venv,folder): an environment with maturin. $(call install,folder,what): pip or uv.
+ifeq ($(UV),)
+make_venv = $(PYTHON) -m venv $(1) && $(call install,$(1),maturin)
+install = $(1)/bin/python -m pip install -q $(2)
+else
+make_venv = $(UV) venv -q --allow-existing --python $(PYTHON) $(1) && $(call install,$(1),maturin)
+install = $(UV) pip install -q --python $(1)/bin/python $(2)
+endif
+
+# $(call maturin,folder,arguments): build the native module into python/seqmill
+maturin = VIRTUAL_ENV=$(CURDIR)/$(1) PATH="$(CURDIR)/$(1)/bin:$$PATH" \
+	maturin develop $(if $(UV),--uv) $(2)
+
+.PHONY: help build demo test lint format docs bench constraints clean
+
+help:
+	@echo "make demo    environment, build, then the five-minute tour (seqmill demo)"
+	@echo "make test    environment, build, quick test suite (PYTEST_ARGS=... is passed on)"
+	@echo "make build   environment and build"
+	@echo "make lint    rustfmt, clippy, ruff, mypy"
+	@echo "make format  let rustfmt and ruff rewrite the sources"
+	@echo "make docs    the manual, into site/"
+	@echo "make bench   build with fat LTO into $(BENCH_VENV), run every script of bench/"
+	@echo "make clean   remove what the targets above made"
+
+$(VENV)/.created:
+	$(call make_venv,$(VENV))
+	@touch $@
+
+# Dependencies, the command and the first build; later builds only replace the native module.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+	$(call maturin,$(VENV),--release --extras $(EXTRAS))
+	@touch $@
+
+build: $(VENV)/.installed
+	$(call maturin,$(VENV),--release --skip-install)
+
+demo: build
+	$(BIN)/seqmill demo
+
+test: build
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	cargo fmt --all
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: build
+	$(call maturin,$(VENV),--release --extras $(DOCS_EXTRAS))
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# An environment of its own: benchmarks measure what a wheel holds, not what a developer runs.
+bench:
+	test -x $(BENCH_VENV)/bin/maturin || { $(call make_venv,$(BENCH_VENV)); }
+	rm -rf $(BENCH_VENV)/wheels
+	$(BENCH_VENV)/bin/maturin build --profile dist --out $(BENCH_VENV)/wheels
+	wheel=$$(echo $(BENCH_VENV)/wheels/*.whl) && \
+		$(call install,$(BENCH_VENV),--force-reinstall "$$wheel[test]")
+	mkdir -p bench/results
+	for script in bench/bench_*.py; do \
+		test -e "$$script" || continue; \
+		$(BENCH_VENV)/bin/python "$$script" || exit 1; \
+	done
+
+# Exact versions of the whole environment, without addresses, resolved anew.
+constraints:
+	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
+	: > constraints.txt
+	$(VENV)-constraints/bin/python -m pip install -q maturin
+	$(call maturin,$(VENV)-constraints,--release --extras $(EXTRAS)$(comma)$(DOCS_EXTRAS))
+	$(VENV)-constraints/bin/python -m pip freeze --exclude seqmill > constraints.txt
+	rm -rf $(VENV)-constraints
+
+clean:
+	rm -rf $(VENV) $(BENCH_VENV) bench/results site target python/seqmill/_native*.so \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis
