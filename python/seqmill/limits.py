@@ -67,41 +67,37 @@ def parse_size(size: int | str) -> int:
     >>> parse_size("2G"), parse_size("2GB"), parse_size("2.GB"), parse_size("1.5GiB")
     (2147483648, 2000000000, 2147483648, 1610612736)
     """
-    if isinstance(size, str):
-        number = _parse_size_text(size)
-    elif isinstance(size, bool) or not isinstance(size, int):
-        raise _bad_size(size)
-    else:
-        number = size
-    if not 0 < number <= MEMORY_MAX_BYTES:
-        raise _bad_size(size)
+    return _read_size(size, "memory")
+
+
+def _read_size(size: int | str, option: str) -> int:
+    number = _count_bytes(size)
+    if number is None or not 0 < number <= MEMORY_MAX_BYTES:
+        allowed = "bytes, or a number with K, M, G, T, KiB…TiB (1024) or KB…TB (1000), above zero"
+        raise InputError(
+            f"{size!r} is not a memory size; {option} takes {allowed}, for example 512M or 2G",
+            option=option,
+            value=size,
+            allowed=allowed,
+        )
     return number
 
 
-def _parse_size_text(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
+def _count_bytes(size: object) -> int | None:
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size
+    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     if match is None:
-        raise _bad_size(text)
+        return None
     number, unit = Fraction(match["number"]), match["unit"].lower()
     if unit in ("", "b"):
-        if number.denominator != 1 or (match["gap"] and not unit):
-            raise _bad_size(text)
-        return int(number)
+        whole = number.denominator == 1 and (unit or not match["gap"])
+        return int(number) if whole else None
     prefix, ending = unit[0], unit[1:]
     if prefix not in _PREFIXES or ending not in ("", "b", "ib"):
-        raise _bad_size(text)
+        return None
     decimal = ending == "b" and not match["gap"]
     return int(number * (1000 if decimal else 1024) ** (_PREFIXES.index(prefix) + 1))
-
-
-def _bad_size(size: object) -> InputError:
-    allowed = "bytes, or a number with K, M, G, T, KiB…TiB (1024) or KB…TB (1000), above zero"
-    return InputError(
-        f"{size!r} is not a memory size; give {allowed}, for example 512M or 2G",
-        option="memory",
-        value=size,
-        allowed=allowed,
-    )
 
 
 def usable_cpus(host: Host | None = None) -> Limit:
@@ -277,10 +273,10 @@ def choose_memory(
     """
     host = host or Host.current()
     if memory is not None and memory != "auto":
-        return Limit(parse_size(memory), "option")
+        return Limit(_read_size(memory, "memory"), "option")
     given = host.environ.get("SEQMILL_MEMORY", "auto")
     if given != "auto":
-        return Limit(parse_size(given), "SEQMILL_MEMORY")
+        return Limit(_read_size(given, "SEQMILL_MEMORY"), "SEQMILL_MEMORY")
     granted = usable_memory(host)
     if useful is not None and useful < granted.value:
         return Limit(useful, "all that the command has use for")

@@ -117,7 +117,9 @@ def _explain(error: BaseException, session: Session) -> int:
         error.show()
         return ExitCode.usage
     if isinstance(error, click.ClickException):
-        _render.show_error(error.format_message(), _usage_hints(error), session)
+        # Click writes sentences; our messages are lower case and without a full stop.
+        text = error.format_message().removesuffix(".")
+        _render.show_error(f"{text[:1].lower()}{text[1:]}", _usage_hints(error), session)
         return error.exit_code
     if isinstance(error, SeqmillError | OSError | MemoryError):
         _render.show_error(_message(error), _hints(error, session), session)

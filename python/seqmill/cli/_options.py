@@ -9,7 +9,7 @@ A command is made so::
     @resource_options
     @display_options
     @pass_session
-    def command(session, inputs, output, force, threads, memory, tmpdir): ...
+    def command(session, *, inputs, output, force, threads, memory, tmpdir): ...
 
 What only concerns the display does not reach the function as parameters; it is in the session.
 """
@@ -27,6 +27,7 @@ __all__ = [
     "Example",
     "JobCommand",
     "Session",
+    "color_option",
     "display_options",
     "force_option",
     "grouped_option",
@@ -289,25 +290,8 @@ def display_options(command: _Command) -> _Command:
             callback=_keep("verbose"),
             help="Show where time and memory went.",
         ),
-        grouped_option(
-            "display",
-            "--color",
-            type=click.Choice(["auto", "always", "never"]),
-            default="auto",
-            expose_value=False,
-            callback=_keep("color"),
-            is_eager=True,
-            help="Use colours; auto obeys NO_COLOR and FORCE_COLOR, then asks the terminal.  "
-            "[default: auto]",
-        ),
+        color_option,
     )
-
-
-def _add(command: _Command, *decorators: _Decorator[Any]) -> _Command:
-    # The decorator next to the function is the last one on the help page.
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -318,3 +302,23 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
             session.progress = "none"
 
     return callback
+
+
+color_option = grouped_option(
+    "display",
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    expose_value=False,
+    callback=_keep("color"),
+    is_eager=True,
+    help="Use colours; auto obeys NO_COLOR and FORCE_COLOR, then asks the terminal.  "
+    "[default: auto]",
+)
+
+
+def _add(command: _Command, *decorators: _Decorator[Any]) -> _Command:
+    # The decorator next to the function is the last one on the help page.
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command

@@ -12,7 +12,7 @@ from seqmill.cli._options import (
     Example,
     JobCommand,
     Session,
-    display_options,
+    color_option,
     grouped_option,
     pass_session,
 )
@@ -43,11 +43,11 @@ _PACKAGES: Final = (
     examples=[
         Example("what a bug report should hold", "seqmill info"),
         Example("the same for programs", "seqmill info --json"),
-        Example("what remains of the machine in a job script", "seqmill info --color never"),
+        Example("what a job may use here", "seqmill info | grep usable"),
     ],
 )
 @grouped_option("output", "--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
-@display_options
+@color_option
 @pass_session
 def command(session: Session, *, as_json: bool) -> None:
     """Tell versions, CPU features, usable threads and memory, and which source won."""
