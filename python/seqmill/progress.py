@@ -183,7 +183,9 @@ class ProgressFeed:
         if records_total is not None:
             records_total = base.records + int(records_total)
         elapsed = self._clock() - self._started
-        fraction = _fraction(input_bytes, input_total) or _fraction(records, records_total)
+        fraction = _fraction(input_bytes, input_total)
+        if fraction is None:
+            fraction = _fraction(records, records_total)
         return Progress(
             phase=str(raw.get("phase", "")),
             file=self._files[index] if index < len(self._files) else None,
