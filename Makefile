@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV := bench/.venv
+BENCH_PROFILE := dist
 EXTRAS := arrow,polars,report,dask,remote,test,lint
 DOCS_EXTRAS := docs
 PYTEST_ARGS ?=
@@ -79,9 +80,10 @@ docs: build
 bench:
 	test -x $(BENCH_VENV)/bin/maturin || { $(call make_venv,$(BENCH_VENV)); }
 	rm -rf $(BENCH_VENV)/wheels
-	$(BENCH_VENV)/bin/maturin build --profile dist --out $(BENCH_VENV)/wheels
+	$(BENCH_VENV)/bin/maturin build --profile $(BENCH_PROFILE) --out $(BENCH_VENV)/wheels
 	wheel=$$(echo $(BENCH_VENV)/wheels/*.whl) && \
-		$(call install,$(BENCH_VENV),--force-reinstall "$$wheel[test]")
+		$(call install,$(BENCH_VENV),"$$wheel[test]") && \
+		$(call install,$(BENCH_VENV),--force-reinstall --no-deps "$$wheel")
 	mkdir -p bench/results
 	for script in bench/bench_*.py; do \
 		test -e "$$script" || continue; \
