@@ -12,7 +12,15 @@ from typing import Any, Final
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill.errors import InputError
 
-__all__ = ["MOST_BYTES", "Figure", "Section", "Table", "require_extra", "write_page"]
+__all__ = [
+    "MOST_BYTES",
+    "Figure",
+    "Section",
+    "Table",
+    "missing_packages",
+    "require_extra",
+    "write_page",
+]
 
 MOST_BYTES: Final = 300 * 1024
 """No page is larger."""
@@ -88,6 +96,11 @@ class Section:
     table: Table | None = None
 
 
+def missing_packages() -> list[str]:
+    """Name the packages that pages take and that are not installed."""
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+
+
 def require_extra() -> None:
     """Refuse to go on when the packages that make pages are not installed.
 
@@ -96,7 +109,7 @@ def require_extra() -> None:
     InputError
         Names what is missing and how to get it.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = missing_packages()
     if missing:
         raise InputError(
             f"--html needs {' and '.join(missing)}, which this installation lacks: "
@@ -174,10 +187,17 @@ def render_page(
         "document": _embedded(document, _MOST_JSON_BYTES),
     }
     page = template.render(values)
-    if len(page.encode(errors="backslashreplace")) > MOST_BYTES:
+    if _is_too_large(page):
         values["document"] = _embedded(document, _MOST_JSON_BYTES // 8)
         page = template.render(values)
+    while _is_too_large(page) and values["sections"]:
+        values["sections"] = values["sections"][:-1]
+        page = template.render(values)
     return page
+
+
+def _is_too_large(page: str) -> bool:
+    return len(page.encode(errors="backslashreplace")) > MOST_BYTES
 
 
 def _cut(value: object, length: int = _MOST_TEXT) -> str:
@@ -225,17 +245,17 @@ def _tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     cpu = [totals.get(key) for key in ("cpu_user_s", "cpu_sys_s")]
     bytes_in, bytes_out = totals.get("bytes_in"), totals.get("bytes_out")
     tiles = []
-    if records is not None:
+    if records is not None and (records or bytes_in):
         note = f"{format_count(rate)} a second" if rate else ""
         tiles.append(("records", format_count(records), note))
     if wall is not None:
         known = [value for value in cpu if value is not None]
         note = f"{format_seconds(sum(known))} of CPU" if known else ""
         tiles.append(("time", format_seconds(wall), note))
-    if bytes_in is not None:
+    if bytes_in:
         speed = totals.get("mb_in_per_s")
         tiles.append(("read", format_size(bytes_in), f"{speed:.3g} MB a second" if speed else ""))
-    if bytes_out is not None:
+    if bytes_out:
         note = f"{bytes_out / bytes_in:.2f} x the input" if bytes_in else ""
         tiles.append(("written", format_size(bytes_out), note))
     peak, limit = memory.get("rss_peak"), memory.get("limit")
