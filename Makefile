@@ -22,7 +22,7 @@ ifeq ($(UV),)
 make_venv = $(PYTHON) -m venv $(1) && $(call install,$(1),maturin)
 install = $(1)/bin/python -m pip install -q $(2)
 else
-make_venv = $(UV) venv -q --allow-existing --python $(PYTHON) $(1) && $(call install,$(1),maturin)
+make_venv = $(UV) venv -q --seed --allow-existing --python $(PYTHON) $(1) && $(call install,$(1),maturin)
 install = $(UV) pip install -q --python $(1)/bin/python $(2)
 endif
 
