@@ -258,9 +258,8 @@ class PlainDisplay:
 class BarDisplay:
     """Draws a bar with rich, which is imported at the first sample."""
 
-    def __init__(self, stream: IO[str], *, color: bool | None = None) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._color = color
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
 
@@ -289,13 +288,12 @@ class BarDisplay:
             from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
             from rich.progress import Progress as Bar  # noqa: PLC0415
 
-            console = Console(file=self._stream, no_color=self._color is False or None)
             # No refresh thread: a job's process may fork, and the feed redraws often enough.
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[line]}"),
-                console=console,
+                console=Console(file=self._stream),
                 auto_refresh=False,
                 transient=True,
             )
@@ -307,8 +305,6 @@ class BarDisplay:
 def open_display(
     progress: bool | ProgressMode,  # noqa: FBT001 - the public keyword is a bool or a word
     stream: IO[str] | None = None,
-    *,
-    color: bool | None = None,
 ) -> Display | None:
     """Choose the display for a value of `progress`.
 
@@ -318,9 +314,7 @@ def open_display(
         True shows a bar, but only on a terminal. ``"auto"`` is a bar on a terminal and plain
         lines elsewhere. ``"json"`` is no display: the report writes its events to the stream.
     stream
-        Where to; by default stderr.
-    color
-        Whether colours may be used; None leaves it to the environment.
+        Where to; by default stderr. A bar obeys NO_COLOR.
 
     Returns
     -------
@@ -342,11 +336,11 @@ def open_display(
     if progress is False or progress in ("none", "json"):
         return None
     if progress is True:
-        return BarDisplay(stream, color=color) if drawable else None
+        return BarDisplay(stream) if drawable else None
     if progress == "plain" or (progress == "auto" and not drawable):
         return PlainDisplay(stream)
     if progress in ("auto", "bar"):
-        return BarDisplay(stream, color=color)
+        return BarDisplay(stream)
     allowed = "True, False, a callable, or auto, bar, plain, json, none"
     raise InputError(
         f"{progress!r} is no way to show progress; progress takes {allowed}",

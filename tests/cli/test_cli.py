@@ -19,7 +19,7 @@ HEAVY = ("numpy", "rich", "pyarrow", "polars", "pandas", "matplotlib", "seqmill.
 
 
 def main_program(body: str, *arguments: str) -> list[str]:
-    """The real `main` around a command that does what `body` says (`fail` in its scope)."""
+    """The real `main` around a command that does what `body` says."""
     program = (
         f"{LOAD}import os, sys, time, warnings\n"
         f"def run(arguments, session):\n    {body}\n"

@@ -190,7 +190,7 @@ def test_description_says_what_is_known() -> None:
 
 def test_bar_draws_and_leaves_nothing_behind() -> None:
     stream = Terminal()
-    display = BarDisplay(stream, color=False)
+    display = BarDisplay(stream)
     display.update(Progress(phase="convert", records=5, input_bytes=50, input_total=100))
     display.update(Progress(phase="convert", records=9, input_bytes=90, input_total=100))
     display.close()

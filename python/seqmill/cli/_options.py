@@ -14,6 +14,7 @@ A command is made so::
 What only concerns the display does not reach the function as parameters; it is in the session.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,13 +305,22 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return callback
 
 
+def _keep_color(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    _keep("color")(ctx, param, value)
+    # Whatever draws for us, now or in a library, asks these two variables.
+    if value != "auto":
+        on, off = ("FORCE_COLOR", "NO_COLOR") if value == "always" else ("NO_COLOR", "FORCE_COLOR")
+        os.environ[on] = "1"
+        os.environ.pop(off, None)
+
+
 color_option = grouped_option(
     "display",
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     expose_value=False,
-    callback=_keep("color"),
+    callback=_keep_color,
     is_eager=True,
     help="Use colours; auto obeys NO_COLOR and FORCE_COLOR, then asks the terminal.  "
     "[default: auto]",
