@@ -30,12 +30,12 @@ EXAMPLE_MD5 = {
     "genome.fa.gz": "922812d29f9c01b2f763be9d0b3d2881",
     "genome.fa.gz.fai": "9a1d5230e032451fb8963fd6d0b0506a",
     "genome.repeats.tsv": "a288a79c0bf7c15191a44704609576c5",
-    "long.bam": "511c50ffba1b1d4723f745e37c4e0c4b",
-    "reads.fq": "83f6060b2f07c229e5429791f5a2ad3c",
-    "reads.fq.gz": "83f6060b2f07c229e5429791f5a2ad3c",
+    "long.bam": "b1057a011aeb07fa70b92b02208adfc4",
+    "reads.fq": "5d2da771d25dca7be85c7c2d6b9a1a14",
+    "reads.fq.gz": "5d2da771d25dca7be85c7c2d6b9a1a14",
     "regions.bed": "369af0e8fc2dd99ea054bdddddbdc6c3",
-    "small.bam": "d8ccecb2819a5e0d9498bdd5192ecadf",
-    "small.sam": "2d8e30ee5d446a9934ea2b4b31d45f9b",
+    "small.bam": "682ad98e292f486d7b353d93eb3f56f4",
+    "small.sam": "9162f353a9948b5679b5ce08ceafd86e",
     "small.truth.tsv": "f7cc5c494273a9526bb4382a522aa025",
 }
 MOST_BYTES = 1_000_000

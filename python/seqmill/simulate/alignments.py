@@ -67,9 +67,9 @@ class Alignments:
         table = np.full(256, 4, dtype=np.uint8)
         for code, letters in enumerate((b"Aa", b"Cc", b"Gg", b"Tt")):
             table[list(letters)] = code
-        reference = Reference(
-            genome.starts, genome.codes, genome.letters & ~np.uint8(_LOWER_BIT), table[individual]
-        )
+        both = table[individual] | genome.codes << np.uint8(4)
+        upper = genome.letters & ~np.uint8(_LOWER_BIT)
+        reference = Reference(genome.starts, upper, both)
         names = tuple(contig.name for contig in genome.contigs)
         return BatchMaker(self._plan, reference, names, self._style, self._draws)
 

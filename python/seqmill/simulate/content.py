@@ -26,6 +26,8 @@ _ERROR_SHIFT, _CHANGE_SHIFT, _BASE_SHIFT = 16, 32, 40
 # Bits of a counter for the place in the read; the rest holds the read.
 _PLACE_BITS = 26
 _CYCLE_GROUPS = 16
+_SCALE_BITS = 20
+_HIGH_SHIFT, _LOW = 4, 15
 
 
 class QualityModel:
@@ -48,14 +50,11 @@ class QualityModel:
             edges = np.cumsum(weights)
             level = np.minimum(np.searchsorted(edges, drawn, side="right"), len(quality) - 1)
             self.table[group] = quality[level]
-        self.errors = np.zeros(256, dtype=np.int64)
+        self.errors = np.zeros(256, dtype=np.uint16)
         self.errors[quality] = errors
 
-    def draw(
-        self, bits: NDArray[np.uint64], cycle: NDArray[np.int64], length: NDArray[np.int64]
-    ) -> NDArray[np.uint8]:
-        """Give the qualities of bases at these cycles."""
-        group = cycle * _CYCLE_GROUPS // length
+    def draw(self, bits: NDArray[np.uint64], group: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Give the qualities of bases of these groups of cycles."""
         low = (bits & np.uint64((1 << _QUALITY_BITS) - 1)).astype(np.int64)
         out: NDArray[np.uint8] = self.table.reshape(-1)[(group << _QUALITY_BITS) + low]
         return out
@@ -88,12 +87,22 @@ class Content:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """The genome end to end: as published, and as the sequenced individual has it."""
+    """The genome end to end.
+
+    Attributes
+    ----------
+    starts
+        Where the contigs begin.
+    letters
+        Upper-case letters as published.
+    both
+        Codes as published in the high half of the byte, and as the sequenced individual has them
+        in the low half.
+    """
 
     starts: NDArray[np.int64]
-    codes: NDArray[np.uint8]
     letters: NDArray[np.uint8]
-    individual: NDArray[np.uint8]
+    both: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,36 +142,32 @@ def make_content(plan: Plan, reference: Reference, quality: QualityModel, draws:
     has_bases = np.isin(steps.code, (layout.MATCH, layout.INSERTION, layout.SOFT_CLIP))
     emitted = np.where(has_bases, steps.size, 0)
     lengths = sum_items(emitted, steps.per_row)
-    step = np.repeat(np.arange(len(emitted)), emitted)
     inside = places(np.zeros_like(emitted), emitted)
-    row = steps.row[step]
-    place = steps.query[step] + inside
-    counter = (plan.key[row] << _PLACE_BITS) | place
-    bits = draws.at(counter.astype(np.uint64))
-    cycle = np.where((plan.flag & layout.REVERSE)[row] != 0, plan.length[row] - 1 - place, place)
-    qualities = quality.draw(bits, cycle, plan.length[row])
-    known = steps.reference[step] >= 0
-    target = np.where(known, steps.reference[step] + inside, 0)
-    random_base = ((bits >> np.uint64(_BASE_SHIFT)) & np.uint64(3)).astype(np.uint8)
-    bases = np.where(known, reference.individual[target], random_base)
-    wrong = ((bits >> np.uint64(_ERROR_SHIFT)) & np.uint64(0xFFFF)).astype(
-        np.int64
-    ) < quality.errors[qualities]
-    change = ((bits >> np.uint64(_CHANGE_SHIFT)) & np.uint64(0xFF)).astype(np.uint8) % 3
-    changed = (bases + 1 + change) % _UNKNOWN
-    bases = np.where(wrong & (bases < _UNKNOWN), changed, bases).astype(np.uint8)
+    first_counter = (plan.key[steps.row] << _PLACE_BITS) + steps.query
+    bits = draws.at((np.repeat(first_counter, emitted) + inside).astype(np.uint64))
+    qualities = quality.draw(bits, _cycle_groups(plan, steps, emitted, inside))
+    known = np.repeat(steps.reference >= 0, emitted)
+    target = np.repeat(steps.reference, emitted) + inside
+    pair = reference.both[np.where(known, target, 0)]
+    bases = pair & _LOW
+    free = np.flatnonzero(~known)
+    bases[free] = (bits[free] >> np.uint64(_BASE_SHIFT)) & np.uint64(3)
+    drawn = ((bits >> np.uint64(_ERROR_SHIFT)) & np.uint64(0xFFFF)).astype(np.uint16)
+    wrong = np.flatnonzero((drawn < quality.errors[qualities]) & (bases < _UNKNOWN))
+    change = (bits[wrong] >> np.uint64(_CHANGE_SHIFT) & np.uint64(0xFF)) * np.uint64(3)
+    bases[wrong] = (bases[wrong] + np.uint8(1) + (change >> np.uint64(8)).astype(np.uint8)) & 3
     qualities[bases == _UNKNOWN] = _UNKNOWN_QUALITY
-    matched = steps.code[step] == layout.MATCH
-    row, target = row[matched], target[matched]
     # An N of the reference counts as a mismatch also where the read has one (as samtools does).
-    differs = (bases[matched] != reference.codes[target]) | (bases[matched] == _UNKNOWN)
+    differs = (bases != pair >> _HIGH_SHIFT) | (bases == _UNKNOWN)
+    differs &= np.repeat(steps.code == layout.MATCH, emitted)
+    found = np.flatnonzero(differs)
+    step = np.searchsorted(np.cumsum(emitted), found, side="right")
     is_gap = np.isin(steps.code, (layout.INSERTION, layout.DELETION))
     gaps = sum_items(np.where(is_gap, steps.size, 0), steps.per_row)
-    mismatched = np.bincount(row[differs], minlength=len(plan)).astype(np.int64)
+    mismatched = np.bincount(steps.row[step], minlength=len(plan)).astype(np.int64)
     aligned = sum_items(np.where(steps.code == layout.MATCH, steps.size, 0), steps.per_row)
-    wrong_at = np.flatnonzero(differs)
     difference = _difference(
-        steps, reference, aligned=aligned, wrong=wrong_at, row=row, target=target
+        steps, reference, aligned=aligned, step=step, inside=inside[found], target=target[found]
     )
     return Content(
         Pieces.of(bases, lengths),
@@ -173,24 +178,40 @@ def make_content(plan: Plan, reference: Reference, quality: QualityModel, draws:
     )
 
 
+def _cycle_groups(
+    plan: Plan, steps: _Steps, emitted: NDArray[np.int64], inside: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give for each base how far along the read it was sequenced, in groups of cycles."""
+    reverse = ((plan.flag & layout.REVERSE) != 0)[steps.row]
+    length = plan.length[steps.row]
+    # A product and a shift: a division for each base would take as long as all the rest.
+    scale: NDArray[np.int64] = np.floor_divide(_CYCLE_GROUPS << _SCALE_BITS, length)
+    begin = np.where(reverse, length - 1 - steps.query, steps.query) * scale
+    along = np.where(reverse, -scale, scale)
+    out: NDArray[np.int64] = np.repeat(begin, emitted) + np.repeat(along, emitted) * inside
+    return out >> _SCALE_BITS
+
+
 def _difference(
     steps: _Steps,
     reference: Reference,
     *,
     aligned: NDArray[np.int64],
-    wrong: NDArray[np.int64],
-    row: NDArray[np.int64],
+    step: NDArray[np.int64],
+    inside: NDArray[np.int64],
     target: NDArray[np.int64],
 ) -> Pieces:
-    """Write the text of MD (SAM optional fields, §1.1) of every record."""
+    """Write the text of MD (SAM optional fields, §1.1) of every record.
+
+    The mismatches are told by their operation, their place in it, and their place in the genome.
+    """
     deleted = np.flatnonzero(steps.code == layout.DELETION)
-    matches = np.where(steps.code == layout.MATCH, steps.size, 0)
-    first = begin_of(aligned)
-    token_row = np.concatenate([row[wrong], steps.row[deleted]])
-    place = np.concatenate([wrong - first[row[wrong]], sum_before(matches, steps.per_row)[deleted]])
-    genome_place = np.concatenate([target[wrong], steps.reference[deleted]])
-    size = np.concatenate([np.ones_like(wrong), steps.size[deleted]])
-    caret = np.concatenate([np.zeros_like(wrong), np.ones_like(deleted)])
+    before_step = sum_before(np.where(steps.code == layout.MATCH, steps.size, 0), steps.per_row)
+    token_row = np.concatenate([steps.row[step], steps.row[deleted]])
+    place = np.concatenate([before_step[step] + inside, before_step[deleted]])
+    genome_place = np.concatenate([target, steps.reference[deleted]])
+    size = np.concatenate([np.ones_like(step), steps.size[deleted]])
+    caret = np.concatenate([np.zeros_like(step), np.ones_like(deleted)])
     # At one place the deleted bases come before the mismatch.
     order = np.lexsort((1 - caret, place, token_row))
     token_row, place, genome_place = token_row[order], place[order], genome_place[order]
