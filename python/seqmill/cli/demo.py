@@ -73,7 +73,7 @@ def command(
     Everything goes into DIR (default: seqmill-demo); DIR/index.html is the page. A tour replaces
     an earlier one, and no other files unless --force is given.
     """
-    from seqmill.cli._render import print_table  # noqa: PLC0415 - not needed by `--help`
+    from seqmill.cli._render import print_table, show_metrics  # noqa: PLC0415 - slow
     from seqmill.demo import run_demo  # noqa: PLC0415 - brings NumPy
 
     demo = run_demo(
@@ -89,6 +89,8 @@ def command(
     )
     rows = [result.cells() for result in demo.results]
     print_table(_COLUMNS, rows, right=_RIGHT, choice=session.color)
+    if session.verbose:
+        show_metrics(demo.metrics, session)
     _write_page(demo, quiet=session.quiet)
     return 0 if demo.ok else 1
 

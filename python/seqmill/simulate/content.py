@@ -185,11 +185,11 @@ def _cycle_groups(
     reverse = ((plan.flag & layout.REVERSE) != 0)[steps.row]
     length = plan.length[steps.row]
     # A product and a shift: a division for each base would take as long as all the rest.
-    scale: NDArray[np.int64] = np.floor_divide(_CYCLE_GROUPS << _SCALE_BITS, length)
+    scale = np.asarray((_CYCLE_GROUPS << _SCALE_BITS) // length, dtype=np.int64)
     begin = np.where(reverse, length - 1 - steps.query, steps.query) * scale
     along = np.where(reverse, -scale, scale)
-    out: NDArray[np.int64] = np.repeat(begin, emitted) + np.repeat(along, emitted) * inside
-    return out >> _SCALE_BITS
+    scaled = np.repeat(begin, emitted) + np.repeat(along, emitted) * inside
+    return np.asarray(scaled, dtype=np.int64) >> _SCALE_BITS
 
 
 def _difference(
