@@ -30,13 +30,13 @@ EXAMPLE_MD5 = {
     "genome.fa.gz": "922812d29f9c01b2f763be9d0b3d2881",
     "genome.fa.gz.fai": "9a1d5230e032451fb8963fd6d0b0506a",
     "genome.repeats.tsv": "a288a79c0bf7c15191a44704609576c5",
-    "long.bam": "b1057a011aeb07fa70b92b02208adfc4",
-    "reads.fq": "5d2da771d25dca7be85c7c2d6b9a1a14",
-    "reads.fq.gz": "5d2da771d25dca7be85c7c2d6b9a1a14",
+    "long.bam": "482b7b2fb85a39c570d6d193e9080c99",
+    "reads.fq": "5061262a2811bead802f08cb25e1e43c",
+    "reads.fq.gz": "5061262a2811bead802f08cb25e1e43c",
     "regions.bed": "369af0e8fc2dd99ea054bdddddbdc6c3",
-    "small.bam": "682ad98e292f486d7b353d93eb3f56f4",
-    "small.sam": "9162f353a9948b5679b5ce08ceafd86e",
-    "small.truth.tsv": "f7cc5c494273a9526bb4382a522aa025",
+    "small.bam": "9d2f9411531df03b207a22ca58ca1652",
+    "small.sam": "013bc4834b88d7348e66622bb5330004",
+    "small.truth.tsv": "f106ad9d34cd2f4992ecf63abceb43e8",
 }
 MOST_BYTES = 1_000_000
 

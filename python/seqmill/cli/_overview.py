@@ -156,11 +156,13 @@ def _lengths(overview: Mapping[str, Any], records: int) -> Figure | None:
     if bins is None:
         return None
     edges, counts = bins
-    note = f"Half of the reads have about {compact(_median(edges, counts))} bases or more."
-    if len(counts) == 1:
-        note = (
-            f"All reads have {compact(edges[0])} to {compact(max(edges[0], edges[1] - 1))} bases."
-        )
+    # A bin is too wide to name a median inside it.
+    most = max(range(len(counts)), key=lambda place: counts[place])
+    low, high = edges[most], max(edges[most], edges[most + 1] - 1)
+    note = (
+        f"{share(counts[most], sum(counts))} of the reads have {format_count(low)} to "
+        f"{format_count(high)} bases."
+    )
     positive = [max(edge, 0.5) for edge in edges]
     svg = draw_histogram(
         positive, counts, label="Records by read length", x_label="bases", log_x=True

@@ -31,16 +31,21 @@ _HIGH_SHIFT, _LOW = 4, 15
 
 
 class QualityModel:
-    """Binned qualities that get worse along the read, and errors that follow them.
+    """Binned qualities that get worse along the read or from read to read, and their errors.
 
     Parameters
     ----------
     levels
-        For each level: quality, its weight of 1,024 at the first and at the last base, and
-        the errors in 65,536 bases that have it.
+        For each level: quality, its weight of 1,024 at the first and at the last base (or in the
+        best and in the worst read), and the errors in 65,536 bases that have it.
+    along_read
+        Whether bases get worse along the read; otherwise each read draws how bad it is.
     """
 
-    def __init__(self, levels: tuple[tuple[int, int, int, int], ...]) -> None:
+    def __init__(
+        self, levels: tuple[tuple[int, int, int, int], ...], *, along_read: bool = True
+    ) -> None:
+        self.along_read = along_read
         quality, first, last, errors = np.array(levels, dtype=np.int64).T
         size = 1 << _QUALITY_BITS
         drawn = np.arange(size)
@@ -145,7 +150,13 @@ def make_content(plan: Plan, reference: Reference, quality: QualityModel, draws:
     inside = places(np.zeros_like(emitted), emitted)
     first_counter = (plan.key[steps.row] << _PLACE_BITS) + steps.query
     bits = draws.at((np.repeat(first_counter, emitted) + inside).astype(np.uint64))
-    qualities = quality.draw(bits, _cycle_groups(plan, steps, emitted, inside))
+    if quality.along_read:
+        groups = _cycle_groups(plan, steps, emitted, inside)
+    else:
+        counter = ((plan.key + 1) << _PLACE_BITS) - 1
+        share = draws.at(counter.astype(np.uint64)) >> np.uint64(60)
+        groups = np.repeat(share.astype(np.int64), lengths)
+    qualities = quality.draw(bits, groups)
     known = np.repeat(steps.reference >= 0, emitted)
     target = np.repeat(steps.reference, emitted) + inside
     pair = reference.both[np.where(known, target, 0)]

@@ -254,5 +254,6 @@ def mapping_quality(
     inside = masked[stop] - masked[place]
     repeated = inside * 4 > span * 3
     weak = draws.chance(0.02, len(place))
-    low = draws.below(40, len(place))
-    return np.where(repeated, low * low // 40, np.where(weak, 20 + low, _UNIQUE_MAPQ))
+    low = draws.below(_UNIQUE_MAPQ, len(place))
+    lower = np.minimum(low, draws.below(_UNIQUE_MAPQ, len(place)))
+    return np.where(repeated, lower, np.where(weak, low, _UNIQUE_MAPQ))

@@ -21,13 +21,27 @@ if TYPE_CHECKING:
 
 # Lengths in percent of the mean, at equally spaced quantiles: a long tail.
 _LENGTH_QUANTILES = (4, 12, 20, 28, 36, 45, 54, 64, 75, 87, 101, 118, 139, 167, 210, 290, 520)
-# Quality, weights (of 1,024), errors in 65,536 bases.
+_BEST_QUALITY, _WORST_QUALITY, _QUALITY_SPREAD = 29, 14, 12
+
+
+def _quality_weight(quality: int, center: int) -> int:
+    """Give the weight of a quality around a center; all of them make 1,024."""
+    distance = abs(quality - center)
+    return 7 * max(0, _QUALITY_SPREAD - distance) + (16 if distance == 0 else 0)
+
+
+# Quality, weights (of 1,024) in the best and in the worst read, errors in 65,536 bases.
 LONG_QUALITY = QualityModel(
-    (
-        *((q, 6 + q, 6 + q, 13_000 - 900 * q) for q in range(3, 12)),
-        *((q, 26 + q // 2, 26 + q // 2, 2_900 - 100 * q) for q in range(12, 28)),
-        *((q, 72 - q, 72 - q, 60 - q) for q in range(28, 42)),
-    )
+    tuple(
+        (
+            quality,
+            _quality_weight(quality, _BEST_QUALITY),
+            _quality_weight(quality, _WORST_QUALITY),
+            max(20, 9_000 * (30 - quality) // (10 * quality)),
+        )
+        for quality in range(3, 41)
+    ),
+    along_read=False,
 )
 _INDEL_WEIGHTS = (70, 16, 6, 3, 2, 1, 1, 1)
 _LEAST_LENGTH = 100
