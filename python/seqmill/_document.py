@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 __all__ = ["add_run", "bottleneck", "describe_input", "empty_sections", "rates"]
 
@@ -165,7 +165,7 @@ def _merge_inputs(target: list[dict[str, Any]], source: Sequence[Mapping[str, An
 
 
 def _merge_detail(target: dict[str, Any], source: Mapping[str, Any]) -> None:
-    # What a command counts is a number or a tree of numbers; the rest is what the last run said.
+    # Numbers are combined by what their name says; of words, the last run's are kept.
     for key, value in source.items():
         known = target.get(key)
         if isinstance(known, dict) and isinstance(value, Mapping):
@@ -173,12 +173,21 @@ def _merge_detail(target: dict[str, Any], source: Mapping[str, Any]) -> None:
         elif isinstance(known, list) and isinstance(value, Sequence) and not isinstance(value, str):
             target[key] = known + [item for item in value if item not in known]
         elif _is_number(known) and _is_number(value):
-            target[key] = known + value
+            target[key] = _combine(key, known, value)
         elif value is not None or key not in target:
             target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _is_number(value: object) -> bool:
+def _combine(name: str, one: float, other: float) -> float | None:
+    if name.endswith(("max", "peak", "budget", "threads")):
+        return max(one, other)
+    if name.endswith("min"):
+        return min(one, other)
+    # Means and rates of two runs say nothing about both together.
+    return None if name.endswith(("mean", "ratio", "per_s", "p95")) else one + other
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

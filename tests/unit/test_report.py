@@ -31,7 +31,8 @@ def engine_run(path: Path, output: str) -> dict[str, Any]:
         "stages": [STAGE],
         "memory": {"overhead": 5, "reserved_peak": 1000, "consumers": [CONSUMER]},
         "io": {"read_calls": 2, "read_bytes": 100},
-        "detail": {"blocks": 4, "simd": "avx2", "tags_other": {"XX": {"type": 2}}},
+        "detail": {"blocks": 4, "simd": "avx2", "tags_other": {"XX": {"type": 2}},
+                   "batches": {"rows_min": 3, "rows_mean": 4.5, "rows_max": 6}},
     }  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def test_runs_add_up_and_peaks_do_not(bam: Path) -> None:
         report.add_run(engine_run(bam, "x"))
         second = engine_run(bam, "y")
         second["memory"]["reserved_peak"] = 900
+        second["detail"]["batches"] = {"rows_min": 2, "rows_mean": 5.0, "rows_max": 5}
         second["stages"] = [{**STAGE, "queue_bytes_peak": 9}]
         report.add_run(second)
     metrics = report.metrics
@@ -140,6 +142,7 @@ def test_runs_add_up_and_peaks_do_not(bam: Path) -> None:
     assert metrics.detail["blocks"] == 8
     assert metrics.detail["simd"] == "avx2"
     assert metrics.detail["tags_other"] == {"XX": {"type": 4}}
+    assert metrics.detail["batches"] == {"rows_min": 2, "rows_mean": None, "rows_max": 6}
     assert len(metrics.inputs) == 1
     assert [item["path"] for item in metrics.outputs] == ["x", "y"]
     check(metrics.to_dict())
