@@ -220,6 +220,11 @@ impl Lease {
         Ok(())
     }
 
+    /// Another lease of the same account; fails only when the pool is full.
+    pub fn sibling(&self, bytes: u64) -> Result<Self> {
+        self.budget.must_reserve(self.account, bytes)
+    }
+
     /// Takes over the bytes of another lease of the same account.
     pub fn absorb(&mut self, other: Self) {
         debug_assert_eq!(self.account, other.account);

@@ -54,14 +54,27 @@ pub enum Threads {
 
 /// The outlet of an ordered stage.
 pub struct Emit<'e, U> {
-    packets: &'e mut Vec<Value>,
+    out: &'e mut Emitted,
     kind: std::marker::PhantomData<fn(U)>,
+}
+
+/// What one call of an ordered stage gave.
+#[derive(Default)]
+struct Emitted {
+    values: Vec<Value>,
+    ended: bool,
 }
 
 impl<U: Item> Emit<'_, U> {
     /// Sends an item to the next stage.
     pub fn push(&mut self, item: U) {
-        self.packets.push(Ok(Box::new(item)));
+        self.out.values.push(Ok(Box::new(item)));
+    }
+
+    /// Ends the stream behind what was sent: nothing more is taken in, and what is on its way to
+    /// this stage, errors included, is dropped.
+    pub fn end(&mut self) {
+        self.out.ended = true;
     }
 }
 
@@ -69,7 +82,7 @@ type Erased = Box<dyn Any + Send>;
 type Value = Result<Erased>;
 type Source<'a> = Box<dyn FnMut(Option<Lease>) -> Result<Option<Erased>> + Send + 'a>;
 type Parallel<'a> = Box<dyn Fn(Erased, Lease) -> Result<Erased> + Send + Sync + 'a>;
-type Ordered<'a> = Box<dyn FnMut(Option<Erased>, &mut Vec<Value>) -> Result<()> + Send + 'a>;
+type Ordered<'a> = Box<dyn FnMut(Option<Erased>, &mut Emitted) -> Result<()> + Send + 'a>;
 type Estimate<'a> = Box<dyn Fn(Option<&Erased>) -> u64 + Send + Sync + 'a>;
 
 enum Work<'a> {
@@ -173,9 +186,9 @@ impl<'a, T: Item> Pipeline<'a, T> {
         group: usize,
         mut work: impl FnMut(Option<T>, &mut Emit<'_, U>) -> Result<()> + Send + 'a,
     ) -> Pipeline<'a, U> {
-        let work: Ordered<'a> = Box::new(move |value, packets| {
+        let work: Ordered<'a> = Box::new(move |value, out| {
             let item = value.map(unbox::<T>).transpose()?;
-            work(item, &mut Emit { packets, kind: std::marker::PhantomData })
+            work(item, &mut Emit { out, kind: std::marker::PhantomData })
         });
         self.stages.push(Stage {
             name,
@@ -525,20 +538,20 @@ impl Outcome {
 
 /// One call of an ordered stage: an item, the end, or an error that passes through.
 fn ordered(work: &mut Ordered<'_>, seq: u64, value: Option<Value>) -> Outcome {
-    let mut values = Vec::new();
+    let mut out = Emitted::default();
     let (item, error) = match value {
         Some(Ok(item)) => (Some(item), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
-    let mut ended = item.is_none();
-    if let Err(own) = work(item, &mut values) {
-        values.push(Err(own));
-        ended = true;
-    } else if let Some(error) = error {
-        values.push(Err(error));
+    let was_item = item.is_some();
+    if let Err(own) = work(item, &mut out) {
+        out.values.push(Err(own));
+        out.ended = true;
+    } else if let Some(error) = error.filter(|_| !out.ended) {
+        out.values.push(Err(error));
     }
-    Outcome { seq, values, ended }
+    Outcome { seq, values: out.values, ended: out.ended || !was_item }
 }
 
 /// The number of the item that a stage could work on now. The end of the stream counts as an

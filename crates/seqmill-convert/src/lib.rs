@@ -1,1 +1,35 @@
-//! x
+//! Alignments to tables: the pipeline behind `seqmill convert` and `seqmill.scan_alignments`.
+//!
+//! ```text
+//! scan ─▶ load ─▶ stitch ─▶ select ─▶ cut ─▶ process ─▶ encode ─▶ assign ─▶ finish ─▶ write
+//! blocks  inflate  records   checks    batches columns   pages     numbers   pages     file
+//! ```
+
+mod bases;
+mod columns;
+mod convert;
+mod cut;
+mod discover;
+mod expression;
+mod input;
+mod inputs;
+mod load;
+mod options;
+mod output;
+mod overview;
+mod report;
+mod run;
+mod sample;
+mod scan;
+mod schema;
+mod select;
+mod setup;
+mod tags;
+mod text;
+mod unit;
+
+pub use bases::Kernel;
+pub use convert::{Report, convert};
+pub use inputs::Inputs;
+pub use options::{Expression, Options, Resources, Scalar, Semantic};
+pub use scan::{Batches, count, schema};

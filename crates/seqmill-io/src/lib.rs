@@ -1,8 +1,10 @@
 //! Bytes and records: sources, BGZF, BAM, regions and indices, as views over buffers.
-#![warn(clippy::indexing_slicing)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
 pub mod bam;
 pub mod bgzf;
+pub mod gzip;
 pub mod region;
 pub mod source;
 

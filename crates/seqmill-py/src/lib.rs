@@ -1,1 +1,42 @@
-//! x
+//! The boundary to Python: `seqmill._native`. One file per capability; nothing here computes.
+
+mod arrow;
+mod convert;
+mod error;
+mod files;
+mod job;
+
+use pyo3::prelude::*;
+
+/// Version of the engine.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Instruction sets the engine uses on this machine.
+#[pyfunction]
+fn features() -> Vec<&'static str> {
+    vec![seqmill_convert::Kernel::detect().name()]
+}
+
+/// Whether the engine was built without optimisation.
+#[pyfunction]
+fn debug_build() -> bool {
+    cfg!(debug_assertions)
+}
+
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    seqmill_base::process::tame_allocator();
+    module.add_function(wrap_pyfunction!(version, module)?)?;
+    module.add_function(wrap_pyfunction!(features, module)?)?;
+    module.add_function(wrap_pyfunction!(debug_build, module)?)?;
+    module.add_function(wrap_pyfunction!(files::fingerprint, module)?)?;
+    module.add_function(wrap_pyfunction!(files::bgzf_compress, module)?)?;
+    module.add("BGZF_EOF", pyo3::types::PyBytes::new(module.py(), &seqmill_io::bgzf::EOF_MARKER))?;
+    module.add_function(wrap_pyfunction!(convert::convert, module)?)?;
+    module.add_class::<convert::AlignmentScan>()?;
+    module.add_class::<convert::BatchStream>()?;
+    Ok(())
+}

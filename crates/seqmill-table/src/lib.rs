@@ -1,1 +1,4 @@
-//! x
+//! Tables: record batches into files.
+
+pub mod ipc;
+pub mod parquet;

@@ -19,6 +19,14 @@
 //! are those of its structs and fields), `Encodings.md` for pages, `PageIndex.md` for the column
 //! and offset indexes, `Compression.md` for the codecs.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a batch has less than 2^31 rows and a page less than 2^31 bytes, both checked; \
+              Arrow's offsets and keys are signed but never negative"
+)]
+
 mod bits;
 mod compress;
 mod delta;
@@ -104,3 +112,6 @@ pub struct GroupEnd {
     pub sorting: Option<Vec<SortingColumn>>,
 }
 
+
+#[cfg(test)]
+mod tests;

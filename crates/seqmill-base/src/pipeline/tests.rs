@@ -130,3 +130,41 @@ fn cancelling_ends_the_run() {
     .run("t", 0, |_| Ok(()), &Threads::Shared(2), &job);
     assert_eq!(result.unwrap_err().kind(), crate::ErrorKind::Cancelled);
 }
+
+#[test]
+fn a_stage_may_end_the_stream_before_the_damage() {
+    for threads in [1, 2, 8] {
+        let (job, first, _) = job(2000);
+        let mut n = 0;
+        let mut seen = Vec::new();
+        let (result, _) = Pipeline::source("s", 0, first, 100, |l| {
+            n += 1;
+            if n > 12 {
+                return Err(Error::format(FormatKind::Other, "damage"));
+            }
+            Ok(Some(Number(n, Some(l))))
+        })
+        .ordered::<Number>("first ten", 0, |item, emit| {
+            if let Some(number) = item {
+                let last = number.0 == 10;
+                emit.push(number);
+                if last {
+                    emit.end();
+                }
+            }
+            Ok(())
+        })
+        .run(
+            "t",
+            0,
+            |Number(i, _)| {
+                seen.push(i);
+                Ok(())
+            },
+            &Threads::Shared(threads),
+            &job,
+        );
+        result.unwrap();
+        assert_eq!(seen, (1..=10).collect::<Vec<u64>>());
+    }
+}

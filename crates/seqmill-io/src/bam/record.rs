@@ -92,9 +92,44 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
+    /// Looks at the fixed fields of a record of `block_size` bytes whose rest is not there yet:
+    /// whether its parts could fit and its references exist.
+    pub fn check_fixed(
+        fixed: &[u8; FIXED_BYTES],
+        block_size: u64,
+        references: usize,
+    ) -> Result<(), Fault> {
+        let record = Record { fixed, rest: &[] };
+        if record.name_bytes() == 0 {
+            return Err(Fault::record("l_read_name", "is 0"));
+        }
+        let l_seq = u64::from(record.length());
+        if l_seq > i32::MAX as u64 {
+            return Err(Fault::record("l_seq", "is negative"));
+        }
+        let before = (FIXED_BYTES + record.name_bytes() + 4 * record.operations()) as u64;
+        if before > block_size {
+            return Err(Fault::record("n_cigar_op", "does not fit in the record"));
+        }
+        if before + l_seq.div_ceil(2) + l_seq > block_size {
+            return Err(Fault::record("l_seq", "does not fit in the record"));
+        }
+        record.check_places(references)
+    }
+
     /// Checks what `new` does not need to look at: references, positions, CIGAR operations.
     #[inline]
     pub fn check(&self, references: usize) -> Result<(), Fault> {
+        self.check_places(references)?;
+        let codes = self.parts().cigar.chunks_exact(4);
+        if codes.into_iter().any(|op| op.first().is_some_and(|b| b & 15 > 8)) {
+            return Err(Fault::record("cigar", "has an operation code above 8"));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_places(&self, references: usize) -> Result<(), Fault> {
         let known = |id: i32| id == -1 || usize::try_from(id).is_ok_and(|id| id < references);
         if !known(self.ref_id()) {
             return Err(Fault::record("refID", "is not a reference of the header"));
@@ -107,10 +142,6 @@ impl<'a> Record<'a> {
         }
         if self.mate_pos() < -1 {
             return Err(Fault::record("next_pos", "is less than -1"));
-        }
-        let codes = self.parts().cigar.chunks_exact(4);
-        if codes.into_iter().any(|op| op.first().is_some_and(|b| b & 15 > 8)) {
-            return Err(Fault::record("cigar", "has an operation code above 8"));
         }
         Ok(())
     }

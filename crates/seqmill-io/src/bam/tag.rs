@@ -144,8 +144,7 @@ mod tests {
 
     #[test]
     fn all_types_are_walked() {
-        let bytes = b"XAAqXcc\xffXsS\x34\x12Xfff\x00\x00\x80\x3fXZZhi\x00XBBs\x02\x00\x00\x00\x01\x00\x02\x00";
-        // The fourth tag above is named "Xf" and has type f.
+        let bytes = b"XAAqXcc\xffXsS\x34\x12Xff\x00\x00\x80\x3fXZZhi\x00XBBs\x02\x00\x00\x00\x01\x00\x02\x00";
         let tags: Vec<Tag<'_>> = Tags::new(bytes).map(Result::unwrap).collect();
         assert_eq!(tags.len(), 6);
         assert_eq!(tags[1].integer(), -1);

@@ -144,14 +144,12 @@ impl UnitScanner {
                 return Ok(None);
             }
             let chunk = match &self.chunk {
-                Some(chunk) => Arc::clone(chunk),
-                None => match self.read_chunk(&mut lease)? {
-                    Some(chunk) => chunk,
-                    None => {
-                        self.stretch = None;
-                        continue;
-                    }
-                },
+                Some(chunk) => Some(Arc::clone(chunk)),
+                None => self.read_chunk(&mut lease)?,
+            };
+            let Some(chunk) = chunk else {
+                self.stretch = None;
+                continue;
             };
             if let Some(unit) = self.cut_unit(&chunk)? {
                 return Ok(Some(unit));

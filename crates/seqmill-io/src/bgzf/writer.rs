@@ -34,12 +34,11 @@ impl Compressor {
         out.extend(HEADER);
         out.resize(start + BLOCK_MAX_BYTES - 8, 0);
         let room = out.get_mut(data_start..).unwrap_or_default();
-        match self.inner.deflate_compress(payload, room) {
-            Ok(n) => out.truncate(data_start + n),
-            Err(_) => {
-                out.truncate(data_start);
-                store(payload, out);
-            }
+        if let Ok(n) = self.inner.deflate_compress(payload, room) {
+            out.truncate(data_start + n);
+        } else {
+            out.truncate(data_start);
+            store(payload, out);
         }
         out.extend(crc32(payload).to_le_bytes());
         out.extend(u32::try_from(payload.len()).unwrap_or(0).to_le_bytes());

@@ -127,7 +127,8 @@ pub(super) fn hybrid<T: Copy + PartialEq + Into<u32>>(values: &[T], width: u32, 
     let mut at = 0;
     while let Some(window) = values.get(at..at + MIN_RUN) {
         let first = window[0];
-        if window.iter().fold(true, |equal, v| equal & (*v == first)) {
+        // Without a branch per value, so that it becomes vector code.
+        if window.iter().filter(|v| **v == first).count() == MIN_RUN {
             let more = values[at + MIN_RUN..].iter().take_while(|v| **v == first).count();
             packed(&values[pending..at], width, out);
             run(first.into(), MIN_RUN + more, width, out);

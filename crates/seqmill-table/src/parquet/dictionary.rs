@@ -44,7 +44,7 @@ pub(super) struct Interner {
 /// Most distinct values a page of `count` values may have in dictionary encoding. A dictionary of
 /// more than every second value saves no bytes, and costs more time than it does.
 fn limit(count: usize) -> usize {
-    (count / 2).max(MIN_DISTINCT).min(MAX_VALUES)
+    (count / 2).clamp(MIN_DISTINCT, MAX_VALUES)
 }
 
 impl Interner {

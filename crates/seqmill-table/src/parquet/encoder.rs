@@ -77,6 +77,9 @@ impl PageEncoder {
         if rows == 0 {
             return Ok(EncodedBatch::empty());
         }
+        if i32::try_from(rows).is_err() {
+            return Err(Error::input("a batch cannot have 2^31 rows; give --batch-rows less"));
+        }
         self.check(batch)?;
         let mut parts = Vec::with_capacity(self.plan.leaves.len());
         for leaf in &self.plan.leaves {

@@ -78,7 +78,9 @@ pub(super) fn group_record(
         for part in &parts {
             out.extend_from_slice(&(part.len() as u32).to_le_bytes());
         }
-        parts.iter().for_each(|part| out.extend_from_slice(part));
+        for part in &parts {
+            out.extend_from_slice(part);
+        }
     }
     out
 }
@@ -102,14 +104,22 @@ fn column_index(leaf: &Leaf, chunk: &Chunk) -> Vec<u8> {
     }
     let mut w = Writer::default();
     w.list(1, Type::Bool, bounds.len());
-    bounds.iter().for_each(|(stats, _)| w.element_bool(stats.bounds.is_none()));
+    for (stats, _) in &bounds {
+        w.element_bool(stats.bounds.is_none());
+    }
     w.list(2, Type::Binary, bounds.len());
-    bounds.iter().for_each(|(_, (least, _))| w.element_binary(least));
+    for (_, (least, _)) in &bounds {
+        w.element_binary(least);
+    }
     w.list(3, Type::Binary, bounds.len());
-    bounds.iter().for_each(|(_, (_, greatest))| w.element_binary(greatest));
+    for (_, (_, greatest)) in &bounds {
+        w.element_binary(greatest);
+    }
     w.i32(4, boundary_order(bounds.iter().filter_map(|(stats, _)| stats.bounds.as_ref())));
     w.list(5, Type::I64, bounds.len());
-    bounds.iter().for_each(|(stats, _)| w.element_i64(stats.nulls.cast_signed()));
+    for (stats, _) in &bounds {
+        w.element_i64(stats.nulls.cast_signed());
+    }
     w.end();
     w.out
 }
@@ -163,9 +173,13 @@ fn column_metadata(leaf: &Leaf, chunk: &Chunk, plan: &Plan) -> Vec<u8> {
     let mut w = Writer::default();
     w.i32(1, leaf.kind.physical() as i32);
     w.list(2, Type::I32, encodings.len());
-    encodings.iter().for_each(|e| w.element_i64(*e as i64));
+    for encoding in &encodings {
+        w.element_i64(*encoding as i64);
+    }
     w.list(3, Type::Binary, leaf.path.len());
-    leaf.path.iter().for_each(|part| w.element_binary(part.as_bytes()));
+    for part in &leaf.path {
+        w.element_binary(part.as_bytes());
+    }
     w.i32(4, plan.codec.number());
     w.i64(5, chunk.slots.cast_signed());
     w.i64(6, chunk.uncompressed.cast_signed());

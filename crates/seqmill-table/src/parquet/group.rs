@@ -189,9 +189,12 @@ impl LeafDictionary {
 }
 
 fn hash_fixed(value: &[u8]) -> u64 {
-    match *value {
-        [a, b, c, d] => hash_integer(i32::from_le_bytes([a, b, c, d]).into()),
-        [a, b, c, d, e, f, g, h] => hash_integer(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
-        _ => hash_bytes(value),
+    let mut wide = [0; 8];
+    match wide.get_mut(..value.len()) {
+        Some(low) => {
+            low.copy_from_slice(value);
+            hash_integer(i64::from_le_bytes(wide))
+        }
+        None => hash_bytes(value),
     }
 }

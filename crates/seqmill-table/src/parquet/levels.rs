@@ -121,9 +121,8 @@ struct Shape<'a> {
     lists: usize,
     /// The only list, if there is just one.
     list: Option<&'a arrow_array::ListArray>,
-    list_nullable: bool,
-    /// Definition level of a null in the list.
-    list_def: u8,
+    /// Definition levels of a null and of an empty list.
+    list_defs: (u8, u8),
     /// No struct on the way has a null.
     structs_valid: bool,
     /// No item of the leaf is null, nor the structs below the first list.
@@ -138,8 +137,7 @@ impl<'a> Shape<'a> {
             array: column,
             lists: 0,
             list: None,
-            list_nullable: false,
-            list_def: 0,
+            list_defs: (0, 0),
             structs_valid: true,
             leaf_valid: true,
             null_values: false,
@@ -164,10 +162,9 @@ impl<'a> Shape<'a> {
                     bad(nullable, shape.array)?;
                     let list = shape.array.as_list::<i32>();
                     shape.list = Some(list);
-                    shape.list_nullable = nullable;
-                    shape.list_def = def;
+                    shape.list_defs = (def, def + u8::from(nullable));
                     shape.lists += 1;
-                    def += u8::from(nullable) + 1;
+                    def = shape.list_defs.1 + 1;
                     shape.array = list.values();
                 }
             }
@@ -237,7 +234,7 @@ fn one_list(leaf: &Leaf, shape: &Shape<'_>, scratch: &mut LevelScratch, out: &mu
     let (rep_width, def_width) = (width(leaf.max_rep), width(leaf.max_def));
     let slots = &mut scratch.now;
     slots.clear();
-    let (null_def, empty_def) = (shape.list_def, shape.list_def + u8::from(shape.list_nullable));
+    let (null_def, empty_def) = shape.list_defs;
     if shape.list_range().1 == 0 && (list.null_count() == 0 || list.null_count() == list.len()) {
         let def = if list.null_count() == 0 { empty_def } else { null_def };
         levels(out, |out| run(0, list.len(), rep_width, out), true);

@@ -1,0 +1,709 @@
+//! Decoding of a batch of records into Arrow columns.
+
+use crate::bases::{Kernel, quality_text};
+use crate::schema::{
+    CigarMode, Content, Layout, TagMode, TagType, arrow_schema, array_type, cigar_fields,
+    tags_other_fields,
+};
+use crate::select::fault_error;
+use crate::tags::{FieldValues, TagPlan, TagValues, TextColumn};
+use crate::text::{CIGAR_OPERATIONS, write_cigar};
+use crate::unit::{Batch, Selected};
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, ListArray, PrimitiveArray, RecordBatch,
+    StringArray, StructArray, types,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use seqmill_base::{Error, FormatKind, Result};
+use seqmill_io::bam::{Fault, Parts, Record, reference_span};
+use std::sync::Arc;
+
+/// Everything that decoding needs to know, fixed for a run.
+#[derive(Debug)]
+pub(crate) struct ColumnPlan {
+    pub layout: Layout,
+    pub tags: TagPlan,
+    pub schema: SchemaRef,
+    /// All reference names, the dictionary of rname and rnext.
+    pub references: Arc<StringArray>,
+    /// Number in `references` of each input's references.
+    pub reference_maps: Vec<Option<Vec<i32>>>,
+    /// Names of the inputs, the dictionary of `source`.
+    pub sources: Arc<StringArray>,
+    pub kernel: Kernel,
+    strands: Arc<StringArray>,
+    operations: Arc<StringArray>,
+}
+
+impl ColumnPlan {
+    pub(crate) fn new(
+        layout: Layout,
+        tags: TagPlan,
+        metadata: Vec<(String, String)>,
+        references: &[String],
+        reference_maps: Vec<Option<Vec<i32>>>,
+        sources: &[String],
+    ) -> Self {
+        let schema: Schema = arrow_schema(&layout, &tags.fields, metadata);
+        let operations: Vec<String> =
+            CIGAR_OPERATIONS[..9].iter().map(|op| char::from(*op).to_string()).collect();
+        Self {
+            layout,
+            tags,
+            schema: Arc::new(schema),
+            references: Arc::new(StringArray::from_iter_values(references)),
+            reference_maps,
+            sources: Arc::new(StringArray::from_iter_values(sources)),
+            kernel: Kernel::detect(),
+            strands: Arc::new(StringArray::from_iter_values(["+", "-"])),
+            operations: Arc::new(StringArray::from_iter_values(operations)),
+        }
+    }
+}
+
+/// One record of a batch with its parts at hand.
+struct View<'a> {
+    record: Record<'a>,
+    parts: Parts<'a>,
+    cigar: &'a [u8],
+    long_cigar: bool,
+}
+
+/// Decodes batches; reused from batch to batch.
+pub(crate) struct Decoder {
+    plan: Arc<ColumnPlan>,
+    /// Bytes that the text of each tag field took in the last batch.
+    tag_hints: Vec<usize>,
+    cigar_hint: usize,
+}
+
+/// What decoding gives beside the columns.
+pub(crate) struct Decoded {
+    pub batch: RecordBatch,
+    /// Tags that went to `tags_other`, by name and reason.
+    pub overflow: Vec<([u8; 2], [u64; 4])>,
+    pub bases: u64,
+}
+
+fn validity(bits: Vec<u8>, rows: usize, valid: usize) -> Option<NullBuffer> {
+    if valid == rows {
+        return None;
+    }
+    let bits = BooleanBuffer::new(Buffer::from_vec(bits), 0, rows);
+    // SAFETY: `valid` counts the bits that were set.
+    Some(unsafe { NullBuffer::new_unchecked(bits, rows - valid) })
+}
+
+/// Collects values and their validity.
+struct Optional<T> {
+    values: Vec<T>,
+    bits: Vec<u8>,
+    valid: usize,
+}
+
+impl<T: Copy + Default> Optional<T> {
+    fn new(rows: usize) -> Self {
+        Self { values: Vec::with_capacity(rows), bits: vec![0; rows.div_ceil(8)], valid: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, value: Option<T>) {
+        let row = self.values.len();
+        self.values.push(value.unwrap_or_default());
+        if value.is_some() {
+            self.bits[row >> 3] |= 1 << (row & 7);
+            self.valid += 1;
+        }
+    }
+
+    fn nulls(bits: Vec<u8>, rows: usize, valid: usize) -> Option<NullBuffer> {
+        validity(bits, rows, valid)
+    }
+}
+
+fn primitive<P: arrow_array::ArrowPrimitiveType>(values: Vec<P::Native>) -> ArrayRef {
+    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values), None))
+}
+
+fn optional<P: arrow_array::ArrowPrimitiveType>(values: Optional<P::Native>) -> ArrayRef
+where
+    P::Native: Copy + Default,
+{
+    let rows = values.values.len();
+    let nulls = Optional::<P::Native>::nulls(values.bits, rows, values.valid);
+    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values.values), nulls))
+}
+
+/// A buffer that any Arrow type may view: bytes from a `Vec<u8>` are usually aligned already.
+fn aligned(bytes: Vec<u8>) -> Buffer {
+    const ALIGN: usize = 8;
+    if !bytes.is_empty() && bytes.as_ptr().align_offset(ALIGN) == 0 {
+        return Buffer::from_vec(bytes);
+    }
+    let mut buffer = MutableBuffer::with_capacity(bytes.len());
+    buffer.extend_from_slice(&bytes);
+    buffer.into()
+}
+
+fn offsets(values: Vec<i32>) -> OffsetBuffer<i32> {
+    // SAFETY: every caller pushes lengths of a growing buffer, beginning with 0.
+    unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(values)) }
+}
+
+/// Text whose bytes are known to be ASCII.
+fn ascii(values: Vec<i32>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> ArrayRef {
+    debug_assert!(bytes.is_ascii());
+    // SAFETY: ASCII is UTF-8, and the offsets grow up to the length of the bytes.
+    Arc::new(unsafe { StringArray::new_unchecked(offsets(values), Buffer::from_vec(bytes), nulls) })
+}
+
+/// Text from the file: UTF-8 is checked, because SAM allows ASCII only but BAM holds any byte.
+fn text(
+    values: Vec<i32>,
+    bytes: Vec<u8>,
+    nulls: Option<NullBuffer>,
+    what: &str,
+) -> Result<ArrayRef> {
+    if bytes.is_ascii() {
+        return Ok(ascii(values, bytes, nulls));
+    }
+    let array = StringArray::try_new(offsets(values), Buffer::from_vec(bytes), nulls);
+    array.map(|a| Arc::new(a) as ArrayRef).map_err(|_| {
+        let hint = "text that is not UTF-8 can be kept with --tags binary only";
+        Error::format(FormatKind::Record, format!("{what} holds {hint}"))
+    })
+}
+
+fn text_column(column: TextColumn, what: &str) -> Result<ArrayRef> {
+    text(column.offsets, column.bytes, None, what)
+}
+
+fn dictionary(keys: Optional<i32>, values: &Arc<StringArray>) -> ArrayRef {
+    let rows = keys.values.len();
+    let nulls = Optional::<i32>::nulls(keys.bits, rows, keys.valid);
+    let keys = PrimitiveArray::<types::Int32Type>::new(ScalarBuffer::from(keys.values), nulls);
+    // SAFETY: keys are indices of references, which are compared with their number when a record
+    // is selected.
+    Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::clone(values) as ArrayRef) })
+}
+
+fn length_offset(bytes: usize) -> Result<i32> {
+    i32::try_from(bytes).map_err(|_| {
+        Error::budget("one column of one batch exceeds 2 GiB; give smaller --batch-rows", 1 << 31)
+    })
+}
+
+impl Decoder {
+    pub(crate) fn new(plan: Arc<ColumnPlan>) -> Self {
+        Self { plan, tag_hints: Vec::new(), cigar_hint: 0 }
+    }
+
+    /// Decodes all selected columns of a batch.
+    pub(crate) fn decode(&mut self, batch: &Batch) -> Result<Decoded> {
+        let plan = Arc::clone(&self.plan);
+        let mut views = Vec::with_capacity(batch.rows);
+        for slice in &batch.slices {
+            for row in slice.rows.clone() {
+                let Some(record) = slice.selected.record(row) else {
+                    return Err(Error::internal("a selected record vanished"));
+                };
+                let parts = record.parts();
+                let (cigar, long_cigar) = record.cigar(&parts);
+                views.push(View { record, parts, cigar, long_cigar });
+            }
+        }
+        let bases = views.iter().map(|v| u64::from(v.record.length())).sum();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.schema.fields().len());
+        let mut others = None;
+        let mut overflow = Vec::new();
+        for column in &plan.layout.columns {
+            let array = match column.content {
+                Content::Tags => match plan.layout.tags {
+                    TagMode::Sam => self.sam_tags(&views, batch)?,
+                    TagMode::Binary => binary_tags(&views)?,
+                    _ => {
+                        let (fields, rest, counts) = self.tag_fields(&views, batch)?;
+                        others = rest;
+                        overflow = counts;
+                        if plan.layout.tags == TagMode::Columns {
+                            columns.extend(fields);
+                            continue;
+                        }
+                        let rows = views.len();
+                        let inner = match plan.schema.field(columns.len()).data_type() {
+                            DataType::Struct(inner) => inner.clone(),
+                            _ => return Err(Error::internal("tags are no struct")),
+                        };
+                        // A struct without fields has no child to tell its length.
+                        let array = StructArray::try_new_with_length(inner, fields, None, rows);
+                        Arc::new(array.map_err(internal)?)
+                    }
+                },
+                Content::TagsOther => match others.take() {
+                    Some(array) => array,
+                    None => self.only_others(&views, batch, &mut overflow)?,
+                },
+                content => self.column(content, &column.data_type, &views, batch)?,
+            };
+            columns.push(array);
+        }
+        let options =
+            arrow_array::RecordBatchOptions::new().with_row_count(Some(views.len()));
+        let record_batch =
+            RecordBatch::try_new_with_options(Arc::clone(&plan.schema), columns, &options)
+                .map_err(internal)?;
+        Ok(Decoded { batch: record_batch, overflow, bases })
+    }
+
+    fn column(
+        &mut self,
+        content: Content,
+        data_type: &DataType,
+        views: &[View<'_>],
+        batch: &Batch,
+    ) -> Result<ArrayRef> {
+        let shift = self.plan.layout.pos_shift;
+        Ok(match content {
+            Content::Qname => names(views)?,
+            Content::Flag => wide(data_type, views.iter().map(|v| v.record.flag())),
+            Content::Mapq => wide(data_type, views.iter().map(|v| u16::from(v.record.mapq()))),
+            Content::Rname => self.references(data_type, views, batch, |r| r.ref_id()),
+            Content::Rnext => self.references(data_type, views, batch, |r| r.mate_ref_id()),
+            Content::Pos => positions(data_type, views, |v| one_based(v.record.pos(), shift)),
+            Content::Pnext => positions(data_type, views, |v| one_based(v.record.mate_pos(), shift)),
+            Content::End => positions(data_type, views, end_of),
+            Content::Tlen => {
+                primitive::<types::Int32Type>(
+                    views.iter().map(|v| v.record.template_length()).collect(),
+                )
+            }
+            Content::Cigar => self.cigars(views)?,
+            Content::Seq => self.sequences(views, data_type)?,
+            Content::Qual => qualities(views, data_type, batch)?,
+            Content::RefId => {
+                let mut ids = Optional::new(views.len());
+                self.each_reference(views, batch, |r| r.ref_id(), |id| ids.push(id));
+                optional::<types::Int32Type>(ids)
+            }
+            Content::MateRefId => {
+                let mut ids = Optional::new(views.len());
+                self.each_reference(views, batch, |r| r.mate_ref_id(), |id| ids.push(id));
+                optional::<types::Int32Type>(ids)
+            }
+            Content::Ordinal => {
+                let mut values = Vec::with_capacity(views.len());
+                each_row(batch, |s, row| values.push(s.ordinal_of(row).cast_signed()));
+                primitive::<types::Int64Type>(values)
+            }
+            Content::Voffset => {
+                let mut values = Optional::new(views.len());
+                each_row(batch, |s, row| {
+                    values.push((!s.unit.plain).then(|| s.voffset_of(row).0));
+                });
+                optional::<types::UInt64Type>(values)
+            }
+            Content::Source => {
+                let mut keys = Optional::new(views.len());
+                each_row(batch, |s, _| keys.push(Some(s.unit.input.cast_signed())));
+                dictionary(keys, &self.plan.sources)
+            }
+            Content::SeqLen => primitive::<types::Int32Type>(
+                views.iter().map(|v| v.record.length().cast_signed()).collect(),
+            ),
+            Content::Bin => {
+                primitive::<types::UInt16Type>(views.iter().map(|v| v.record.bin()).collect())
+            }
+            Content::AlignedLen => primitive::<types::Int32Type>(
+                views.iter().map(|v| saturate(reference_span(v.cigar))).collect(),
+            ),
+            Content::Strand => {
+                let mut keys = Optional::new(views.len());
+                views.iter().for_each(|v| keys.push(Some(i32::from(v.record.flag() >> 4 & 1))));
+                dictionary(keys, &self.plan.strands)
+            }
+            Content::FlagBit(bit) => Arc::new(BooleanArray::new(
+                BooleanBuffer::collect_bool(views.len(), |i| views[i].record.flag() & bit != 0),
+                None,
+            )),
+            Content::MeanQual => {
+                let mut means = Optional::new(views.len());
+                views.iter().for_each(|v| means.push(mean_quality(v.parts.qual)));
+                optional::<types::Float32Type>(means)
+            }
+            Content::Tags | Content::TagsOther => return Err(Error::internal("tags by themselves")),
+        })
+    }
+
+    /// Gives the reference number of each row, in the numbering of the output.
+    fn each_reference(
+        &self,
+        views: &[View<'_>],
+        batch: &Batch,
+        get: impl Fn(&Record<'_>) -> i32,
+        mut give: impl FnMut(Option<i32>),
+    ) {
+        let mut at = 0;
+        for slice in &batch.slices {
+            let input = slice.selected.unit.input as usize;
+            let map = self.plan.reference_maps.get(input).and_then(Option::as_ref);
+            for view in views.iter().skip(at).take(slice.rows.len()) {
+                let id = usize::try_from(get(&view.record)).ok();
+                give(match (id, map) {
+                    (None, _) => None,
+                    (Some(id), None) => i32::try_from(id).ok(),
+                    (Some(id), Some(map)) => map.get(id).copied(),
+                });
+            }
+            at += slice.rows.len();
+        }
+    }
+
+    fn references(
+        &self,
+        data_type: &DataType,
+        views: &[View<'_>],
+        batch: &Batch,
+        get: impl Fn(&Record<'_>) -> i32,
+    ) -> ArrayRef {
+        let names = &self.plan.references;
+        if *data_type != DataType::Utf8 {
+            let mut keys = Optional::new(views.len());
+            self.each_reference(views, batch, get, |id| keys.push(id));
+            return dictionary(keys, names);
+        }
+        let mut values = Vec::with_capacity(views.len());
+        self.each_reference(views, batch, get, |id| {
+            values.push(id.and_then(|id| usize::try_from(id).ok()).map(|id| names.value(id)));
+        });
+        Arc::new(StringArray::from(values))
+    }
+
+    fn cigars(&mut self, views: &[View<'_>]) -> Result<ArrayRef> {
+        let mut bits = vec![0_u8; views.len().div_ceil(8)];
+        let mut valid = 0;
+        for (row, view) in views.iter().enumerate() {
+            if !view.cigar.is_empty() {
+                bits[row >> 3] |= 1 << (row & 7);
+                valid += 1;
+            }
+        }
+        let nulls = validity(bits, views.len(), valid);
+        let mut ends = Vec::with_capacity(views.len() + 1);
+        ends.push(0);
+        if self.plan.layout.cigar == CigarMode::Text {
+            let mut bytes = Vec::with_capacity(self.cigar_hint);
+            for view in views {
+                write_cigar(view.cigar, &mut bytes);
+                ends.push(length_offset(bytes.len())?);
+            }
+            self.cigar_hint = bytes.len() + bytes.len() / 16;
+            return Ok(ascii(ends, bytes, nulls));
+        }
+        let mut operations = Vec::new();
+        for view in views {
+            let ops = view.cigar.chunks_exact(4);
+            operations
+                .extend(ops.map(|op| op.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b))));
+            ends.push(length_offset(operations.len())?);
+        }
+        let items: ArrayRef = if self.plan.layout.cigar == CigarMode::Ops {
+            primitive::<types::UInt32Type>(operations)
+        } else {
+            let mut codes = Optional::new(operations.len());
+            operations.iter().for_each(|op| codes.push(Some((op & 15).cast_signed())));
+            let lengths = operations.iter().map(|op| op >> 4).collect();
+            let columns = vec![
+                dictionary(codes, &self.plan.operations),
+                primitive::<types::UInt32Type>(lengths),
+            ];
+            Arc::new(StructArray::try_new(cigar_fields(), columns, None).map_err(internal)?)
+        };
+        list(items, ends, nulls)
+    }
+
+    fn sequences(&self, views: &[View<'_>], data_type: &DataType) -> Result<ArrayRef> {
+        let packed = *data_type == DataType::Binary;
+        let bytes_of = |v: &View<'_>| if packed { v.parts.seq.len() } else { v.parts.qual.len() };
+        let total: usize = views.iter().map(bytes_of).sum();
+        length_offset(total)?;
+        let mut bytes = zeroed(total);
+        let mut ends = Vec::with_capacity(views.len() + 1);
+        ends.push(0);
+        let mut present = Optional::<u8>::new(views.len());
+        let mut at = 0;
+        for view in views {
+            let end = at + bytes_of(view);
+            let out = bytes.get_mut(at..end).unwrap_or_default();
+            if packed {
+                out.copy_from_slice(view.parts.seq);
+            } else {
+                self.plan.kernel.unpack(view.parts.seq, out);
+            }
+            at = end;
+            ends.push(at as i32);
+            present.push((view.record.length() > 0).then_some(1));
+        }
+        let nulls = validity(present.bits, views.len(), present.valid);
+        Ok(if packed { binary(ends, bytes, nulls) } else { ascii(ends, bytes, nulls) })
+    }
+
+    fn sam_tags(&self, views: &[View<'_>], batch: &Batch) -> Result<ArrayRef> {
+        let mut bytes = Vec::new();
+        let mut ends = vec![0];
+        for (row, view) in views.iter().enumerate() {
+            crate::tags::write_tags(view.parts.tags, view.long_cigar, &mut bytes)
+                .map_err(|fault| place(fault, batch, row))?;
+            ends.push(length_offset(bytes.len())?);
+        }
+        text(ends, bytes, None, "tags")
+    }
+
+    /// The tag fields, `tags_other` and what went there.
+    #[expect(clippy::type_complexity, reason = "three parts of one result")]
+    fn tag_fields(
+        &mut self,
+        views: &[View<'_>],
+        batch: &Batch,
+    ) -> Result<(Vec<ArrayRef>, Option<ArrayRef>, Vec<([u8; 2], [u64; 4])>)> {
+        let plan = Arc::clone(&self.plan);
+        let rows = views.len();
+        let mut values = TagValues::new(&plan.tags, rows, &self.tag_hints);
+        for (row, view) in views.iter().enumerate() {
+            values
+                .push_row(&plan.tags, row, view.parts.tags, view.long_cigar)
+                .map_err(|fault| place(fault, batch, row))?;
+        }
+        values.finish(&plan.tags, rows);
+        self.tag_hints =
+            values.fields.iter().map(|f| f.bytes.len() + f.bytes.len() / 16).collect();
+        let overflow = std::mem::take(&mut values.others.counts);
+        let others = plan.tags.keep_others.then(|| others_array(values.others)).transpose()?;
+        let mut fields = Vec::with_capacity(values.fields.len());
+        for (field, values) in plan.tags.fields.iter().zip(values.fields) {
+            fields.push(field_array(field.tag_type, values, rows, &field.text())?);
+        }
+        Ok((fields, others, overflow))
+    }
+
+    /// `tags_other` without `tags`: what would go there.
+    fn only_others(
+        &mut self,
+        views: &[View<'_>],
+        batch: &Batch,
+        overflow: &mut Vec<([u8; 2], [u64; 4])>,
+    ) -> Result<ArrayRef> {
+        let (_, others, counts) = self.tag_fields(views, batch)?;
+        *overflow = counts;
+        others.ok_or_else(|| Error::internal("tags_other is not kept"))
+    }
+}
+
+fn internal(error: arrow_schema::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}
+
+/// The place of a fault found in row `row` of a batch.
+fn place(fault: Fault, batch: &Batch, row: usize) -> Error {
+    let mut before = row;
+    for slice in &batch.slices {
+        if before < slice.rows.len() {
+            let row = slice.rows.start + before;
+            let selected = &slice.selected;
+            return fault_error(fault, selected.ordinal_of(row), selected.voffset_of(row).0);
+        }
+        before -= slice.rows.len();
+    }
+    fault_error(fault, 0, 0)
+}
+
+fn each_row(batch: &Batch, mut give: impl FnMut(&Selected, usize)) {
+    for slice in &batch.slices {
+        for row in slice.rows.clone() {
+            give(&slice.selected, row);
+        }
+    }
+}
+
+/// `*` is how SAM writes a missing name.
+fn names(views: &[View<'_>]) -> Result<ArrayRef> {
+    let total = views.iter().map(|v| v.parts.name.len()).sum();
+    length_offset(total)?;
+    let mut bytes = Vec::with_capacity(total);
+    let mut ends = Vec::with_capacity(views.len() + 1);
+    ends.push(0);
+    let mut present = Optional::<u8>::new(views.len());
+    for view in views {
+        let name = view.parts.name;
+        let there = name != b"*" && !name.is_empty();
+        if there {
+            bytes.extend_from_slice(name);
+        }
+        ends.push(bytes.len() as i32);
+        present.push(there.then_some(1));
+    }
+    text(ends, bytes, validity(present.bits, views.len(), present.valid), "qname")
+}
+
+/// Small unsigned numbers in the width that the profile wants.
+fn wide(data_type: &DataType, values: impl Iterator<Item = u16>) -> ArrayRef {
+    match data_type {
+        DataType::UInt8 => primitive::<types::UInt8Type>(values.map(|v| v as u8).collect()),
+        DataType::UInt16 => primitive::<types::UInt16Type>(values.collect()),
+        _ => primitive::<types::UInt32Type>(values.map(u32::from).collect()),
+    }
+}
+
+#[inline]
+fn one_based(pos: i32, shift: i32) -> Option<i32> {
+    (pos >= 0).then(|| pos.saturating_add(shift))
+}
+
+/// The end is the same number in both coordinate systems: last base, 1-based, or first base
+/// behind, 0-based.
+#[inline]
+fn end_of(view: &View<'_>) -> Option<i32> {
+    let pos = view.record.pos();
+    (pos >= 0).then(|| saturate(i64::from(pos) + reference_span(view.cigar).max(1)))
+}
+
+fn saturate(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn positions(
+    data_type: &DataType,
+    views: &[View<'_>],
+    get: impl Fn(&View<'_>) -> Option<i32>,
+) -> ArrayRef {
+    if *data_type == DataType::Int32 {
+        let mut values = Optional::new(views.len());
+        views.iter().for_each(|v| values.push(get(v)));
+        return optional::<types::Int32Type>(values);
+    }
+    let mut values = Optional::new(views.len());
+    views.iter().for_each(|v| values.push(get(v).map(i32::cast_unsigned)));
+    optional::<types::UInt32Type>(values)
+}
+
+fn qualities(views: &[View<'_>], data_type: &DataType, batch: &Batch) -> Result<ArrayRef> {
+    let raw = *data_type == DataType::Binary;
+    let total: usize = views.iter().map(|v| v.parts.qual.len()).sum();
+    length_offset(total)?;
+    let mut bytes = zeroed(total);
+    let mut ends = Vec::with_capacity(views.len() + 1);
+    ends.push(0);
+    let mut present = Optional::<u8>::new(views.len());
+    let mut at = 0;
+    for (row, view) in views.iter().enumerate() {
+        let qual = view.parts.qual;
+        let there = qual.first().is_some_and(|q| *q != 0xff);
+        if there {
+            let out = bytes.get_mut(at..at + qual.len()).unwrap_or_default();
+            if raw {
+                out.copy_from_slice(qual);
+            } else if !quality_text(qual, out) {
+                return Err(place(Fault::record("qual", "has a value above 93"), batch, row));
+            }
+            at += qual.len();
+        }
+        ends.push(at as i32);
+        present.push(there.then_some(1));
+    }
+    bytes.truncate(at);
+    let nulls = validity(present.bits, views.len(), present.valid);
+    Ok(if raw { binary(ends, bytes, nulls) } else { ascii(ends, bytes, nulls) })
+}
+
+/// A buffer to be overwritten; the pages come zeroed from the system.
+fn zeroed(bytes: usize) -> Vec<u8> {
+    vec![0; bytes]
+}
+
+fn mean_quality(qual: &[u8]) -> Option<f32> {
+    let there = qual.first().is_some_and(|q| *q != 0xff);
+    let sum: u64 = qual.iter().map(|q| u64::from(*q)).sum();
+    there.then(|| (sum as f64 / qual.len() as f64) as f32)
+}
+
+fn binary(ends: Vec<i32>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> ArrayRef {
+    // SAFETY: the offsets grow up to the length of the bytes.
+    Arc::new(unsafe { BinaryArray::new_unchecked(offsets(ends), Buffer::from_vec(bytes), nulls) })
+}
+
+fn binary_tags(views: &[View<'_>]) -> Result<ArrayRef> {
+    let total = views.iter().map(|v| v.parts.tags.len()).sum();
+    length_offset(total)?;
+    let mut bytes = Vec::with_capacity(total);
+    let mut ends = vec![0];
+    for view in views {
+        bytes.extend_from_slice(view.parts.tags);
+        ends.push(bytes.len() as i32);
+    }
+    Ok(binary(ends, bytes, None))
+}
+
+fn list(items: ArrayRef, ends: Vec<i32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let field = Arc::new(Field::new("item", items.data_type().clone(), false));
+    let array = ListArray::try_new(field, offsets(ends), items, nulls);
+    Ok(Arc::new(array.map_err(internal)?))
+}
+
+fn field_array(
+    tag_type: TagType,
+    values: FieldValues,
+    rows: usize,
+    name: &str,
+) -> Result<ArrayRef> {
+    let FieldValues { offsets: ends, bytes, integers, validity: bits, valid, .. } = values;
+    let nulls = validity(bits, rows, valid);
+    Ok(match tag_type {
+        TagType::Text(_) => text(ends, bytes, nulls, &format!("tag {name}"))?,
+        TagType::Integer => {
+            let values = ScalarBuffer::from(integers);
+            Arc::new(PrimitiveArray::<types::Int64Type>::new(values, nulls))
+        }
+        TagType::NarrowInteger => {
+            let values: Vec<i32> = integers.into_iter().map(saturate).collect();
+            let values = ScalarBuffer::from(values);
+            Arc::new(PrimitiveArray::<types::Int32Type>::new(values, nulls))
+        }
+        TagType::Float => {
+            let values = ScalarBuffer::new(aligned(bytes), 0, rows);
+            Arc::new(PrimitiveArray::<types::Float32Type>::new(values, nulls))
+        }
+        TagType::Array(sub) => {
+            let width = seqmill_io::bam::array_item_bytes(sub).unwrap_or(1);
+            let items = bytes.len() / width;
+            let data = arrow_array::ArrayRef::from(arrow_array::make_array(
+                arrow_data(array_type(sub), items, aligned(bytes))?,
+            ));
+            list(data, ends, nulls)?
+        }
+    })
+}
+
+fn arrow_data(data_type: DataType, items: usize, buffer: Buffer) -> Result<arrow_data::ArrayData> {
+    let builder = arrow_data::ArrayData::builder(data_type).len(items).add_buffer(buffer);
+    builder.build().map_err(internal)
+}
+
+fn others_array(others: crate::tags::OtherValues) -> Result<ArrayRef> {
+    let columns = vec![
+        text_column(others.names, "tag name")?,
+        text_column(others.types, "tag type")?,
+        text_column(others.values, "tags_other")?,
+    ];
+    let items = StructArray::try_new(tags_other_fields(), columns, None).map_err(internal)?;
+    let rows = others.row_ends.len();
+    let mut present = Optional::<u8>::new(rows);
+    let mut ends = Vec::with_capacity(rows + 1);
+    ends.push(0);
+    let mut last = 0;
+    for end in others.row_ends {
+        present.push((end > last).then_some(1));
+        ends.push(end);
+        last = end;
+    }
+    list(Arc::new(items), ends, validity(present.bits, rows, present.valid))
+}

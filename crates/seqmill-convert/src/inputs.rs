@@ -1,0 +1,209 @@
+//! The opened inputs of a job with what they have in common, kept while a scan is open.
+
+use crate::input::{Input, open_input};
+use crate::options::{Options, Semantic};
+use crate::sample::Sample;
+use seqmill_base::fingerprint::fingerprint;
+use seqmill_base::{Error, Result};
+use seqmill_io::bam::Reference;
+use seqmill_io::bam::index::AlignmentIndex;
+use seqmill_io::{IoMode, Source};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Opened inputs.
+pub struct Inputs {
+    pub(crate) list: Vec<Input>,
+    /// References of all inputs in order of appearance.
+    pub(crate) references: Vec<Reference>,
+    /// Numbers in `references` of each input's references; none where they are the same.
+    pub(crate) reference_maps: Vec<Option<Vec<i32>>>,
+    sample: OnceLock<Sample>,
+    index: OnceLock<Option<AlignmentIndex>>,
+    index_path: Option<PathBuf>,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// The way to read that the options name.
+pub(crate) fn io_mode(name: &str, queue_depth: usize) -> Result<IoMode> {
+    match name {
+        "read" | "auto" | "" => Ok(IoMode::Read),
+        "map" => Ok(IoMode::Map),
+        "direct" => Ok(IoMode::Direct(queue_depth)),
+        _ => Err(Error::input(format!("io {name:?} does not exist; one of read, map, direct"))),
+    }
+}
+
+impl Inputs {
+    /// Opens the inputs of the options and reads their headers.
+    pub fn open(options: &Options) -> Result<Self> {
+        let mode = io_mode(&options.resources.io, options.resources.queue_depth)?;
+        if options.inputs.is_empty() {
+            return Err(Error::input("no input is given"));
+        }
+        let verify = options.semantic.verify;
+        let open = |path: &PathBuf| open_input(path, mode, verify);
+        let list = options.inputs.iter().map(open).collect::<Result<Vec<Input>>>()?;
+        let (references, reference_maps) = union(&list)?;
+        Ok(Self {
+            list,
+            references,
+            reference_maps,
+            sample: OnceLock::new(),
+            index: OnceLock::new(),
+            index_path: options.index.clone(),
+            warnings: Mutex::default(),
+        })
+    }
+
+    /// Header text of the first input.
+    pub fn header(&self) -> &str {
+        self.list.first().map_or("", |i| i.header.text.as_str())
+    }
+
+    /// Names and lengths of all references.
+    pub fn references(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.references.iter().map(|r| (r.name.as_str(), r.length))
+    }
+
+    /// What the sample of all inputs shows; taken once.
+    pub(crate) fn sample(&self) -> Result<&Sample> {
+        if let Some(sample) = self.sample.get() {
+            return Ok(sample);
+        }
+        let mut sample = Sample::default();
+        for input in &self.list {
+            sample.add_input(input)?;
+        }
+        Ok(self.sample.get_or_init(|| sample))
+    }
+
+    /// The index of the only input, if there is one; read once.
+    pub(crate) fn index(&self) -> Result<Option<&AlignmentIndex>> {
+        if let Some(index) = self.index.get() {
+            return Ok(index.as_ref());
+        }
+        let [input] = self.list.as_slice() else { return Ok(None) };
+        let path = match &self.index_path {
+            Some(path) => Some(path.clone()),
+            None => AlignmentIndex::beside(&input.path),
+        };
+        let index = match path {
+            Some(path) => {
+                self.compare_times(&path, &input.path);
+                Some(AlignmentIndex::open(&path)?)
+            }
+            None => None,
+        };
+        Ok(self.index.get_or_init(|| index).as_ref())
+    }
+
+    fn compare_times(&self, index: &Path, data: &Path) {
+        let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+        if time(index).zip(time(data)).is_some_and(|(index, data)| index < data) {
+            self.warn(format!("{}: the index is older than the data", index.display()));
+        }
+    }
+
+    pub(crate) fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bytes of all inputs, if they are known.
+    pub(crate) fn total_bytes(&self) -> Option<u64> {
+        self.list.iter().map(|i| i.source.len()).sum()
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
+        self.list.iter().map(|i| &i.source)
+    }
+
+    /// Identity of the inputs for the metadata (`seqmill.source`) and for resuming.
+    pub(crate) fn identities(&self, with_time: bool, full_paths: bool) -> Result<serde_json::Value> {
+        let mut list = Vec::with_capacity(self.list.len());
+        for input in &self.list {
+            let name = source_name(&input.path, full_paths);
+            if !input.source.is_seekable() {
+                list.push(serde_json::json!({"name": name}));
+                continue;
+            }
+            let print = fingerprint(&input.path)?;
+            let mut entry =
+                serde_json::json!({"name": name, "size": print.size, "xxh3": print.hash});
+            if with_time && let Some(entry) = entry.as_object_mut() {
+                entry.insert("mtime_ns".to_owned(), print.mtime_ns.into());
+            }
+            list.push(entry);
+        }
+        Ok(serde_json::Value::Array(list))
+    }
+}
+
+/// How an input is called in the output.
+pub(crate) fn source_name(path: &Path, full: bool) -> String {
+    let base = path.file_name().map_or(path.as_os_str(), |name| name);
+    if full { path.display().to_string() } else { base.to_string_lossy().into_owned() }
+}
+
+/// References of all inputs in order of appearance, and each input's numbers in them.
+#[expect(clippy::type_complexity, reason = "two parts of one result")]
+fn union(inputs: &[Input]) -> Result<(Vec<Reference>, Vec<Option<Vec<i32>>>)> {
+    let first = inputs.first().map(|i| i.header.references.clone()).unwrap_or_default();
+    let mut all = first.clone();
+    let mut maps = Vec::with_capacity(inputs.len());
+    let mut numbers: hashbrown::HashMap<String, usize, rustc_hash::FxBuildHasher> =
+        all.iter().enumerate().map(|(i, r)| (r.name.clone(), i)).collect();
+    for input in inputs {
+        if input.header.references == first {
+            maps.push(None);
+            continue;
+        }
+        let mut map = Vec::with_capacity(input.header.references.len());
+        for reference in &input.header.references {
+            let number = *numbers.entry(reference.name.clone()).or_insert_with(|| {
+                all.push(reference.clone());
+                all.len() - 1
+            });
+            let known = all.get(number).map_or(0, |r| r.length);
+            if known != reference.length {
+                return Err(Error::input(format!(
+                    "reference {} has length {} here and {known} in an input before",
+                    reference.name, reference.length
+                ))
+                .at_path(&input.path));
+            }
+            map.push(i32::try_from(number).unwrap_or(i32::MAX));
+        }
+        maps.push(Some(map));
+    }
+    Ok((all, maps))
+}
+
+/// Options that only make sense together, checked before anything is opened.
+pub(crate) fn check_options(semantic: &Semantic) -> Result<()> {
+    let one_of = |name: &str, value: &str, allowed: &[&str]| {
+        if allowed.contains(&value) {
+            return Ok(());
+        }
+        let list = allowed.join(", ");
+        Err(Error::input(format!("{name} {value:?} does not exist; one of {list}")))
+    };
+    one_of("tags-from", &semantic.tags_from, &["all", "listed"])?;
+    one_of("discover", &semantic.discover, &["sample", "full"])?;
+    one_of("on-bad-record", &semantic.on_bad_record, &["error", "skip"])?;
+    if semantic.batch_rows == Some(0) {
+        return Err(Error::input("batch-rows 0 is not in 1 and more"));
+    }
+    if semantic.batch_bytes == 0 || semantic.row_group_bytes == 0 {
+        return Err(Error::input("batch-bytes and row-group-bytes are 1 and more"));
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! The pipeline of a run: scan, load, stitch, select, cut, process, and what the output adds.
+
+use crate::columns::{Decoded, Decoder};
+use crate::cut::Cutter;
+use crate::input::{RawUnit, UnitSource};
+use crate::inputs::Inputs;
+use crate::load::{StitchInput, Stitcher, UNIT_BYTES, load, unit_claim};
+use crate::options::Resources;
+use crate::select::selection_claim;
+use crate::setup::Setup;
+use crate::unit::{Batch, CutState, GroupFacts, Loaded, Position, Selected, Stitched, Unit, hop};
+use arrow_array::RecordBatch;
+use seqmill_base::budget::AccountId;
+use seqmill_base::pipeline::{Item, Pipeline, Threads};
+use seqmill_base::{Error, FormatKind, Job, Lease, Result};
+use seqmill_io::bgzf::{BlockMark, Inflater};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Groups of stages that may have pools of their own.
+pub(crate) const LOADING: usize = 0;
+pub(crate) const PROCESSING: usize = 1;
+pub(crate) const WRITING: usize = 2;
+
+/// Where the stages draw their memory from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accounts {
+    /// Compressed and inflated input.
+    pub read: AccountId,
+    /// Columns that are not encoded yet.
+    pub process: AccountId,
+    /// Encoded data that are not written yet.
+    pub write: AccountId,
+    /// Bytes of finished pages of the open row group kept in memory.
+    pub open_pages: u64,
+}
+
+/// Buffers at their ceilings (`bam.md` §6).
+const READ_AHEAD: u64 = 32 << 20;
+const PROCESS_BUFFER: u64 = 64 << 20;
+const WRITE_BUFFER: u64 = 64 << 20;
+const OPEN_PAGES: u64 = 24 << 20;
+
+impl Accounts {
+    /// Divides the pool: ceilings where they fit, else everything is scaled down.
+    pub(crate) fn new(job: &Job, resources: &Resources) -> Self {
+        let read = resources.read_ahead.unwrap_or(READ_AHEAD);
+        let process = resources.process_buffer.unwrap_or(PROCESS_BUFFER);
+        let write = resources.write_buffer.unwrap_or(WRITE_BUFFER);
+        let wanted = read + process + write + OPEN_PAGES;
+        let scale = |bytes: u64| {
+            if wanted <= job.budget.pool() {
+                return bytes;
+            }
+            (u128::from(bytes) * u128::from(job.budget.pool()) / u128::from(wanted)) as u64
+        };
+        Self {
+            read: job.budget.account("read_ahead", scale(read)),
+            process: job.budget.account("process_buffer", scale(process)),
+            write: job.budget.account("write_buffer", scale(write)),
+            open_pages: scale(OPEN_PAGES),
+        }
+    }
+}
+
+/// Threads as the options ask for.
+pub(crate) fn threads(resources: &Resources) -> Threads {
+    match resources.stage_threads {
+        Some([load, process, write]) => Threads::PerGroup(vec![load, process, write]),
+        None => Threads::Shared(resources.threads.max(1)),
+    }
+}
+
+/// A unit on its way to be inflated.
+pub(crate) struct Scanned {
+    raw: RawUnit,
+    input: u32,
+    /// Bytes of the inputs before this one.
+    before: u64,
+}
+
+impl Item for Scanned {
+    fn bytes(&self) -> u64 {
+        self.raw.bytes()
+    }
+}
+
+/// Gives the units of all inputs in order.
+struct Scanner {
+    inputs: Arc<Inputs>,
+    stretches: Vec<Vec<(u64, Option<u64>)>>,
+    current: Option<UnitSource>,
+    input: usize,
+    before: u64,
+    strict: bool,
+    /// The whole of each input is read, to its end.
+    to_the_end: bool,
+}
+
+impl Scanner {
+    fn next(&mut self, lease: Lease) -> Result<Option<Scanned>> {
+        let mut lease = Some(lease);
+        loop {
+            let Some(input) = self.inputs.list.get(self.input) else { return Ok(None) };
+            let stretches = self.stretches.get(self.input).map_or(&[][..], Vec::as_slice);
+            let units =
+                self.current.get_or_insert_with(|| UnitSource::new(input, stretches, UNIT_BYTES));
+            let Some(claim) = lease.take() else {
+                // The lease went into a source that had nothing more: the scheduler asks again.
+                return Err(Error::internal("a unit source kept its lease"));
+            };
+            let next = units.next_unit(claim).map_err(|e| e.at_path(&input.path))?;
+            if let Some(raw) = next {
+                let input = u32::try_from(self.input).unwrap_or(u32::MAX);
+                return Ok(Some(Scanned { raw, input, before: self.before }));
+            }
+            input.source.check_unchanged()?;
+            if self.to_the_end && units.lacks_end_marker() {
+                let text = "the end marker is missing: the file may be cut at the edge of a block";
+                if self.strict {
+                    let error = Error::format(FormatKind::Truncated, text);
+                    return Err(error.at_path(&input.path));
+                }
+                self.inputs.warn(format!("{}: missing_eof: {text}", input.path.display()));
+            }
+            self.before += input.source.len().unwrap_or(0);
+            self.input += 1;
+            self.current = None;
+            return Ok(Some(Scanned::nothing(self.input, self.before)));
+        }
+    }
+}
+
+impl Scanned {
+    /// A unit without bytes, where one input ends and the next begins.
+    fn nothing(input: usize, before: u64) -> Self {
+        let input = u32::try_from(input).unwrap_or(u32::MAX);
+        Self { raw: RawUnit::Nothing, input, before }
+    }
+}
+
+/// Builds the pipeline up to the batches.
+pub(crate) fn batches<'a>(
+    inputs: &Arc<Inputs>,
+    setup: &'a Setup,
+    job: &Job,
+    accounts: Accounts,
+    resume: Option<CutState>,
+    on_bad: Option<crate::select::OnBad>,
+) -> Result<Pipeline<'a, Batch>> {
+    let position = resume.map(|state| state.position);
+    let mut selector = setup.selector(inputs)?;
+    selector.resume_after = position.map(|p| (p.input, p.ordinal));
+    selector.on_bad = on_bad;
+    let scanner = Scanner {
+        inputs: Arc::clone(inputs),
+        stretches: stretches_from(setup, position),
+        current: None,
+        input: position.map_or(0, |p| p.input as usize),
+        before: position.map_or(0, |p| bytes_before(inputs, p.input)),
+        strict: setup.semantic.strict,
+        to_the_end: setup.index_used.is_none(),
+    };
+    let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
+    let stitch_inputs = inputs
+        .list
+        .iter()
+        .map(|i| StitchInput { path: i.path.clone(), references: i.header.references.len() })
+        .collect();
+    let first = position.map_or((0, 0), |p| (p.input, p.ordinal));
+    let mut stitcher = Stitcher::new(stitch_inputs, first.0, first.1);
+    let mut state = resume.unwrap_or(CutState {
+        sorted: true,
+        last_key: (i64::MIN, i64::MIN),
+        ..CutState::default()
+    });
+    // The last record that was given is read once more, and passed over.
+    state.looked_at -= u64::from(resume.is_some());
+    let mut cutter = Cutter::new(
+        setup.sizes,
+        state,
+        setup.regions.clone(),
+        paths.clone(),
+        Arc::clone(&job.progress),
+    );
+    let verify = setup.semantic.verify;
+    let claim = inputs.list.first().map_or(0, |i| UnitSource::new(i, &[], UNIT_BYTES).claim());
+    let mut scanner = scanner;
+    let load_paths = paths;
+    Ok(Pipeline::source("scan", LOADING, accounts.read, claim, move |lease| scanner.next(lease))
+        .parallel(
+            "load",
+            LOADING,
+            accounts.read,
+            |scanned: &Scanned| unit_claim(scanned.raw.inflated_bytes()),
+            move || Inflater::new(verify),
+            move |inflater, scanned, lease| {
+                let path = load_paths.get(scanned.input as usize);
+                let loaded = load_unit(inflater, scanned, lease);
+                loaded.map_err(|e| path.map_or_else(|| e.clone(), |path| e.clone().at_path(path)))
+            },
+        )
+        .ordered("stitch", LOADING, move |loaded, emit| stitcher.stitch(loaded, emit))
+        .parallel(
+            "select",
+            PROCESSING,
+            accounts.read,
+            |stitched: &Stitched| selection_claim(stitched),
+            || (),
+            move |(), stitched, lease| selector.select(stitched, lease),
+        )
+        .ordered("cut", PROCESSING, move |selected: Option<Selected>, emit| {
+            cutter.cut(selected, emit)
+        }))
+}
+
+fn load_unit(inflater: &mut Inflater, scanned: Scanned, lease: Lease) -> Result<Loaded> {
+    let Scanned { raw, input, before } = scanned;
+    let mut loaded = match raw {
+        RawUnit::Blocks(unit) => load(inflater, &unit, input, lease)?,
+        RawUnit::Bytes { data, offset, first_record, file_end, lease: own } => {
+            let marks = vec![BlockMark { offset, start: 0 }];
+            let unit = Unit { data, marks, skew: 0, input, plain: true, lease: own };
+            let mut assumed = crate::unit::Hop::default();
+            if first_record.is_none_or(|at| at == 0) {
+                (assumed.end, assumed.broken) = hop(&unit.data, 0, &mut assumed.starts);
+            }
+            Loaded { unit, first_record, assumed, file_end }
+        }
+        RawUnit::Nothing => {
+            let unit =
+                Unit { data: Vec::new(), marks: Vec::new(), skew: 0, input, plain: true, lease };
+            let assumed = crate::unit::Hop::default();
+            Loaded { unit, first_record: None, assumed, file_end: 0 }
+        }
+    };
+    loaded.file_end += before;
+    Ok(loaded)
+}
+
+fn bytes_before(inputs: &Inputs, input: u32) -> u64 {
+    inputs.sources().take(input as usize).map(|s| s.len().unwrap_or(0)).sum()
+}
+
+/// What is left of the stretches behind a position.
+fn stretches_from(setup: &Setup, position: Option<Position>) -> Vec<Vec<(u64, Option<u64>)>> {
+    let mut all = setup.stretches.clone();
+    let Some(position) = position else { return all };
+    if let Some(stretches) = all.get_mut(position.input as usize) {
+        stretches.retain(|(_, end)| end.is_none_or(|end| end > position.voffset));
+        if let Some((begin, _)) = stretches.first_mut() {
+            *begin = (*begin).max(position.voffset);
+        }
+    }
+    all
+}
+
+/// A decoded batch on its way to the output.
+pub(crate) struct Processed {
+    pub batch: RecordBatch,
+    pub bytes: u64,
+    pub group_end: Option<GroupFacts>,
+    pub after: CutState,
+    pub facts: BatchFacts,
+    pub lease: Lease,
+}
+
+/// What the report wants to know of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct BatchFacts {
+    pub rows: u64,
+    pub arrow_bytes: u64,
+    pub bases: u64,
+    pub overflow: Vec<([u8; 2], [u64; 4])>,
+    pub overview: Option<Box<crate::overview::Overview>>,
+}
+
+impl Item for Processed {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Bytes a batch may take when it is decoded.
+fn batch_claim(batch: &Batch) -> u64 {
+    // The weight counts the values; validity, growth of text buffers and the views come on top.
+    batch.weight + batch.weight / 2 + 200 * batch.rows as u64 + (64 << 10)
+}
+
+/// Adds the stage that decodes batches.
+pub(crate) fn process<'a>(
+    batches: Pipeline<'a, Batch>,
+    inputs: &Arc<Inputs>,
+    setup: &'a Setup,
+    account: AccountId,
+    overview: bool,
+) -> Pipeline<'a, Processed> {
+    let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
+    let references = inputs.references.len();
+    batches.parallel(
+        "process",
+        PROCESSING,
+        account,
+        batch_claim,
+        || Decoder::new(Arc::clone(&setup.columns)),
+        move |decoder, batch, mut lease| {
+            let decoded = decoder.decode(&batch).map_err(|e| {
+                let input = batch.slices.first().map_or(0, |s| s.selected.unit.input as usize);
+                paths.get(input).map_or_else(|| e.clone(), |path| e.clone().at_path(path))
+            })?;
+            let overview = overview
+                .then(|| Box::new(crate::overview::Overview::of_batch(&batch, references)));
+            let Decoded { batch: table, overflow, bases } = decoded;
+            let bytes = table.get_array_memory_size() as u64;
+            lease.resize(bytes)?;
+            let facts = BatchFacts {
+                rows: batch.rows as u64,
+                arrow_bytes: batch.weight,
+                bases,
+                overflow,
+                overview,
+            };
+            let Batch { group_end, after, .. } = batch;
+            Ok(Processed { batch: table, bytes, group_end, after, facts, lease })
+        },
+    )
+}

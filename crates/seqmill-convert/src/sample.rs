@@ -1,0 +1,396 @@
+//! The sample of records from which tag fields and record sizes are learnt (`bam.md` §3.2).
+//!
+//! It is a function of the file alone: the first 10,000 records and, of a regular BGZF file, some
+//! records at 64 places spread over it.
+
+use crate::input::{Container, Input};
+use crate::schema::{TagField, TagType};
+use crate::unit::record_body;
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
+use seqmill_base::{Error, Result};
+use seqmill_io::bam::{Record, Tag, TagKind, Tags};
+use seqmill_io::bgzf::{BLOCK_MAX_BYTES, BlockReader, Framing, VirtualOffset, frame_at};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Records taken from the beginning.
+const FIRST_RECORDS: usize = 10_000;
+/// Places at which further records are taken.
+const PLACES: u64 = 64;
+/// Inflated bytes after the first plausible record whose records are taken.
+const PLACE_BYTES: usize = 64 << 10;
+/// Records taken there at least.
+const PLACE_RECORDS: usize = 4;
+/// Inflated bytes looked at there at most.
+const PLACE_MAX_BYTES: usize = 4 << 20;
+/// Bytes of a stream that may be kept back for the sample.
+const STREAM_MAX_BYTES: u64 = 16 << 20;
+/// Inflated bytes of the first records at most, and of one record.
+const FIRST_MAX_BYTES: usize = 64 << 20;
+/// Record sizes kept.
+const SIZES_MAX: usize = 100_000;
+/// Distinct values counted exactly.
+const DISTINCT_MAX: usize = 4096;
+
+/// Kinds of tag values in the order that wins ties.
+const KINDS: usize = 6;
+
+#[derive(Debug, Default, Clone)]
+struct TagFacts {
+    kinds: [u64; KINDS],
+    /// Bits of `SUBTYPES` seen.
+    subtypes: u8,
+    lowest: i64,
+    highest: i64,
+    distinct: HashSet<u64, FxBuildHasher>,
+    /// Order of the first appearance, to make the result independent of hashing.
+    first_seen: usize,
+}
+
+const SUBTYPES: [u8; 7] = *b"cCsSiIf";
+
+/// What a sample showed.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Sample {
+    tags: HashMap<[u8; 2], TagFacts, FxBuildHasher>,
+    sizes: Vec<u32>,
+}
+
+impl Sample {
+    /// Takes the sample of an input and adds it to this one.
+    pub(crate) fn add_input(&mut self, input: &Input) -> Result<()> {
+        if input.container != Container::Bgzf {
+            return self.add_stream(input);
+        }
+        let behind = self.add_first_blocks(input)?;
+        let Some(size) = input.source.len() else { return Ok(()) };
+        let mut done_until = behind;
+        for place in 1..PLACES {
+            let offset = (u128::from(size) * u128::from(place) / u128::from(PLACES)) as u64;
+            if offset <= done_until {
+                continue;
+            }
+            done_until = self.add_place(input, offset)?.max(done_until);
+        }
+        Ok(())
+    }
+
+    /// The first records of a BGZF input; returns the file offset behind them.
+    fn add_first_blocks(&mut self, input: &Input) -> Result<u64> {
+        let mut reader = BlockReader::new(Arc::clone(&input.source), false);
+        let first = VirtualOffset(input.first);
+        let mut next = Some(first.block());
+        let mut skip = first.within();
+        let (mut data, mut at, mut taken, mut total) = (Vec::new(), 0, 0, 0);
+        while let Some(offset) = next {
+            let stream = !input.source.is_seekable() && offset > STREAM_MAX_BYTES;
+            if taken >= FIRST_RECORDS || total > FIRST_MAX_BYTES || stream {
+                return Ok(offset);
+            }
+            let before = data.len();
+            // Damage is reported by the run itself, with its place.
+            let Ok(following) = reader.append_block(offset, &mut data) else { return Ok(offset) };
+            total += data.len() - before;
+            next = following;
+            if skip > 0 {
+                at = skip.min(data.len());
+                skip = 0;
+            }
+            at = self.take_records(&data, at, FIRST_RECORDS, &mut taken);
+            if at > (1 << 20) {
+                data.drain(..at);
+                at = 0;
+            }
+        }
+        Ok(u64::MAX)
+    }
+
+    /// The first records of an input without blocks.
+    fn add_stream(&mut self, input: &Input) -> Result<()> {
+        let begin = usize::try_from(input.first).unwrap_or(usize::MAX);
+        let mut head = crate::input::Head::open(&input.source, false)?;
+        let (mut taken, mut at, mut want) = (0, begin, begin + (1 << 20));
+        let limit = if input.source.is_seekable() {
+            FIRST_MAX_BYTES
+        } else {
+            usize::try_from(STREAM_MAX_BYTES).unwrap_or(FIRST_MAX_BYTES)
+        };
+        while taken < FIRST_RECORDS && at < begin + limit {
+            let Ok(more) = head.fill(want) else { return Ok(()) };
+            at = self.take_records(&head.data, at, FIRST_RECORDS, &mut taken);
+            if !more {
+                break;
+            }
+            want += 1 << 20;
+        }
+        Ok(())
+    }
+
+    /// Takes whole records from `at` on; returns where the next one begins.
+    fn take_records(&mut self, data: &[u8], mut at: usize, most: usize, taken: &mut usize) -> usize {
+        while *taken < most {
+            let body = record_body(data, at);
+            let Ok(record) = Record::new(body) else { return at };
+            self.take(&record);
+            *taken += 1;
+            at += 4 + body.len();
+        }
+        at
+    }
+
+    fn take(&mut self, record: &Record<'_>) {
+        if self.sizes.len() < SIZES_MAX {
+            self.sizes.push(arrow_size(record));
+        }
+        for tag in Tags::new(record.parts().tags) {
+            let Ok(tag) = tag else { return };
+            let number = self.tags.len();
+            let fresh = || TagFacts { first_seen: number, ..TagFacts::default() };
+            self.tags.entry(tag.name).or_insert_with(fresh).add(&tag);
+        }
+    }
+
+    /// Some records behind a place in the middle; returns the file offset behind them.
+    fn add_place(&mut self, input: &Input, offset: u64) -> Result<u64> {
+        let mut window = vec![0; 4 * BLOCK_MAX_BYTES];
+        let got = input.source.read_at(&mut window, offset)?;
+        window.truncate(got);
+        let Some(start) = find_block(&window) else { return Ok(offset) };
+        let mut reader = BlockReader::new(Arc::clone(&input.source), false);
+        let mut next = Some(offset + start as u64);
+        let mut data = Vec::new();
+        let references = input.header.references.len();
+        let mut origin = None;
+        while let Some(block) = next {
+            let Ok(following) = reader.append_block(block, &mut data) else { return Ok(block) };
+            next = following;
+            if origin.is_none() && data.len() >= PLACE_BYTES {
+                origin = find_records(&data, references);
+            }
+            if let Some(origin) = origin {
+                let starts = records_from(&data, origin, references);
+                let near = starts.iter().filter(|s| **s < origin + PLACE_BYTES).count();
+                let behind = starts.last().is_some_and(|s| *s >= origin + PLACE_BYTES);
+                if (behind && starts.len() > PLACE_RECORDS) || data.len() > PLACE_MAX_BYTES {
+                    for start in starts.iter().take(near.max(PLACE_RECORDS)) {
+                        if let Ok(record) = Record::new(record_body(&data, *start)) {
+                            self.take(&record);
+                        }
+                    }
+                    return Ok(next.unwrap_or(u64::MAX));
+                }
+            }
+            if data.len() > PLACE_MAX_BYTES {
+                return Ok(next.unwrap_or(u64::MAX));
+            }
+        }
+        if let Some(origin) = origin.or_else(|| find_records(&data, references)) {
+            let mut taken = 0;
+            self.take_records(&data, origin, usize::MAX, &mut taken);
+        }
+        Ok(u64::MAX)
+    }
+
+    /// Adds all tags of a record: for a full pass over the file.
+    pub(crate) fn add_record(&mut self, record: &Record<'_>) {
+        self.take(record);
+    }
+
+    /// The fields, sorted by name: at most `most`, the most frequent first served.
+    pub(crate) fn fields(&self, most: usize, narrow: bool) -> Vec<TagField> {
+        let mut ranked: Vec<(&[u8; 2], &TagFacts)> = self.tags.iter().collect();
+        ranked.sort_by_key(|(name, facts)| (std::cmp::Reverse(facts.total()), **name));
+        ranked.truncate(most);
+        let mut fields: Vec<TagField> = ranked
+            .into_iter()
+            .map(|(name, facts)| TagField {
+                name: *name,
+                tag_type: facts.tag_type(narrow),
+                repeats: facts.repeats(),
+            })
+            .collect();
+        fields.sort_by_key(|f| f.name);
+        fields
+    }
+
+    /// Whether the sampled values of a tag repeat enough for a dictionary.
+    pub(crate) fn repeats(&self, name: [u8; 2]) -> bool {
+        self.tags.get(&name).is_some_and(TagFacts::repeats)
+    }
+
+    /// Mean, 95th percentile and maximum of the Arrow size of a record.
+    pub(crate) fn record_sizes(&self) -> Option<[u64; 3]> {
+        let mut sizes = self.sizes.clone();
+        sizes.sort_unstable();
+        let last = *sizes.last()?;
+        let sum: u64 = sizes.iter().map(|s| u64::from(*s)).sum();
+        let p95 = *sizes.get((sizes.len() * 95 / 100).min(sizes.len() - 1))?;
+        Some([sum / sizes.len() as u64, u64::from(p95), u64::from(last)])
+    }
+}
+
+/// About the Arrow bytes of a record with all columns.
+fn arrow_size(record: &Record<'_>) -> u32 {
+    let bytes = 60 + record.name_bytes() + 3 * record.operations() + record.tag_bytes();
+    u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(record.length().saturating_mul(2))
+}
+
+impl TagFacts {
+    fn add(&mut self, tag: &Tag<'_>) {
+        let kind = match tag.kind {
+            TagKind::Character => 0,
+            TagKind::Text => 1,
+            TagKind::Hex => 2,
+            TagKind::Integer(_) => 3,
+            TagKind::Float => 4,
+            TagKind::Array(_) => 5,
+        };
+        if let Some(count) = self.kinds.get_mut(kind) {
+            *count += 1;
+        }
+        match tag.kind {
+            TagKind::Integer(_) => {
+                let n = tag.integer();
+                self.lowest = self.lowest.min(n);
+                self.highest = self.highest.max(n);
+            }
+            TagKind::Array(sub) => {
+                let bit = SUBTYPES.iter().position(|s| *s == sub).unwrap_or(0);
+                self.subtypes |= 1 << bit;
+            }
+            _ => {}
+        }
+        if self.distinct.len() < DISTINCT_MAX {
+            self.distinct.insert(xxh3_64(tag.value));
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.kinds.iter().sum()
+    }
+
+    fn repeats(&self) -> bool {
+        self.distinct.len() < DISTINCT_MAX && 8 * self.distinct.len() as u64 <= self.total()
+    }
+
+    fn tag_type(&self, narrow: bool) -> TagType {
+        let mut best = 0;
+        for (kind, count) in self.kinds.iter().enumerate() {
+            if *count > self.kinds.get(best).copied().unwrap_or(0) {
+                best = kind;
+            }
+        }
+        match best {
+            0 => TagType::Text(b'A'),
+            1 => TagType::Text(b'Z'),
+            2 => TagType::Text(b'H'),
+            3 => {
+                let fits = |n: i64| i32::try_from(n).is_ok();
+                if narrow && fits(self.lowest) && fits(self.highest) {
+                    TagType::NarrowInteger
+                } else {
+                    TagType::Integer
+                }
+            }
+            4 => TagType::Float,
+            _ => TagType::Array(self.array_subtype()),
+        }
+    }
+
+    /// The narrowest subtype that holds all that were seen; with mixed signs the next wider
+    /// signed one. Floats lose against integers.
+    fn array_subtype(&self) -> u8 {
+        let has = |sub: u8| {
+            SUBTYPES.iter().position(|s| *s == sub).is_some_and(|bit| self.subtypes >> bit & 1 == 1)
+        };
+        let signed = [(b'c', 1), (b's', 2), (b'i', 4)];
+        let unsigned = [(b'C', 1), (b'S', 2), (b'I', 4)];
+        let widest = |list: [(u8, u32); 3]| {
+            list.iter().filter(|(sub, _)| has(*sub)).map(|(_, width)| *width).max()
+        };
+        let by_width = |list: [(u8, u32); 3], width: u32| {
+            list.iter().find(|(_, w)| *w >= width).map_or(b'i', |(sub, _)| *sub)
+        };
+        match (widest(signed), widest(unsigned)) {
+            (None, None) => b'f',
+            (Some(s), None) => by_width(signed, s),
+            (None, Some(u)) => by_width(unsigned, u),
+            (Some(s), Some(u)) => by_width(signed, s.max(2 * u)),
+        }
+    }
+}
+
+/// The first offset at which a block and its two successors parse.
+fn find_block(window: &[u8]) -> Option<usize> {
+    let follows = |at: usize| match window.get(at..).map(frame_at) {
+        Some(Framing::Block(frame)) => Some(at + frame.block_bytes),
+        _ => None,
+    };
+    memchr::memchr_iter(0x1f, window.get(..BLOCK_MAX_BYTES).unwrap_or(window))
+        .find(|at| follows(*at).and_then(follows).and_then(follows).is_some())
+}
+
+/// Whether a record may stand at `at`, and where it ends.
+fn plausible(data: &[u8], at: usize, references: usize) -> Option<usize> {
+    let size = data.get(at..)?.first_chunk::<4>().map(|b| u32::from_le_bytes(*b) as usize)?;
+    let fixed = data.get(at + 4..)?.first_chunk::<32>()?;
+    Record::check_fixed(fixed, size as u64, references).ok()?;
+    if let Some(body) = data.get(at + 4..at + 4 + size) {
+        let record = Record::new(body).ok()?;
+        let name = record.parts().name;
+        if !record.name_is_terminated() || !name.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+    }
+    Some(at + 4 + size)
+}
+
+/// The first offset from which [`PLACE_RECORDS`] records are plausible.
+fn find_records(data: &[u8], references: usize) -> Option<usize> {
+    (0..data.len().min(2 * BLOCK_MAX_BYTES)).find(|at| {
+        let mut next = *at;
+        for _ in 0..PLACE_RECORDS {
+            if next >= data.len() {
+                return next > *at;
+            }
+            match plausible(data, next, references) {
+                Some(end) => next = end,
+                None => return false,
+            }
+        }
+        true
+    })
+}
+
+/// Starts of the whole records from `at` on.
+fn records_from(data: &[u8], mut at: usize, references: usize) -> Vec<usize> {
+    let mut starts = Vec::new();
+    while let Some(end) = plausible(data, at, references) {
+        if end > data.len() {
+            break;
+        }
+        starts.push(at);
+        at = end;
+    }
+    starts
+}
+
+/// Fields that the user listed.
+pub(crate) fn listed_fields(list: &[(String, String)], sample: &Sample) -> Result<Vec<TagField>> {
+    let mut fields: Vec<TagField> = Vec::with_capacity(list.len());
+    for (name, tag_type) in list {
+        let bytes: [u8; 2] = name
+            .as_bytes()
+            .try_into()
+            .map_err(|_| Error::input(format!("tag {name:?} does not have two characters")))?;
+        let parsed = TagType::parse(tag_type).ok_or_else(|| {
+            Error::input(format!("tag {name}: type {tag_type:?} is none of A i f Z H B:c … B:f"))
+        })?;
+        if fields.iter().any(|f| f.name == bytes) {
+            return Err(Error::input(format!("tag {name} is listed twice")));
+        }
+        fields.push(TagField { name: bytes, tag_type: parsed, repeats: sample.repeats(bytes) });
+    }
+    Ok(fields)
+}

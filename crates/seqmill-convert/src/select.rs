@@ -1,0 +1,422 @@
+//! Checks and filters on raw records, before anything is decoded.
+
+use crate::expression::Predicate;
+use crate::options::Semantic;
+use crate::unit::{Note, Selected, Stitched, record_body};
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
+use seqmill_base::{Error, FormatKind, Lease, Result};
+use seqmill_io::bam::{Fault, Record, Tag, Tags};
+use seqmill_io::region::Interval;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// A set of byte strings.
+pub(crate) type Names = HashSet<Vec<u8>, FxBuildHasher>;
+
+/// A fault with its place.
+pub(crate) fn fault_error(fault: Fault, record: u64, voffset: u64) -> Error {
+    let message = if fault.kind == FormatKind::Tag {
+        fault.reason.to_owned()
+    } else {
+        format!("{} {}", fault.field, fault.reason)
+    };
+    Error::format(fault.kind, message).at_record(record).at_field(fault.field).at_voffset(voffset)
+}
+
+/// What counts for the size of a batch, decided once from the layout.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weights {
+    /// Columns of fixed size.
+    pub fixed: u32,
+    /// The name is there.
+    pub name: bool,
+    /// The CIGAR is there.
+    pub cigar: bool,
+    /// Bytes of bases and qualities for one base.
+    pub per_base_halves: u32,
+    /// Tags are there.
+    pub tags: bool,
+}
+
+impl Weights {
+    /// About the Arrow bytes of a record: a function of the record and the columns alone.
+    #[inline]
+    fn of(&self, record: &Record<'_>) -> u32 {
+        let mut weight = self.fixed + self.per_base_halves * record.length() / 2;
+        if self.name {
+            weight += record.name_bytes() as u32;
+        }
+        if self.cigar {
+            // A text operation takes about three characters.
+            weight += 3 * record.operations() as u32;
+        }
+        if self.tags {
+            weight += record.tag_bytes() as u32;
+        }
+        weight
+    }
+}
+
+/// The regions asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RegionFilter {
+    /// Sorted, disjoint intervals.
+    pub intervals: Vec<Interval>,
+    /// Records without a reference, too.
+    pub unplaced: bool,
+}
+
+impl RegionFilter {
+    /// Sorts and merges intervals.
+    pub(crate) fn new(mut intervals: Vec<Interval>, unplaced: bool) -> Self {
+        intervals.sort_unstable();
+        let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
+        for interval in intervals {
+            match merged.last_mut() {
+                Some(last) if last.reference == interval.reference && interval.begin <= last.end => {
+                    last.end = last.end.max(interval.end);
+                }
+                _ => merged.push(interval),
+            }
+        }
+        Self { intervals: merged, unplaced }
+    }
+
+    fn holds(&self, record: &Record<'_>) -> bool {
+        let Ok(reference) = u32::try_from(record.ref_id()) else { return self.unplaced };
+        let Ok(pos) = u64::try_from(record.pos()) else { return false };
+        let end = u64::try_from(record.end()).unwrap_or(0);
+        let behind = |i: &Interval| (i.reference, i.end) <= (reference, pos);
+        let first = self.intervals.partition_point(behind);
+        self.intervals.get(first).is_some_and(|i| i.reference == reference && i.begin < end)
+    }
+
+    /// Whether no record at or behind this place can be in a region.
+    pub(crate) fn is_behind(&self, reference: i32, pos: i32) -> bool {
+        if self.unplaced {
+            return false;
+        }
+        let Ok(reference) = u32::try_from(reference) else { return true };
+        let pos = u64::try_from(pos).unwrap_or(0);
+        self.intervals.last().is_none_or(|i| (i.reference, i.end) <= (reference, pos))
+    }
+}
+
+/// All conditions of `bam.md` §8 that look at one record.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub regions: Option<RegionFilter>,
+    pub min_mapq: u8,
+    pub require_flags: u16,
+    pub exclude_flags: u16,
+    pub exclude_all_flags: u16,
+    pub read_groups: Option<Names>,
+    pub tag_in: Vec<([u8; 2], Names)>,
+    pub name_in: Option<Names>,
+    pub min_length: u64,
+    pub max_length: u64,
+    /// Keep hashes below this, with the seed.
+    pub subsample: Option<(u64, u64)>,
+    pub expression: Option<Predicate>,
+    any: bool,
+}
+
+fn names(list: &[String]) -> Names {
+    list.iter().map(|s| s.clone().into_bytes()).collect()
+}
+
+impl Filter {
+    /// The conditions of the options; the regions are resolved by the caller.
+    pub(crate) fn new(
+        options: &Semantic,
+        regions: Option<RegionFilter>,
+        expression: Option<Predicate>,
+    ) -> Result<Self> {
+        let mut tag_in = Vec::new();
+        for (name, values) in &options.tag_in {
+            let name: [u8; 2] = name.as_bytes().try_into().map_err(|_| {
+                Error::input(format!("tag {name:?} does not have two characters"))
+            })?;
+            tag_in.push((name, names(values)));
+        }
+        let subsample = match options.subsample {
+            None => None,
+            Some(share) if (0.0..=1.0).contains(&share) => {
+                // Share of the 64-bit range; 1.0 keeps everything (the cast saturates).
+                #[expect(clippy::cast_sign_loss, reason = "the share is not negative")]
+                let below = (share * 2_f64.powi(64)) as u64;
+                (share < 1.0).then_some((below, options.seed))
+            }
+            Some(share) => return Err(Error::input(format!("subsample {share} is not in 0..=1"))),
+        };
+        let mut filter = Self {
+            regions,
+            min_mapq: options.min_mapq,
+            require_flags: options.require_flags,
+            exclude_flags: options.exclude_flags,
+            exclude_all_flags: options.exclude_all_flags,
+            read_groups: options.read_groups.as_deref().map(names),
+            tag_in,
+            name_in: options.name_in.as_deref().map(names),
+            min_length: options.min_length.unwrap_or(0),
+            max_length: options.max_length.unwrap_or(u64::MAX),
+            subsample,
+            expression,
+            any: false,
+        };
+        filter.any = filter.regions.is_some()
+            || filter.min_mapq > 0
+            || filter.require_flags | filter.exclude_flags | filter.exclude_all_flags != 0
+            || filter.read_groups.is_some()
+            || !filter.tag_in.is_empty()
+            || filter.name_in.is_some()
+            || filter.min_length > 0
+            || filter.max_length < u64::MAX
+            || filter.subsample.is_some()
+            || filter.expression.is_some();
+        Ok(filter)
+    }
+
+    /// Why the record does not pass, if it does not.
+    fn refusal(&self, record: &Record<'_>) -> Result<Option<Note>, Fault> {
+        let flag = record.flag();
+        if record.mapq() < self.min_mapq {
+            return Ok(Some(Note::Mapq));
+        }
+        let all = self.exclude_all_flags;
+        if flag & self.require_flags != self.require_flags
+            || flag & self.exclude_flags != 0
+            || (all != 0 && flag & all == all)
+        {
+            return Ok(Some(Note::Flags));
+        }
+        let length = u64::from(record.length());
+        if length < self.min_length || length > self.max_length {
+            return Ok(Some(Note::Length));
+        }
+        if self.regions.as_ref().is_some_and(|r| !r.holds(record)) {
+            return Ok(Some(Note::Region));
+        }
+        let parts = record.parts();
+        if self.name_in.as_ref().is_some_and(|set| !set.contains(parts.name)) {
+            return Ok(Some(Note::Name));
+        }
+        if let Some((below, seed)) = self.subsample
+            && xxh3_64_with_seed(parts.name, seed) >= below
+        {
+            return Ok(Some(Note::Subsample));
+        }
+        if let Some(groups) = &self.read_groups
+            && !tag_is_in(parts.tags, *b"RG", groups)?
+        {
+            return Ok(Some(Note::ReadGroup));
+        }
+        for (name, set) in &self.tag_in {
+            if !tag_is_in(parts.tags, *name, set)? {
+                return Ok(Some(Note::Tag));
+            }
+        }
+        if let Some(expression) = &self.expression
+            && !expression.holds(record)?
+        {
+            return Ok(Some(Note::Expression));
+        }
+        Ok(None)
+    }
+}
+
+/// Whether the SAM text of the first tag of that name is in the set.
+fn tag_is_in(tags: &[u8], name: [u8; 2], set: &Names) -> Result<bool, Fault> {
+    for tag in Tags::new(tags) {
+        let tag: Tag<'_> = tag?;
+        if tag.name == name {
+            let mut text = Vec::new();
+            crate::tags::write_value(&tag, &mut text);
+            return Ok(set.contains(&text));
+        }
+    }
+    Ok(false)
+}
+
+/// Is told number, place and fault of a record that was skipped.
+pub(crate) type OnBad = Box<dyn Fn(u64, u64, &Fault) + Send + Sync>;
+
+/// Settings of the selection.
+pub(crate) struct Selector {
+    pub filter: Filter,
+    pub weights: Weights,
+    /// References of each input.
+    pub references: Vec<usize>,
+    /// Records with a fault of their own are left out instead of ending the run.
+    pub skip_bad: bool,
+    /// Text qualities are made, so they must be showable.
+    pub check_quality: bool,
+    /// Tags must be walked here because nobody does it later.
+    pub walk_tags: bool,
+    /// Records up to this one (input, number) are left out: a resumed run has them.
+    pub resume_after: Option<(u32, u64)>,
+    /// Told of each record that was skipped.
+    pub on_bad: Option<OnBad>,
+}
+
+impl Selector {
+    fn check(&self, record: &Record<'_>, references: usize) -> Result<(), Fault> {
+        record.check(references)?;
+        if self.walk_tags || self.skip_bad {
+            for tag in Tags::new(record.parts().tags) {
+                tag?;
+            }
+        }
+        if self.check_quality && self.skip_bad {
+            Record::check_quality(record.parts().qual)?;
+        }
+        Ok(())
+    }
+
+    /// Checks one record and says why it is left out, if it is.
+    fn look_at<'d>(
+        &self,
+        data: &'d [u8],
+        start: u32,
+        references: usize,
+    ) -> Result<(Record<'d>, Option<Note>), Fault> {
+        let record = Record::new(record_body(data, start as usize))?;
+        self.check(&record, references)?;
+        let refusal = if self.filter.any { self.filter.refusal(&record)? } else { None };
+        Ok((record, refusal))
+    }
+
+    /// Checks and filters the records of a unit.
+    pub(crate) fn select(&self, stitched: Stitched, mut lease: Lease) -> Result<Selected> {
+        let Stitched { unit, starts, ordinal, file_end } = stitched;
+        let references = self.references.get(unit.input as usize).copied().unwrap_or(0);
+        let mut rows = Rows::new(starts.len());
+        let skipped = match self.resume_after {
+            Some((input, number)) if input == unit.input && ordinal <= number => {
+                usize::try_from(number + 1 - ordinal).unwrap_or(usize::MAX)
+            }
+            _ => 0,
+        };
+        if skipped > 0 {
+            rows.leave_out(&starts, 0);
+        }
+        let mut looked_at = starts.len();
+        let mut error = None;
+        for (number, start) in starts.iter().enumerate().skip(skipped) {
+            match self.look_at(&unit.data, *start, references) {
+                Ok((record, None)) => {
+                    if !record.name_is_terminated() {
+                        rows.notes.push((number as u32, Note::UnterminatedName));
+                    }
+                    rows.keep(number, *start, &record, self.weights.of(&record));
+                }
+                Ok((_, Some(note))) => {
+                    rows.notes.push((number as u32, note));
+                    rows.leave_out(&starts, number);
+                }
+                Err(fault) => {
+                    let place = (ordinal + number as u64, unit.voffset(*start as usize).0);
+                    rows.leave_out(&starts, number);
+                    if !self.skip_bad {
+                        error = Some(fault_error(fault, place.0, place.1));
+                        looked_at = number + 1;
+                        break;
+                    }
+                    rows.notes.push((number as u32, Note::Bad));
+                    if let Some(tell) = &self.on_bad {
+                        tell(place.0, place.1, &fault);
+                    }
+                }
+            }
+        }
+        lease.resize(rows.bytes())?;
+        let starts = if rows.numbers.is_some() { rows.starts } else { starts };
+        Ok(Selected {
+            unit,
+            starts,
+            weights: rows.weights,
+            numbers: rows.numbers,
+            ordinal,
+            runs: rows.runs,
+            descents: rows.descents,
+            notes: rows.notes,
+            looked_at: looked_at as u32,
+            file_end,
+            error,
+            lease,
+        })
+    }
+}
+
+/// The rows of a unit while they are collected.
+struct Rows {
+    starts: Vec<u32>,
+    /// Present as soon as a record was left out.
+    numbers: Option<Vec<u32>>,
+    weights: Vec<u32>,
+    runs: Vec<(u32, i32)>,
+    descents: Vec<u32>,
+    notes: Vec<(u32, Note)>,
+    last_key: (i64, i64),
+}
+
+impl Rows {
+    fn new(records: usize) -> Self {
+        Self {
+            starts: Vec::new(),
+            numbers: None,
+            weights: Vec::with_capacity(records),
+            runs: Vec::new(),
+            descents: Vec::new(),
+            notes: Vec::new(),
+            last_key: (i64::MIN, i64::MIN),
+        }
+    }
+
+    /// From the first record that is left out on, the kept ones are listed.
+    fn leave_out(&mut self, starts: &[u32], number: usize) {
+        if self.numbers.is_none() {
+            self.numbers = Some((0..number as u32).collect());
+            self.starts.extend_from_slice(starts.get(..number).unwrap_or_default());
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, number: usize, start: u32, record: &Record<'_>, weight: u32) {
+        let row = self.weights.len() as u32;
+        if let Some(numbers) = &mut self.numbers {
+            numbers.push(number as u32);
+            self.starts.push(start);
+        }
+        self.weights.push(weight);
+        let reference = record.ref_id();
+        if self.runs.last().is_none_or(|(_, last)| *last != reference) {
+            self.runs.push((row, reference));
+        }
+        let key = coordinate_key(reference, record.pos());
+        if key < self.last_key {
+            self.descents.push(row);
+        }
+        self.last_key = key;
+    }
+
+    fn bytes(&self) -> u64 {
+        let words = self.weights.capacity()
+            + self.starts.capacity()
+            + self.descents.capacity()
+            + 2 * (self.runs.capacity() + self.notes.capacity())
+            + self.numbers.as_ref().map_or(0, Vec::capacity);
+        4 * words as u64
+    }
+}
+
+/// Order of the coordinates: records without a reference come last (`SAMv1 §1.3`).
+pub(crate) fn coordinate_key(reference: i32, pos: i32) -> (i64, i64) {
+    if reference < 0 { (i64::MAX, 0) } else { (i64::from(reference), i64::from(pos)) }
+}
+
+/// Bytes a selection may hold beside its unit.
+pub(crate) fn selection_claim(stitched: &Stitched) -> u64 {
+    // Start, weight and number; runs and descents are rare.
+    16 * stitched.starts.len() as u64 + 256
+}

@@ -1,0 +1,265 @@
+//! What flows from the loader to the decoder: inflated units, records in them, batches.
+
+use seqmill_base::pipeline::Item;
+use seqmill_base::{Error, Lease};
+use seqmill_io::bam::Record;
+use seqmill_io::bgzf::{BlockMark, VirtualOffset};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Inflated bytes with the places they come from.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// BAM record data.
+    pub data: Vec<u8>,
+    /// Where each block begins; for inputs without blocks one mark with the stream's offset.
+    pub marks: Vec<BlockMark>,
+    /// Offset of the first byte of `data` within its first block.
+    pub skew: u32,
+    /// Input the bytes come from.
+    pub input: u32,
+    /// The bytes of the input are not in blocks: a place is a plain offset.
+    pub plain: bool,
+    pub lease: Lease,
+}
+
+impl Unit {
+    /// The virtual offset of a byte of the data (for plain inputs: the stream offset).
+    pub(crate) fn voffset(&self, at: usize) -> VirtualOffset {
+        let found = self.marks.partition_point(|m| m.start as usize <= at).saturating_sub(1);
+        let Some(mark) = self.marks.get(found) else { return VirtualOffset(0) };
+        let mut within = at - mark.start as usize;
+        if found == 0 {
+            within += self.skew as usize;
+        }
+        if self.plain {
+            return VirtualOffset(mark.offset + within as u64);
+        }
+        VirtualOffset::new(mark.offset, u32::try_from(within).unwrap_or(0))
+    }
+}
+
+/// A unit and the records found in it under an assumption the stitcher checks.
+pub(crate) struct Loaded {
+    pub unit: Unit,
+    /// The unit begins a stretch, whose first record begins here.
+    pub first_record: Option<usize>,
+    /// Records if one begins at byte 0.
+    pub assumed: Hop,
+    /// Bytes of the input consumed when this unit is done.
+    pub file_end: u64,
+}
+
+impl Item for Loaded {
+    fn bytes(&self) -> u64 {
+        self.unit.data.len() as u64
+    }
+}
+
+/// Starts of consecutive records.
+#[derive(Debug, Default)]
+pub(crate) struct Hop {
+    /// Offsets of the `block_size` fields.
+    pub starts: Vec<u32>,
+    /// Where the next record would begin; it is not whole if this is before the end.
+    pub end: usize,
+    /// The record at `end` has an impossible `block_size`.
+    pub broken: bool,
+}
+
+/// Follows the `block_size` values from `from` on.
+pub(crate) fn hop(data: &[u8], from: usize, starts: &mut Vec<u32>) -> (usize, bool) {
+    starts.clear();
+    let mut at = from;
+    while let Some(size) = data.get(at..).and_then(<[u8]>::first_chunk::<4>) {
+        let size = u32::from_le_bytes(*size) as usize;
+        if size < 32 {
+            return (at, true);
+        }
+        let end = at + 4 + size;
+        if end > data.len() {
+            break;
+        }
+        starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+        at = end;
+    }
+    (at, false)
+}
+
+/// A unit whose records are certain.
+pub(crate) struct Stitched {
+    pub unit: Arc<Unit>,
+    pub starts: Vec<u32>,
+    /// Number of the first record in its input.
+    pub ordinal: u64,
+    /// Bytes of the input consumed when this unit is done.
+    pub file_end: u64,
+}
+
+impl Item for Stitched {
+    fn bytes(&self) -> u64 {
+        self.unit.data.len() as u64
+    }
+}
+
+/// A unit whose records have passed the filters.
+pub(crate) struct Selected {
+    pub unit: Arc<Unit>,
+    /// Offsets of the `block_size` fields.
+    pub starts: Vec<u32>,
+    /// Arrow bytes of each record, as they count for batches.
+    pub weights: Vec<u32>,
+    /// Numbers of the records within the unit, if some were left out.
+    pub numbers: Option<Vec<u32>>,
+    pub ordinal: u64,
+    /// Stretches of records with one reference: first row and reference.
+    pub runs: Vec<(u32, i32)>,
+    /// Rows where the coordinate order is broken against the row before in the unit.
+    pub descents: Vec<u32>,
+    /// What was noted of records, by their numbers within the unit.
+    pub notes: Vec<(u32, Note)>,
+    /// Records looked at, by their numbers within the unit.
+    pub looked_at: u32,
+    pub file_end: u64,
+    /// What is wrong with the record behind the last row.
+    pub error: Option<Error>,
+    pub lease: Lease,
+}
+
+impl Item for Selected {
+    fn bytes(&self) -> u64 {
+        self.unit.data.len() as u64
+    }
+}
+
+impl Selected {
+    /// Number of a row's record in its input.
+    pub(crate) fn ordinal_of(&self, row: usize) -> u64 {
+        let within = match &self.numbers {
+            Some(numbers) => numbers.get(row).copied().unwrap_or(0) as usize,
+            None => row,
+        };
+        self.ordinal + within as u64
+    }
+
+    /// The body of a row's record.
+    pub(crate) fn body(&self, row: usize) -> &[u8] {
+        let Some(start) = self.starts.get(row) else { return &[] };
+        record_body(&self.unit.data, *start as usize)
+    }
+
+    /// A row's record; rows have been checked when they were selected.
+    pub(crate) fn record(&self, row: usize) -> Option<Record<'_>> {
+        Record::new(self.body(row)).ok()
+    }
+
+    /// Where a row's record begins.
+    pub(crate) fn voffset_of(&self, row: usize) -> VirtualOffset {
+        self.unit.voffset(self.starts.get(row).copied().unwrap_or(0) as usize)
+    }
+}
+
+/// The bytes behind the `block_size` at `start`.
+pub(crate) fn record_body(data: &[u8], start: usize) -> &[u8] {
+    let Some((size, rest)) = data.get(start..).and_then(<[u8]>::split_first_chunk::<4>) else {
+        return &[];
+    };
+    rest.get(..u32::from_le_bytes(*size) as usize).unwrap_or_default()
+}
+
+/// What the selection notes of a record: why it was left out, or a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Note {
+    Bad,
+    Region,
+    Mapq,
+    Flags,
+    ReadGroup,
+    Tag,
+    Name,
+    Length,
+    Subsample,
+    Expression,
+    /// The record is kept; its name lacks the NUL.
+    UnterminatedName,
+}
+
+/// Names of the notes, in their order.
+pub(crate) const NOTE_NAMES: [&str; 11] = [
+    "bad",
+    "region",
+    "mapq",
+    "flags",
+    "read_group",
+    "tag",
+    "name",
+    "length",
+    "subsample",
+    "expression",
+    "unterminated_name",
+];
+
+/// How often each note was made.
+pub(crate) type NoteCounts = [u64; NOTE_NAMES.len()];
+
+/// Rows of one unit.
+pub(crate) struct Slice {
+    pub selected: Arc<Selected>,
+    pub rows: Range<usize>,
+}
+
+/// Where a run could go on: behind the last record of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Position {
+    /// Index of the input.
+    pub input: u32,
+    /// Virtual offset of the last record given (plain inputs: stream offset).
+    pub voffset: u64,
+    /// Number of the last record given in its input.
+    pub ordinal: u64,
+}
+
+/// Consecutive rows that become one record batch.
+pub(crate) struct Batch {
+    pub slices: Vec<Slice>,
+    pub rows: usize,
+    /// Sum of the weights.
+    pub weight: u64,
+    /// The Parquet row group ends behind this batch.
+    pub group_end: Option<GroupFacts>,
+    /// State of the cutter behind this batch.
+    pub after: CutState,
+}
+
+impl Item for Batch {
+    fn bytes(&self) -> u64 {
+        self.weight
+    }
+}
+
+/// What is known of a finished row group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct GroupFacts {
+    /// All rows are of one reference and `pos` never descends.
+    pub sorted_by_pos: bool,
+    /// Reference and position never descend.
+    pub sorted_by_coordinate: bool,
+}
+
+/// The cutter between two batches; with a [`Position`] it is all a resumed run needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct CutState {
+    pub position: Position,
+    /// Records that passed the filters, before `offset` and `limit`.
+    pub passed: u64,
+    /// Records given.
+    pub given: u64,
+    /// Coordinate order held so far.
+    pub sorted: bool,
+    /// Coordinates of the last record that passed.
+    pub last_key: (i64, i64),
+    /// Records looked at in all inputs.
+    pub looked_at: u64,
+    pub notes: NoteCounts,
+}
