@@ -25,6 +25,7 @@ use seqmill_table::parquet::{
     Codec, EncodedBatch, FileFigures, FileState, GroupDictionaries, GroupEnd, LeafEncoding,
     LeafOptions, PageEncoder, ParquetFile, Plan, SortingColumn,
 };
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -392,7 +393,6 @@ fn check(pairs: &[(PathBuf, PathBuf)]) {
         eprintln!("SKIPPED reading back: no Python with pyarrow (set SEQMILL_PYTHON)");
         return;
     };
-    use std::io::Write;
     let mut child = Command::new(python)
         .args(["-c", CHECKER])
         .stdin(std::process::Stdio::piped())
