@@ -235,6 +235,7 @@ impl IpcWriter {
         };
         if footer {
             writer.put(&FILE_START)?;
+            writer.flush()?;
         }
         let (_, bytes) = begin(empty, compression)?;
         for message in walk(&bytes)?.iter().filter(|m| m.is_dictionary) {
