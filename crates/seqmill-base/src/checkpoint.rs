@@ -128,8 +128,11 @@ impl StateDirectory {
                 continue;
             }
             let path = entry.path();
-            let removed =
-                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
             removed.map_err(|e| Error::io(&path, &e))?;
         }
         Ok(())
@@ -177,7 +180,8 @@ fn difference(earlier: &JobIdentity, now: &JobIdentity) -> Option<String> {
         .into_iter()
         .filter(|name| old.get(*name) != new.get(*name))
         .map(|name| {
-            let show = |v: Option<&serde_json::Value>| v.map_or("unset".into(), ToString::to_string);
+            let show =
+                |v: Option<&serde_json::Value>| v.map_or("unset".into(), ToString::to_string);
             format!("{name} was {} and is {}", show(old.get(name)), show(new.get(name)))
         })
         .collect();

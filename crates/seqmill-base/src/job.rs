@@ -19,10 +19,6 @@ pub struct Job {
 impl Job {
     /// A job with the given budget.
     pub fn new(budget: Arc<Budget>) -> Self {
-        Self {
-            cancel: CancelToken::default(),
-            progress: Arc::new(Progress::default()),
-            budget,
-        }
+        Self { cancel: CancelToken::default(), progress: Arc::new(Progress::default()), budget }
     }
 }

@@ -293,8 +293,7 @@ impl<'a, 'j> Scheduler<'a, 'j> {
         let may_run = |stage: &Stage<'_>| -> usize {
             pools.iter().filter(|(g, _)| g.is_none_or(|g| g == stage.group)).map(|(_, n)| n).sum()
         };
-        let figures =
-            self.stages.iter().map(|s| s.counters.figures(s.name, may_run(s))).collect();
+        let figures = self.stages.iter().map(|s| s.counters.figures(s.name, may_run(s))).collect();
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         (state.failure.map_or(Ok(()), Err), figures)
     }

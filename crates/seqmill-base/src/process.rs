@@ -82,9 +82,8 @@ pub fn thread_cpu_time() -> Duration {
 /// Bytes that went to and came from storage (`/proc/self/io`), where readable.
 pub fn storage_bytes() -> (Option<u64>, Option<u64>) {
     let Ok(text) = std::fs::read_to_string("/proc/self/io") else { return (None, None) };
-    let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-    };
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     (field("read_bytes:"), field("write_bytes:"))
 }
 

@@ -134,7 +134,8 @@ fn unpack_avx2(packed: &[u8], out: &mut [u8]) -> usize {
         _mm256_srli_epi16, _mm256_storeu_si256, _mm256_unpackhi_epi8, _mm256_unpacklo_epi8,
     };
     // SAFETY: 16 bytes are read from an array of 16.
-    let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(SEQ_ALPHABET.as_ptr().cast())) };
+    let table =
+        unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(SEQ_ALPHABET.as_ptr().cast())) };
     let low = _mm256_set1_epi8(15);
     let mut done = 0;
     for (from, to) in packed.chunks_exact(32).zip(out.chunks_exact_mut(64)) {
@@ -161,7 +162,7 @@ fn unpack_avx2(packed: &[u8], out: &mut [u8]) -> usize {
 #[target_feature(enable = "neon")]
 fn unpack_neon(packed: &[u8], out: &mut [u8]) -> usize {
     use std::arch::aarch64::{
-        vandq_u8, vdupq_n_u8, vld1q_u8, vqtbl1q_u8, vshrq_n_u8, vst2q_u8, uint8x16x2_t,
+        uint8x16x2_t, vandq_u8, vdupq_n_u8, vld1q_u8, vqtbl1q_u8, vshrq_n_u8, vst2q_u8,
     };
     // SAFETY: 16 bytes are read from an array of 16.
     let table = unsafe { vld1q_u8(SEQ_ALPHABET.as_ptr()) };
@@ -182,7 +183,7 @@ fn unpack_neon(packed: &[u8], out: &mut [u8]) -> usize {
 
 /// Writes qualities as text (`q + 33`); false if one cannot be shown. The loop vectorises.
 #[inline]
-pub fn quality_text(qual: &[u8], out: &mut [u8]) -> bool {
+pub(crate) fn quality_text(qual: &[u8], out: &mut [u8]) -> bool {
     let mut highest = 0;
     for (q, to) in qual.iter().zip(out) {
         highest = highest.max(*q);
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn all_kernels_give_the_bytes_of_the_scalar_one() {
-        let packed: Vec<u8> = (0..600_u32).map(|i| (i * 37 + i / 7) as u8).collect();
+        let packed: Vec<u8> = (0..600_u32).map(|i| (i * 37 + i / 7).to_le_bytes()[0]).collect();
         let mut kernels = vec![Kernel::Scalar, Kernel::detect()];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("ssse3") {

@@ -1,23 +1,25 @@
 //! Decoding of a batch of records into Arrow columns.
 
+mod arrays;
+mod tag_arrays;
+
 use crate::bases::{Kernel, quality_text};
-use crate::schema::{
-    CigarMode, Content, Layout, TagMode, TagType, arrow_schema, array_type, cigar_fields,
-    tags_other_fields,
-};
+use crate::schema::{CigarMode, Content, Layout, TagMode, arrow_schema, cigar_fields};
 use crate::select::fault_error;
-use crate::tags::{FieldValues, TagPlan, TagValues, TextColumn};
+use crate::tags::{TagPlan, TagValues};
 use crate::text::{CIGAR_OPERATIONS, write_cigar};
 use crate::unit::{Batch, Selected};
-use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, ListArray, PrimitiveArray, RecordBatch,
-    StringArray, StructArray, types,
+use arrays::{
+    Optional, ascii, binary, dictionary, internal, length_offset, list, optional, primitive,
+    saturate, text, validity,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use seqmill_base::{Error, FormatKind, Result};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray, types};
+use arrow_buffer::BooleanBuffer;
+use arrow_schema::{DataType, Schema, SchemaRef};
+use seqmill_base::{Error, Result};
 use seqmill_io::bam::{Fault, Parts, Record, reference_span};
 use std::sync::Arc;
+use tag_arrays::{field_array, others_array};
 
 /// Everything that decoding needs to know, fixed for a run.
 #[derive(Debug)]
@@ -70,6 +72,23 @@ struct View<'a> {
     long_cigar: bool,
 }
 
+/// Which reference of a record.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Own,
+    Mate,
+}
+
+impl Which {
+    #[inline]
+    fn id(self, record: &Record<'_>) -> i32 {
+        match self {
+            Self::Own => record.ref_id(),
+            Self::Mate => record.mate_ref_id(),
+        }
+    }
+}
+
 /// Decodes batches; reused from batch to batch.
 pub(crate) struct Decoder {
     plan: Arc<ColumnPlan>,
@@ -84,114 +103,6 @@ pub(crate) struct Decoded {
     /// Tags that went to `tags_other`, by name and reason.
     pub overflow: Vec<([u8; 2], [u64; 4])>,
     pub bases: u64,
-}
-
-fn validity(bits: Vec<u8>, rows: usize, valid: usize) -> Option<NullBuffer> {
-    if valid == rows {
-        return None;
-    }
-    let bits = BooleanBuffer::new(Buffer::from_vec(bits), 0, rows);
-    // SAFETY: `valid` counts the bits that were set.
-    Some(unsafe { NullBuffer::new_unchecked(bits, rows - valid) })
-}
-
-/// Collects values and their validity.
-struct Optional<T> {
-    values: Vec<T>,
-    bits: Vec<u8>,
-    valid: usize,
-}
-
-impl<T: Copy + Default> Optional<T> {
-    fn new(rows: usize) -> Self {
-        Self { values: Vec::with_capacity(rows), bits: vec![0; rows.div_ceil(8)], valid: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, value: Option<T>) {
-        let row = self.values.len();
-        self.values.push(value.unwrap_or_default());
-        if value.is_some() {
-            self.bits[row >> 3] |= 1 << (row & 7);
-            self.valid += 1;
-        }
-    }
-
-    fn nulls(bits: Vec<u8>, rows: usize, valid: usize) -> Option<NullBuffer> {
-        validity(bits, rows, valid)
-    }
-}
-
-fn primitive<P: arrow_array::ArrowPrimitiveType>(values: Vec<P::Native>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values), None))
-}
-
-fn optional<P: arrow_array::ArrowPrimitiveType>(values: Optional<P::Native>) -> ArrayRef
-where
-    P::Native: Copy + Default,
-{
-    let rows = values.values.len();
-    let nulls = Optional::<P::Native>::nulls(values.bits, rows, values.valid);
-    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values.values), nulls))
-}
-
-/// A buffer that any Arrow type may view: bytes from a `Vec<u8>` are usually aligned already.
-fn aligned(bytes: Vec<u8>) -> Buffer {
-    const ALIGN: usize = 8;
-    if !bytes.is_empty() && bytes.as_ptr().align_offset(ALIGN) == 0 {
-        return Buffer::from_vec(bytes);
-    }
-    let mut buffer = MutableBuffer::with_capacity(bytes.len());
-    buffer.extend_from_slice(&bytes);
-    buffer.into()
-}
-
-fn offsets(values: Vec<i32>) -> OffsetBuffer<i32> {
-    // SAFETY: every caller pushes lengths of a growing buffer, beginning with 0.
-    unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(values)) }
-}
-
-/// Text whose bytes are known to be ASCII.
-fn ascii(values: Vec<i32>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> ArrayRef {
-    debug_assert!(bytes.is_ascii());
-    // SAFETY: ASCII is UTF-8, and the offsets grow up to the length of the bytes.
-    Arc::new(unsafe { StringArray::new_unchecked(offsets(values), Buffer::from_vec(bytes), nulls) })
-}
-
-/// Text from the file: UTF-8 is checked, because SAM allows ASCII only but BAM holds any byte.
-fn text(
-    values: Vec<i32>,
-    bytes: Vec<u8>,
-    nulls: Option<NullBuffer>,
-    what: &str,
-) -> Result<ArrayRef> {
-    if bytes.is_ascii() {
-        return Ok(ascii(values, bytes, nulls));
-    }
-    let array = StringArray::try_new(offsets(values), Buffer::from_vec(bytes), nulls);
-    array.map(|a| Arc::new(a) as ArrayRef).map_err(|_| {
-        let hint = "text that is not UTF-8 can be kept with --tags binary only";
-        Error::format(FormatKind::Record, format!("{what} holds {hint}"))
-    })
-}
-
-fn text_column(column: TextColumn, what: &str) -> Result<ArrayRef> {
-    text(column.offsets, column.bytes, None, what)
-}
-
-fn dictionary(keys: Optional<i32>, values: &Arc<StringArray>) -> ArrayRef {
-    let rows = keys.values.len();
-    let nulls = Optional::<i32>::nulls(keys.bits, rows, keys.valid);
-    let keys = PrimitiveArray::<types::Int32Type>::new(ScalarBuffer::from(keys.values), nulls);
-    // SAFETY: keys are indices of references, which are compared with their number when a record
-    // is selected.
-    Arc::new(unsafe { DictionaryArray::new_unchecked(keys, Arc::clone(values) as ArrayRef) })
-}
-
-fn length_offset(bytes: usize) -> Result<i32> {
-    i32::try_from(bytes).map_err(|_| {
-        Error::budget("one column of one batch exceeds 2 GiB; give smaller --batch-rows", 1 << 31)
-    })
 }
 
 impl Decoder {
@@ -220,7 +131,7 @@ impl Decoder {
         for column in &plan.layout.columns {
             let array = match column.content {
                 Content::Tags => match plan.layout.tags {
-                    TagMode::Sam => self.sam_tags(&views, batch)?,
+                    TagMode::Sam => Self::sam_tags(&views, batch)?,
                     TagMode::Binary => binary_tags(&views)?,
                     _ => {
                         let (fields, rest, counts) = self.tag_fields(&views, batch)?;
@@ -237,7 +148,7 @@ impl Decoder {
                         };
                         // A struct without fields has no child to tell its length.
                         let array = StructArray::try_new_with_length(inner, fields, None, rows);
-                        Arc::new(array.map_err(internal)?)
+                        Arc::new(array.map_err(|e| internal(&e))?)
                     }
                 },
                 Content::TagsOther => match others.take() {
@@ -248,11 +159,10 @@ impl Decoder {
             };
             columns.push(array);
         }
-        let options =
-            arrow_array::RecordBatchOptions::new().with_row_count(Some(views.len()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(views.len()));
         let record_batch =
             RecordBatch::try_new_with_options(Arc::clone(&plan.schema), columns, &options)
-                .map_err(internal)?;
+                .map_err(|e| internal(&e))?;
         Ok(Decoded { batch: record_batch, overflow, bases })
     }
 
@@ -268,27 +178,27 @@ impl Decoder {
             Content::Qname => names(views)?,
             Content::Flag => wide(data_type, views.iter().map(|v| v.record.flag())),
             Content::Mapq => wide(data_type, views.iter().map(|v| u16::from(v.record.mapq()))),
-            Content::Rname => self.references(data_type, views, batch, |r| r.ref_id()),
-            Content::Rnext => self.references(data_type, views, batch, |r| r.mate_ref_id()),
+            Content::Rname => self.references(data_type, views, batch, Which::Own),
+            Content::Rnext => self.references(data_type, views, batch, Which::Mate),
             Content::Pos => positions(data_type, views, |v| one_based(v.record.pos(), shift)),
-            Content::Pnext => positions(data_type, views, |v| one_based(v.record.mate_pos(), shift)),
-            Content::End => positions(data_type, views, end_of),
-            Content::Tlen => {
-                primitive::<types::Int32Type>(
-                    views.iter().map(|v| v.record.template_length()).collect(),
-                )
+            Content::Pnext => {
+                positions(data_type, views, |v| one_based(v.record.mate_pos(), shift))
             }
+            Content::End => positions(data_type, views, end_of),
+            Content::Tlen => primitive::<types::Int32Type>(
+                views.iter().map(|v| v.record.template_length()).collect(),
+            ),
             Content::Cigar => self.cigars(views)?,
             Content::Seq => self.sequences(views, data_type)?,
             Content::Qual => qualities(views, data_type, batch)?,
             Content::RefId => {
                 let mut ids = Optional::new(views.len());
-                self.each_reference(views, batch, |r| r.ref_id(), |id| ids.push(id));
+                self.each_reference(views, batch, Which::Own, |id| ids.push(id));
                 optional::<types::Int32Type>(ids)
             }
             Content::MateRefId => {
                 let mut ids = Optional::new(views.len());
-                self.each_reference(views, batch, |r| r.mate_ref_id(), |id| ids.push(id));
+                self.each_reference(views, batch, Which::Mate, |id| ids.push(id));
                 optional::<types::Int32Type>(ids)
             }
             Content::Ordinal => {
@@ -319,7 +229,9 @@ impl Decoder {
             ),
             Content::Strand => {
                 let mut keys = Optional::new(views.len());
-                views.iter().for_each(|v| keys.push(Some(i32::from(v.record.flag() >> 4 & 1))));
+                for view in views {
+                    keys.push(Some(i32::from(view.record.flag() >> 4 & 1)));
+                }
                 dictionary(keys, &self.plan.strands)
             }
             Content::FlagBit(bit) => Arc::new(BooleanArray::new(
@@ -328,10 +240,14 @@ impl Decoder {
             )),
             Content::MeanQual => {
                 let mut means = Optional::new(views.len());
-                views.iter().for_each(|v| means.push(mean_quality(v.parts.qual)));
+                for view in views {
+                    means.push(mean_quality(view.parts.qual));
+                }
                 optional::<types::Float32Type>(means)
             }
-            Content::Tags | Content::TagsOther => return Err(Error::internal("tags by themselves")),
+            Content::Tags | Content::TagsOther => {
+                return Err(Error::internal("tags by themselves"));
+            }
         })
     }
 
@@ -340,7 +256,7 @@ impl Decoder {
         &self,
         views: &[View<'_>],
         batch: &Batch,
-        get: impl Fn(&Record<'_>) -> i32,
+        which: Which,
         mut give: impl FnMut(Option<i32>),
     ) {
         let mut at = 0;
@@ -348,7 +264,7 @@ impl Decoder {
             let input = slice.selected.unit.input as usize;
             let map = self.plan.reference_maps.get(input).and_then(Option::as_ref);
             for view in views.iter().skip(at).take(slice.rows.len()) {
-                let id = usize::try_from(get(&view.record)).ok();
+                let id = usize::try_from(which.id(&view.record)).ok();
                 give(match (id, map) {
                     (None, _) => None,
                     (Some(id), None) => i32::try_from(id).ok(),
@@ -364,16 +280,16 @@ impl Decoder {
         data_type: &DataType,
         views: &[View<'_>],
         batch: &Batch,
-        get: impl Fn(&Record<'_>) -> i32,
+        which: Which,
     ) -> ArrayRef {
         let names = &self.plan.references;
         if *data_type != DataType::Utf8 {
             let mut keys = Optional::new(views.len());
-            self.each_reference(views, batch, get, |id| keys.push(id));
+            self.each_reference(views, batch, which, |id| keys.push(id));
             return dictionary(keys, names);
         }
         let mut values = Vec::with_capacity(views.len());
-        self.each_reference(views, batch, get, |id| {
+        self.each_reference(views, batch, which, |id| {
             values.push(id.and_then(|id| usize::try_from(id).ok()).map(|id| names.value(id)));
         });
         Arc::new(StringArray::from(values))
@@ -411,13 +327,15 @@ impl Decoder {
             primitive::<types::UInt32Type>(operations)
         } else {
             let mut codes = Optional::new(operations.len());
-            operations.iter().for_each(|op| codes.push(Some((op & 15).cast_signed())));
+            for op in &operations {
+                codes.push(Some((op & 15).cast_signed()));
+            }
             let lengths = operations.iter().map(|op| op >> 4).collect();
             let columns = vec![
                 dictionary(codes, &self.plan.operations),
                 primitive::<types::UInt32Type>(lengths),
             ];
-            Arc::new(StructArray::try_new(cigar_fields(), columns, None).map_err(internal)?)
+            Arc::new(StructArray::try_new(cigar_fields(), columns, None).map_err(|e| internal(&e))?)
         };
         list(items, ends, nulls)
     }
@@ -441,14 +359,14 @@ impl Decoder {
                 self.plan.kernel.unpack(view.parts.seq, out);
             }
             at = end;
-            ends.push(at as i32);
+            ends.push(length_offset(at)?);
             present.push((view.record.length() > 0).then_some(1));
         }
-        let nulls = validity(present.bits, views.len(), present.valid);
+        let nulls = present.nulls();
         Ok(if packed { binary(ends, bytes, nulls) } else { ascii(ends, bytes, nulls) })
     }
 
-    fn sam_tags(&self, views: &[View<'_>], batch: &Batch) -> Result<ArrayRef> {
+    fn sam_tags(views: &[View<'_>], batch: &Batch) -> Result<ArrayRef> {
         let mut bytes = Vec::new();
         let mut ends = vec![0];
         for (row, view) in views.iter().enumerate() {
@@ -475,8 +393,7 @@ impl Decoder {
                 .map_err(|fault| place(fault, batch, row))?;
         }
         values.finish(&plan.tags, rows);
-        self.tag_hints =
-            values.fields.iter().map(|f| f.bytes.len() + f.bytes.len() / 16).collect();
+        self.tag_hints = values.fields.iter().map(|f| f.bytes.len() + f.bytes.len() / 16).collect();
         let overflow = std::mem::take(&mut values.others.counts);
         let others = plan.tags.keep_others.then(|| others_array(values.others)).transpose()?;
         let mut fields = Vec::with_capacity(values.fields.len());
@@ -497,10 +414,6 @@ impl Decoder {
         *overflow = counts;
         others.ok_or_else(|| Error::internal("tags_other is not kept"))
     }
-}
-
-fn internal(error: arrow_schema::ArrowError) -> Error {
-    Error::internal(error.to_string())
 }
 
 /// The place of a fault found in row `row` of a batch.
@@ -539,16 +452,18 @@ fn names(views: &[View<'_>]) -> Result<ArrayRef> {
         if there {
             bytes.extend_from_slice(name);
         }
-        ends.push(bytes.len() as i32);
+        ends.push(length_offset(bytes.len())?);
         present.push(there.then_some(1));
     }
-    text(ends, bytes, validity(present.bits, views.len(), present.valid), "qname")
+    text(ends, bytes, present.nulls(), "qname")
 }
 
 /// Small unsigned numbers in the width that the profile wants.
 fn wide(data_type: &DataType, values: impl Iterator<Item = u16>) -> ArrayRef {
     match data_type {
-        DataType::UInt8 => primitive::<types::UInt8Type>(values.map(|v| v as u8).collect()),
+        DataType::UInt8 => {
+            primitive::<types::UInt8Type>(values.map(|v| v.to_le_bytes()[0]).collect())
+        }
         DataType::UInt16 => primitive::<types::UInt16Type>(values.collect()),
         _ => primitive::<types::UInt32Type>(values.map(u32::from).collect()),
     }
@@ -567,10 +482,6 @@ fn end_of(view: &View<'_>) -> Option<i32> {
     (pos >= 0).then(|| saturate(i64::from(pos) + reference_span(view.cigar).max(1)))
 }
 
-fn saturate(value: i64) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
-}
-
 fn positions(
     data_type: &DataType,
     views: &[View<'_>],
@@ -578,11 +489,15 @@ fn positions(
 ) -> ArrayRef {
     if *data_type == DataType::Int32 {
         let mut values = Optional::new(views.len());
-        views.iter().for_each(|v| values.push(get(v)));
+        for view in views {
+            values.push(get(view));
+        }
         return optional::<types::Int32Type>(values);
     }
     let mut values = Optional::new(views.len());
-    views.iter().for_each(|v| values.push(get(v).map(i32::cast_unsigned)));
+    for view in views {
+        values.push(get(view).map(i32::cast_unsigned));
+    }
     optional::<types::UInt32Type>(values)
 }
 
@@ -607,11 +522,11 @@ fn qualities(views: &[View<'_>], data_type: &DataType, batch: &Batch) -> Result<
             }
             at += qual.len();
         }
-        ends.push(at as i32);
+        ends.push(length_offset(at)?);
         present.push(there.then_some(1));
     }
     bytes.truncate(at);
-    let nulls = validity(present.bits, views.len(), present.valid);
+    let nulls = present.nulls();
     Ok(if raw { binary(ends, bytes, nulls) } else { ascii(ends, bytes, nulls) })
 }
 
@@ -623,12 +538,8 @@ fn zeroed(bytes: usize) -> Vec<u8> {
 fn mean_quality(qual: &[u8]) -> Option<f32> {
     let there = qual.first().is_some_and(|q| *q != 0xff);
     let sum: u64 = qual.iter().map(|q| u64::from(*q)).sum();
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of bytes fits in any float")]
     there.then(|| (sum as f64 / qual.len() as f64) as f32)
-}
-
-fn binary(ends: Vec<i32>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> ArrayRef {
-    // SAFETY: the offsets grow up to the length of the bytes.
-    Arc::new(unsafe { BinaryArray::new_unchecked(offsets(ends), Buffer::from_vec(bytes), nulls) })
 }
 
 fn binary_tags(views: &[View<'_>]) -> Result<ArrayRef> {
@@ -638,72 +549,7 @@ fn binary_tags(views: &[View<'_>]) -> Result<ArrayRef> {
     let mut ends = vec![0];
     for view in views {
         bytes.extend_from_slice(view.parts.tags);
-        ends.push(bytes.len() as i32);
+        ends.push(length_offset(bytes.len())?);
     }
     Ok(binary(ends, bytes, None))
-}
-
-fn list(items: ArrayRef, ends: Vec<i32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-    let field = Arc::new(Field::new("item", items.data_type().clone(), false));
-    let array = ListArray::try_new(field, offsets(ends), items, nulls);
-    Ok(Arc::new(array.map_err(internal)?))
-}
-
-fn field_array(
-    tag_type: TagType,
-    values: FieldValues,
-    rows: usize,
-    name: &str,
-) -> Result<ArrayRef> {
-    let FieldValues { offsets: ends, bytes, integers, validity: bits, valid, .. } = values;
-    let nulls = validity(bits, rows, valid);
-    Ok(match tag_type {
-        TagType::Text(_) => text(ends, bytes, nulls, &format!("tag {name}"))?,
-        TagType::Integer => {
-            let values = ScalarBuffer::from(integers);
-            Arc::new(PrimitiveArray::<types::Int64Type>::new(values, nulls))
-        }
-        TagType::NarrowInteger => {
-            let values: Vec<i32> = integers.into_iter().map(saturate).collect();
-            let values = ScalarBuffer::from(values);
-            Arc::new(PrimitiveArray::<types::Int32Type>::new(values, nulls))
-        }
-        TagType::Float => {
-            let values = ScalarBuffer::new(aligned(bytes), 0, rows);
-            Arc::new(PrimitiveArray::<types::Float32Type>::new(values, nulls))
-        }
-        TagType::Array(sub) => {
-            let width = seqmill_io::bam::array_item_bytes(sub).unwrap_or(1);
-            let items = bytes.len() / width;
-            let data = arrow_array::ArrayRef::from(arrow_array::make_array(
-                arrow_data(array_type(sub), items, aligned(bytes))?,
-            ));
-            list(data, ends, nulls)?
-        }
-    })
-}
-
-fn arrow_data(data_type: DataType, items: usize, buffer: Buffer) -> Result<arrow_data::ArrayData> {
-    let builder = arrow_data::ArrayData::builder(data_type).len(items).add_buffer(buffer);
-    builder.build().map_err(internal)
-}
-
-fn others_array(others: crate::tags::OtherValues) -> Result<ArrayRef> {
-    let columns = vec![
-        text_column(others.names, "tag name")?,
-        text_column(others.types, "tag type")?,
-        text_column(others.values, "tags_other")?,
-    ];
-    let items = StructArray::try_new(tags_other_fields(), columns, None).map_err(internal)?;
-    let rows = others.row_ends.len();
-    let mut present = Optional::<u8>::new(rows);
-    let mut ends = Vec::with_capacity(rows + 1);
-    ends.push(0);
-    let mut last = 0;
-    for end in others.row_ends {
-        present.push((end > last).then_some(1));
-        ends.push(end);
-        last = end;
-    }
-    list(Arc::new(items), ends, validity(present.bits, rows, present.valid))
 }

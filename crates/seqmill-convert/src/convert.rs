@@ -19,6 +19,7 @@ use seqmill_table::ipc::IpcWriter;
 use seqmill_table::parquet::{FileState, ParquetFile, Plan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,7 +125,11 @@ impl Sink<'_> {
     fn checkpoint(&mut self) -> Result<()> {
         let (Some(state), Some(writer)) = (self.state, &mut self.writer) else { return Ok(()) };
         let file = writer.checkpoint()?;
-        state.save_checkpoint(&Checkpoint { state: self.last, totals: self.totals.clone(), file })?;
+        state.save_checkpoint(&Checkpoint {
+            state: self.last,
+            totals: self.totals.clone(),
+            file,
+        })?;
         self.checkpoint_at = writer.bytes();
         self.checkpoint_time = Instant::now();
         Ok(())
@@ -196,11 +201,7 @@ fn provenance(options: &Options, setup: &mut Setup) {
     setup.add_metadata(keys.map(|(k, v)| (k.to_owned(), v)));
 }
 
-fn open_state(
-    options: &Options,
-    inputs: &Inputs,
-    output: &Path,
-) -> Result<(StateDirectory, bool)> {
+fn open_state(options: &Options, inputs: &Inputs, output: &Path) -> Result<(StateDirectory, bool)> {
     let semantic = serde_json::to_value(&options.semantic)
         .map_err(|e| Error::internal(format!("options cannot be written: {e}")))?;
     let identity = JobIdentity {
@@ -269,7 +270,7 @@ fn write_bad_records(path: Option<&PathBuf>, list: &BadRecords) -> Result<()> {
     list.sort();
     let mut text = String::from("ordinal\tvoffset\treason\n");
     for (record, voffset, reason) in list.iter() {
-        text.push_str(&format!("{record}\t{voffset}\t{reason}\n"));
+        let _ = writeln!(text, "{record}\t{voffset}\t{reason}");
     }
     seqmill_base::sink::write_atomically(path, text.as_bytes())
 }
@@ -296,7 +297,8 @@ fn run_file(
     let semantic = &setup.semantic;
     if semantic.format == "parquet" {
         let codec = codec(&semantic.compression, semantic.compression_level)?;
-        let leaf = |path: &str, data_type: &arrow_schema::DataType| setup.leaf_options(path, data_type);
+        let leaf =
+            |path: &str, data_type: &arrow_schema::DataType| setup.leaf_options(path, data_type);
         let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
         let (spool, overflow) = (state.file(SPOOL_FILE), state.file(OVERFLOW_FILE));
         let open_pages = accounts.open_pages;
@@ -315,7 +317,9 @@ fn run_file(
             let Writer::Parquet(file) = writer else { return Ok(false) };
             file.append(data)
         });
-        result.and_then(|()| finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from))
+        result.and_then(|()| {
+            finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from)
+        })
     } else {
         let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
         let empty = empty_batch(setup)?;
@@ -333,7 +337,9 @@ fn run_file(
             let Writer::Ipc(file) = writer else { return Ok(false) };
             file.append(&data).map(|()| true)
         });
-        result.and_then(|()| finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from))
+        result.and_then(|()| {
+            finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from)
+        })
     }
 }
 
@@ -429,7 +435,7 @@ fn finish(
         resumed_from,
     };
     job.progress.bytes_out.store(bytes, Ordering::Relaxed);
-    let document = document(inputs, setup, job, meter, outcome);
+    let document = document(inputs, setup, job, meter, &outcome);
     Ok(Report { document, records: state.given, bytes, warnings: inputs.warnings() })
 }
 

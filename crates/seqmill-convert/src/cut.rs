@@ -2,9 +2,9 @@
 
 use crate::select::{RegionFilter, coordinate_key};
 use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Position, Selected, Slice};
+use seqmill_base::Result;
 use seqmill_base::pipeline::Emit;
 use seqmill_base::progress::Progress;
-use seqmill_base::Result;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -116,13 +116,14 @@ impl Cutter {
         emit: &mut Emit<'_, Batch>,
     ) {
         let rows = selected.weights.len();
-        let mut from = self.skip_offset(rows);
+        let first = self.skip_offset(rows);
         let room = self.sizes.limit.saturating_sub(self.state.given + self.rows as u64);
-        let last = usize::try_from(room).map_or(rows, |room| rows.min(from + room));
+        let last = usize::try_from(room).map_or(rows, |room| rows.min(first + room));
+        let mut from = first;
         let mut runs = selected.runs.iter().peekable();
         let mut descents = selected.descents.iter().peekable();
         self.compare_first(selected);
-        for row in from..last {
+        for row in first..last {
             while descents.next_if(|at| **at as usize <= row).is_some() {
                 self.state.sorted = false;
                 self.group_sorted = false;
@@ -218,11 +219,8 @@ impl Cutter {
         }
         let last = rows.end - 1;
         let ordinal = selected.ordinal_of(last);
-        self.state.position = Position {
-            input: selected.unit.input,
-            voffset: selected.voffset_of(last).0,
-            ordinal,
-        };
+        self.state.position =
+            Position { input: selected.unit.input, voffset: selected.voffset_of(last).0, ordinal };
         let number = ordinal + 1 - selected.ordinal;
         self.count(selected, before, u32::try_from(number).unwrap_or(u32::MAX));
         if let Some(record) = selected.record(last) {

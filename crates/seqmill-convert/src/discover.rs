@@ -20,7 +20,9 @@ pub(crate) fn full_sample(inputs: &Inputs) -> Result<Sample> {
     let mut inflater = Inflater::new(false);
     for input in &inputs.list {
         if !input.source.is_seekable() {
-            return Err(Error::input("a stream cannot be read twice: --discover full needs a file"));
+            return Err(Error::input(
+                "a stream cannot be read twice: --discover full needs a file",
+            ));
         }
         let mut units = UnitSource::new(input, &[(input.first, None)], UNIT_BYTES);
         let (mut carry, mut data, mut marks) = (Vec::new(), Vec::new(), Vec::new());

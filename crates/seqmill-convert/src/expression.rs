@@ -231,9 +231,7 @@ impl Predicate {
             }
             Operand::RefId => known(record.ref_id()),
             Operand::MateRefId => known(record.mate_ref_id()),
-            Operand::Strand => {
-                Some(Value::Text(if record.flag() & 16 == 0 { b"+" } else { b"-" }))
-            }
+            Operand::Strand => Some(Value::Text(if record.flag() & 16 == 0 { b"+" } else { b"-" })),
             Operand::Tag(name) => tag_value(record, name)?,
         })
     }

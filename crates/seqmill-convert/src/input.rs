@@ -157,7 +157,7 @@ impl Head {
         let Some(mark) = self.marks.get(found) else { return 0 };
         let within = at - mark.start as usize;
         // The end of a block's data is the beginning of the next block.
-        if at >= self.data.len() && found + 1 == self.marks.len() {
+        if within > 0 && at >= self.data.len() && found + 1 == self.marks.len() {
             return VirtualOffset::new(self.next_block.unwrap_or(mark.offset), 0).0;
         }
         VirtualOffset::new(mark.offset, u32::try_from(within).unwrap_or(0)).0

@@ -127,7 +127,11 @@ impl Inputs {
     }
 
     /// Identity of the inputs for the metadata (`seqmill.source`) and for resuming.
-    pub(crate) fn identities(&self, with_time: bool, full_paths: bool) -> Result<serde_json::Value> {
+    pub(crate) fn identities(
+        &self,
+        with_time: bool,
+        full_paths: bool,
+    ) -> Result<serde_json::Value> {
         let mut list = Vec::with_capacity(self.list.len());
         for input in &self.list {
             let name = source_name(&input.path, full_paths);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 /// output is in [`Semantic`].
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command")]
 pub struct Options {
     /// Inputs in order; `-` is standard input.
     pub inputs: Vec<PathBuf>,
@@ -83,6 +84,7 @@ impl Default for Resources {
 /// the provenance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command")]
 pub struct Semantic {
     /// `parquet`, `arrow` (file) or `arrows` (stream); empty for batches in memory.
     pub format: String,

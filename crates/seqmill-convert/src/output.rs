@@ -110,8 +110,7 @@ pub(crate) fn ipc_compression(name: &str, level: Option<i32>) -> Result<IpcCompr
 /// The order that a row group was found to have, as Parquet declares it.
 fn sorting(plan: &Plan, facts: GroupFacts, ids: Option<usize>, pos: Option<usize>) -> GroupEnd {
     debug_assert!(plan.leaf_count() > 0);
-    let ascending =
-        |leaf: usize| SortingColumn { leaf, descending: false, nulls_first: false };
+    let ascending = |leaf: usize| SortingColumn { leaf, descending: false, nulls_first: false };
     let columns = match (ids, pos) {
         (Some(ids), Some(pos)) if facts.sorted_by_coordinate => Some(vec![ids, pos]),
         (Some(ids), None) if facts.sorted_by_coordinate => Some(vec![ids]),
@@ -190,12 +189,12 @@ pub(crate) fn parquet_pages<'a>(
 }
 
 /// Adds the stage that makes Arrow IPC messages.
-pub(crate) fn ipc_messages<'a>(
-    processed: Pipeline<'a, Processed>,
+pub(crate) fn ipc_messages(
+    processed: Pipeline<'_, Processed>,
     empty: RecordBatch,
     compression: IpcCompression,
     account: AccountId,
-) -> Pipeline<'a, Parcel<IpcMessage>> {
+) -> Pipeline<'_, Parcel<IpcMessage>> {
     let compressed = compression != IpcCompression::None;
     processed.parallel(
         "encode",

@@ -94,7 +94,10 @@ impl Overview {
                 let parts = record.parts();
                 if parts.qual.first().is_some_and(|q| *q != 0xff) {
                     let sum: u64 = parts.qual.iter().map(|q| u64::from(*q)).sum();
-                    bump(&mut overview.quality, (sum / parts.qual.len() as u64) as usize);
+                    bump(
+                        &mut overview.quality,
+                        usize::try_from(sum / parts.qual.len() as u64).unwrap_or(0),
+                    );
                 }
                 let covered = reference_span(record.cigar(&parts).0).unsigned_abs();
                 let entry = overview.references.entry(record.ref_id()).or_default();

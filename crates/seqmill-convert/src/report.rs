@@ -80,7 +80,7 @@ pub(crate) fn document(
     setup: &Setup,
     job: &Job,
     meter: &Meter,
-    outcome: Outcome<'_>,
+    outcome: &Outcome<'_>,
 ) -> Value {
     let wall = meter.began.elapsed().as_secs_f64();
     let usage = usage_figures();
@@ -110,9 +110,8 @@ pub(crate) fn document(
     let mean = |sum: u64| sum.checked_div(totals.batches).unwrap_or(0);
     let names: Vec<(String, u64)> =
         inputs.references().map(|(name, length)| (name.to_owned(), length)).collect();
-    let sizes = setup.record_sizes.map(|[mean, p95, max]| {
-        json!({"mean": mean, "p95": p95, "max": max})
-    });
+    let sizes =
+        setup.record_sizes.map(|[mean, p95, max]| json!({"mean": mean, "p95": p95, "max": max}));
     let memory = memory_figures();
     let (read, written) = storage_bytes();
     let since = |now: Option<u64>, before: Option<u64>| {

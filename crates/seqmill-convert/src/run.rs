@@ -52,7 +52,8 @@ impl Accounts {
             if wanted <= job.budget.pool() {
                 return bytes;
             }
-            (u128::from(bytes) * u128::from(job.budget.pool()) / u128::from(wanted)) as u64
+            // In KiB, so that the product fits.
+            ((bytes >> 10) * (job.budget.pool() >> 10) / (wanted >> 10)) << 10
         };
         Self {
             read: job.budget.account("read_ahead", scale(read)),
@@ -98,36 +99,31 @@ struct Scanner {
 }
 
 impl Scanner {
+    /// The next unit; where an input ends, a unit without bytes.
     fn next(&mut self, lease: Lease) -> Result<Option<Scanned>> {
-        let mut lease = Some(lease);
-        loop {
-            let Some(input) = self.inputs.list.get(self.input) else { return Ok(None) };
-            let stretches = self.stretches.get(self.input).map_or(&[][..], Vec::as_slice);
-            let units =
-                self.current.get_or_insert_with(|| UnitSource::new(input, stretches, UNIT_BYTES));
-            let Some(claim) = lease.take() else {
-                // The lease went into a source that had nothing more: the scheduler asks again.
-                return Err(Error::internal("a unit source kept its lease"));
-            };
-            let next = units.next_unit(claim).map_err(|e| e.at_path(&input.path))?;
-            if let Some(raw) = next {
-                let input = u32::try_from(self.input).unwrap_or(u32::MAX);
-                return Ok(Some(Scanned { raw, input, before: self.before }));
-            }
-            input.source.check_unchanged()?;
-            if self.to_the_end && units.lacks_end_marker() {
-                let text = "the end marker is missing: the file may be cut at the edge of a block";
-                if self.strict {
-                    let error = Error::format(FormatKind::Truncated, text);
-                    return Err(error.at_path(&input.path));
-                }
-                self.inputs.warn(format!("{}: missing_eof: {text}", input.path.display()));
-            }
-            self.before += input.source.len().unwrap_or(0);
-            self.input += 1;
-            self.current = None;
-            return Ok(Some(Scanned::nothing(self.input, self.before)));
+        let Some(input) = self.inputs.list.get(self.input) else { return Ok(None) };
+        let stretches = self.stretches.get(self.input).map_or(&[][..], Vec::as_slice);
+        let units =
+            self.current.get_or_insert_with(|| UnitSource::new(input, stretches, UNIT_BYTES));
+        let next = units.next_unit(lease).map_err(|e| e.at_path(&input.path))?;
+        if let Some(raw) = next {
+            let input = u32::try_from(self.input).unwrap_or(u32::MAX);
+            return Ok(Some(Scanned { raw, input, before: self.before }));
         }
+        input.source.check_unchanged()?;
+        if self.to_the_end && units.lacks_end_marker() {
+            let text = "the end marker is missing: the file may be cut at the edge of a block";
+            if self.strict {
+                let error = Error::format(FormatKind::Truncated, text);
+                return Err(error.at_path(&input.path));
+            }
+            self.inputs.warn(format!("{}: missing_eof: {text}", input.path.display()));
+        }
+        self.before += input.source.len().unwrap_or(0);
+        let ended = self.input;
+        self.input += 1;
+        self.current = None;
+        Ok(Some(Scanned::nothing(ended, self.before)))
     }
 }
 
@@ -308,8 +304,8 @@ pub(crate) fn process<'a>(
                 let input = batch.slices.first().map_or(0, |s| s.selected.unit.input as usize);
                 paths.get(input).map_or_else(|| e.clone(), |path| e.clone().at_path(path))
             })?;
-            let overview = overview
-                .then(|| Box::new(crate::overview::Overview::of_batch(&batch, references)));
+            let overview =
+                overview.then(|| Box::new(crate::overview::Overview::of_batch(&batch, references)));
             let Decoded { batch: table, overflow, bases } = decoded;
             let bytes = table.get_array_memory_size() as u64;
             lease.resize(bytes)?;

@@ -44,8 +44,6 @@ struct TagFacts {
     lowest: i64,
     highest: i64,
     distinct: HashSet<u64, FxBuildHasher>,
-    /// Order of the first appearance, to make the result independent of hashing.
-    first_seen: usize,
 }
 
 const SUBTYPES: [u8; 7] = *b"cCsSiIf";
@@ -63,11 +61,12 @@ impl Sample {
         if input.container != Container::Bgzf {
             return self.add_stream(input);
         }
-        let behind = self.add_first_blocks(input)?;
+        let behind = self.add_first_blocks(input);
         let Some(size) = input.source.len() else { return Ok(()) };
         let mut done_until = behind;
         for place in 1..PLACES {
-            let offset = (u128::from(size) * u128::from(place) / u128::from(PLACES)) as u64;
+            // Not size * place: that could overflow.
+            let offset = size / PLACES * place + size % PLACES * place / PLACES;
             if offset <= done_until {
                 continue;
             }
@@ -77,7 +76,7 @@ impl Sample {
     }
 
     /// The first records of a BGZF input; returns the file offset behind them.
-    fn add_first_blocks(&mut self, input: &Input) -> Result<u64> {
+    fn add_first_blocks(&mut self, input: &Input) -> u64 {
         let mut reader = BlockReader::new(Arc::clone(&input.source), false);
         let first = VirtualOffset(input.first);
         let mut next = Some(first.block());
@@ -86,11 +85,11 @@ impl Sample {
         while let Some(offset) = next {
             let stream = !input.source.is_seekable() && offset > STREAM_MAX_BYTES;
             if taken >= FIRST_RECORDS || total > FIRST_MAX_BYTES || stream {
-                return Ok(offset);
+                return offset;
             }
             let before = data.len();
             // Damage is reported by the run itself, with its place.
-            let Ok(following) = reader.append_block(offset, &mut data) else { return Ok(offset) };
+            let Ok(following) = reader.append_block(offset, &mut data) else { return offset };
             total += data.len() - before;
             next = following;
             if skip > 0 {
@@ -103,7 +102,7 @@ impl Sample {
                 at = 0;
             }
         }
-        Ok(u64::MAX)
+        u64::MAX
     }
 
     /// The first records of an input without blocks.
@@ -128,7 +127,13 @@ impl Sample {
     }
 
     /// Takes whole records from `at` on; returns where the next one begins.
-    fn take_records(&mut self, data: &[u8], mut at: usize, most: usize, taken: &mut usize) -> usize {
+    fn take_records(
+        &mut self,
+        data: &[u8],
+        mut at: usize,
+        most: usize,
+        taken: &mut usize,
+    ) -> usize {
         while *taken < most {
             let body = record_body(data, at);
             let Ok(record) = Record::new(body) else { return at };
@@ -145,9 +150,7 @@ impl Sample {
         }
         for tag in Tags::new(record.parts().tags) {
             let Ok(tag) = tag else { return };
-            let number = self.tags.len();
-            let fresh = || TagFacts { first_seen: number, ..TagFacts::default() };
-            self.tags.entry(tag.name).or_insert_with(fresh).add(&tag);
+            self.tags.entry(tag.name).or_default().add(&tag);
         }
     }
 

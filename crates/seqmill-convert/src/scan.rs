@@ -131,7 +131,7 @@ fn scan(
         overview: None,
         resumed_from: None,
     };
-    document(inputs, setup, job, &meter, outcome)
+    document(inputs, setup, job, &meter, &outcome)
 }
 
 /// Counts the records that pass the filters; nothing is decoded.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// What a column holds, whatever a profile calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// Read name.
     Qname,
     /// FLAG.
@@ -62,7 +62,7 @@ pub enum Content {
 
 /// How tags appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagMode {
+pub(crate) enum TagMode {
     /// One struct with a field per tag.
     Struct,
     /// A column per tag.
@@ -77,7 +77,7 @@ pub enum TagMode {
 
 /// How CIGARs appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CigarMode {
+pub(crate) enum CigarMode {
     /// SAM text.
     Text,
     /// `list<uint32>`, packed as in BAM.
@@ -88,7 +88,7 @@ pub enum CigarMode {
 
 /// One column of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// Name in the output.
     pub name: String,
     /// What it holds.
@@ -101,7 +101,7 @@ pub struct Column {
 
 /// What the columns of one output are, before the tag fields are known.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Columns in the order of the output.
     pub columns: Vec<Column>,
     /// Form of the tags.
@@ -119,7 +119,7 @@ pub struct Layout {
 }
 
 /// Names of the twelve flag bits, as columns (`SAMv1 §1.4`).
-pub const FLAG_COLUMNS: [&str; 12] = [
+pub(crate) const FLAG_COLUMNS: [&str; 12] = [
     "is_paired",
     "is_proper_pair",
     "is_unmapped",
@@ -135,17 +135,17 @@ pub const FLAG_COLUMNS: [&str; 12] = [
 ];
 
 /// `dictionary<int32, utf8>`.
-pub fn dictionary_type() -> DataType {
+pub(crate) fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
 /// `list<item>` whose items are never null.
-pub fn list_type(item: DataType) -> DataType {
+pub(crate) fn list_type(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, false)))
 }
 
 /// Fields of one operation in a `struct` CIGAR.
-pub fn cigar_fields() -> Fields {
+pub(crate) fn cigar_fields() -> Fields {
     Fields::from(vec![
         Field::new("op", dictionary_type(), false),
         Field::new("len", DataType::UInt32, false),
@@ -153,7 +153,7 @@ pub fn cigar_fields() -> Fields {
 }
 
 /// Fields of one entry of `tags_other`.
-pub fn tags_other_fields() -> Fields {
+pub(crate) fn tags_other_fields() -> Fields {
     Fields::from(vec![
         Field::new("tag", DataType::Utf8, false),
         Field::new("type", DataType::Utf8, false),
@@ -244,7 +244,7 @@ fn choice<T>(option: &str, value: &str, allowed: Vec<(&str, T)>) -> Result<T> {
 
 impl Layout {
     /// The columns that the options ask for; `several` inputs to one output add `source`.
-    pub fn new(options: &Semantic, several: bool) -> Result<Self> {
+    pub(crate) fn new(options: &Semantic, several: bool) -> Result<Self> {
         let tags = choice(
             "tags",
             &options.tags,
@@ -282,7 +282,8 @@ impl Layout {
             ],
         )?;
         let tags = if profile == "basic" { TagMode::None } else { tags };
-        let tags = if profile == "bio" && tags == TagMode::Struct { TagMode::Columns } else { tags };
+        let tags =
+            if profile == "bio" && tags == TagMode::Struct { TagMode::Columns } else { tags };
         let mut defaults = core;
         if packed_seq && profile != "basic" {
             defaults.push(column("seq_len", Content::SeqLen, DataType::Int32, false));
@@ -311,7 +312,7 @@ impl Layout {
     }
 
     /// Whether a column with this content is there.
-    pub fn has(&self, content: Content) -> bool {
+    pub(crate) fn has(&self, content: Content) -> bool {
         self.columns.iter().any(|c| c.content == content)
     }
 }
@@ -351,7 +352,7 @@ fn choose(defaults: &[Column], known: &[Column], options: &Semantic) -> Result<V
 
 /// Type of a tag field (`bam.md` §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagType {
+pub(crate) enum TagType {
     /// `A`, `Z` or `H`, as text.
     Text(u8),
     /// Any integer, as int64.
@@ -366,7 +367,7 @@ pub enum TagType {
 
 impl TagType {
     /// The type with the SAM name `Z`, `i`, `f`, `B:C` …
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text.as_bytes() {
             [kind @ (b'A' | b'Z' | b'H')] => Self::Text(*kind),
             [b'i' | b'c' | b'C' | b's' | b'S' | b'I'] => Self::Integer,
@@ -380,7 +381,7 @@ impl TagType {
     }
 
     /// The SAM name.
-    pub fn sam_name(self) -> String {
+    pub(crate) fn sam_name(self) -> String {
         match self {
             Self::Text(kind) => char::from(kind).to_string(),
             Self::Integer | Self::NarrowInteger => "i".to_owned(),
@@ -390,7 +391,7 @@ impl TagType {
     }
 
     /// The Arrow type.
-    pub fn data_type(self) -> DataType {
+    pub(crate) fn data_type(self) -> DataType {
         match self {
             Self::Text(_) => DataType::Utf8,
             Self::Integer => DataType::Int64,
@@ -402,7 +403,7 @@ impl TagType {
 }
 
 /// Arrow type of the items of an array.
-pub fn array_type(sub: u8) -> DataType {
+pub(crate) fn array_type(sub: u8) -> DataType {
     match sub {
         b'c' => DataType::Int8,
         b'C' => DataType::UInt8,
@@ -416,7 +417,7 @@ pub fn array_type(sub: u8) -> DataType {
 
 /// One tag with a field of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagField {
+pub(crate) struct TagField {
     /// Two characters.
     pub name: [u8; 2],
     /// Type of the field.
@@ -427,12 +428,12 @@ pub struct TagField {
 
 impl TagField {
     /// The name as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.name.iter().map(|b| char::from(*b)).collect()
     }
 
     /// The Arrow field; a name that collides with a column gets the prefix `tag_`.
-    pub fn field(&self, taken: &[Column]) -> Field {
+    pub(crate) fn field(&self, taken: &[Column]) -> Field {
         let mut name = self.text();
         if taken.iter().any(|c| c.name == name) {
             name = format!("tag_{name}");
@@ -443,7 +444,7 @@ impl TagField {
 }
 
 /// The Arrow schema of a layout whose tag fields are known.
-pub fn arrow_schema(
+pub(crate) fn arrow_schema(
     layout: &Layout,
     tag_fields: &[TagField],
     metadata: Vec<(String, String)>,

@@ -1,4 +1,8 @@
 //! Checks and filters on raw records, before anything is decoded.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a unit and the parts of a record are shorter than 4 GiB: offsets in them are u32"
+)]
 
 use crate::expression::Predicate;
 use crate::options::Semantic;
@@ -73,7 +77,9 @@ impl RegionFilter {
         let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
         for interval in intervals {
             match merged.last_mut() {
-                Some(last) if last.reference == interval.reference && interval.begin <= last.end => {
+                Some(last)
+                    if last.reference == interval.reference && interval.begin <= last.end =>
+                {
                     last.end = last.end.max(interval.end);
                 }
                 _ => merged.push(interval),
@@ -134,9 +140,10 @@ impl Filter {
     ) -> Result<Self> {
         let mut tag_in = Vec::new();
         for (name, values) in &options.tag_in {
-            let name: [u8; 2] = name.as_bytes().try_into().map_err(|_| {
-                Error::input(format!("tag {name:?} does not have two characters"))
-            })?;
+            let name: [u8; 2] = name
+                .as_bytes()
+                .try_into()
+                .map_err(|_| Error::input(format!("tag {name:?} does not have two characters")))?;
             tag_in.push((name, names(values)));
         }
         let subsample = match options.subsample {
@@ -343,7 +350,7 @@ impl Selector {
             looked_at: looked_at as u32,
             file_end,
             error,
-            lease,
+            _lease: lease,
         })
     }
 }

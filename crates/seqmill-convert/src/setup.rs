@@ -41,8 +41,7 @@ impl Setup {
         check_options(semantic)?;
         let layout = Layout::new(semantic, inputs.list.len() > 1)?;
         let keep_others = layout.has(Content::TagsOther);
-        let needs_fields =
-            matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
+        let needs_fields = matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
         let (tag_fields, record_sizes) = if needs_fields && !count_only {
             let sample = full_or_sample(inputs, semantic)?;
             let fields = match &semantic.tag_types {
@@ -114,8 +113,8 @@ impl Setup {
             ));
         }
         let layout = &self.columns.layout;
-        let tags_walked =
-            !matches!(layout.tags, TagMode::None | TagMode::Binary) || layout.has(Content::TagsOther);
+        let tags_walked = !matches!(layout.tags, TagMode::None | TagMode::Binary)
+            || layout.has(Content::TagsOther);
         Ok(Selector {
             filter: Filter::new(&self.semantic, self.regions.clone(), expression)?,
             weights: self.weights,
@@ -144,23 +143,33 @@ impl Setup {
         let dictionary = LeafEncoding::Dictionary;
         let column = path.split('.').next().unwrap_or(path);
         let found = self.columns.layout.columns.iter().find(|c| c.name == column);
-        let nested = path.contains(".list.");
         match found.map(|c| c.content) {
-            Some(Content::Pos | Content::Pnext | Content::End | Content::Tlen)
-            | Some(Content::Ordinal | Content::Voffset | Content::RefId | Content::MateRefId)
-            | Some(Content::SeqLen | Content::AlignedLen) => {
-                options(LeafEncoding::DeltaBinary, true)
-            }
-            Some(Content::Rname | Content::Rnext | Content::Source | Content::Strand)
-            | Some(Content::Flag | Content::Mapq | Content::Bin) => options(dictionary, true),
-            Some(Content::Cigar) if !nested => options(dictionary, false),
-            Some(Content::Cigar) => options(dictionary, false),
+            Some(
+                Content::Pos
+                | Content::Pnext
+                | Content::End
+                | Content::Tlen
+                | Content::Ordinal
+                | Content::Voffset
+                | Content::RefId
+                | Content::MateRefId
+                | Content::SeqLen
+                | Content::AlignedLen,
+            ) => options(LeafEncoding::DeltaBinary, true),
+            Some(
+                Content::Rname
+                | Content::Rnext
+                | Content::Source
+                | Content::Strand
+                | Content::Flag
+                | Content::Mapq
+                | Content::Bin,
+            ) => options(dictionary, true),
+            Some(Content::Cigar | Content::TagsOther) => options(dictionary, false),
             Some(Content::Seq | Content::Qual | Content::Qname) => {
                 options(LeafEncoding::DeltaLength, false)
             }
-            Some(Content::MeanQual) => options(LeafEncoding::Plain, true),
-            Some(Content::FlagBit(_)) => options(LeafEncoding::Plain, true),
-            Some(Content::TagsOther) => options(dictionary, false),
+            Some(Content::MeanQual | Content::FlagBit(_)) => options(LeafEncoding::Plain, true),
             _ => self.tag_leaf_options(path, data_type, &options),
         }
     }
@@ -177,8 +186,9 @@ impl Setup {
         let field = self.tag_fields.iter().find(|f| f.text() == name);
         let repeats = field.is_some_and(|f| f.repeats);
         match field.map(|f| f.tag_type) {
-            Some(TagType::Text(b'A')) => options(LeafEncoding::Dictionary, true),
-            Some(TagType::Text(_)) if repeats => options(LeafEncoding::Dictionary, true),
+            Some(TagType::Text(kind)) if repeats || kind == b'A' => {
+                options(LeafEncoding::Dictionary, true)
+            }
             Some(TagType::Integer | TagType::NarrowInteger) => {
                 let encoding =
                     if repeats { LeafEncoding::Dictionary } else { LeafEncoding::DeltaBinary };
@@ -188,7 +198,6 @@ impl Setup {
                 let encoding = if repeats { LeafEncoding::Dictionary } else { LeafEncoding::Plain };
                 options(encoding, true)
             }
-            Some(TagType::Array(_)) => options(LeafEncoding::Plain, false),
             _ if *data_type == DataType::Utf8 || *data_type == DataType::Binary => {
                 options(LeafEncoding::DeltaLength, false)
             }
@@ -250,7 +259,8 @@ fn metadata(
     let tags: serde_json::Map<String, serde_json::Value> = fields
         .iter()
         .map(|f| {
-            let how = if semantic.tag_types.is_some() { "given" } else { semantic.discover.as_str() };
+            let how =
+                if semantic.tag_types.is_some() { "given" } else { semantic.discover.as_str() };
             (f.text(), serde_json::json!({"type": f.tag_type.sam_name(), "found": how}))
         })
         .collect();
@@ -319,9 +329,7 @@ fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>>
         return Ok(None);
     }
     if inputs.reference_maps.iter().any(Option::is_some) {
-        return Err(Error::input(
-            "regions need inputs with the same references in the same order",
-        ));
+        return Err(Error::input("regions need inputs with the same references in the same order"));
     }
     let mut intervals = Vec::new();
     let mut unplaced = false;

@@ -25,7 +25,7 @@ impl TagPlan {
         let mut lookup = vec![0; 1 << 16].into_boxed_slice();
         for (number, field) in fields.iter().enumerate() {
             if let Some(entry) = lookup.get_mut(name_index(field.name)) {
-                *entry = number as u16 + 1;
+                *entry = u16::try_from(number + 1).unwrap_or(0);
             }
         }
         Self { fields, lookup, keep_others }

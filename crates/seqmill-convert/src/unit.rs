@@ -123,7 +123,8 @@ pub(crate) struct Selected {
     pub file_end: u64,
     /// What is wrong with the record behind the last row.
     pub error: Option<Error>,
-    pub lease: Lease,
+    /// Held until the rows are decoded.
+    pub _lease: Lease,
 }
 
 impl Item for Selected {

@@ -37,8 +37,11 @@ fn position(reference: &[Reference], name: &str) -> Option<u32> {
 
 /// Names that resemble `name`, for the message.
 fn closest<'r>(references: &'r [Reference], name: &str) -> Vec<&'r str> {
-    let mut ranked: Vec<(usize, &str)> =
-        references.iter().take(10_000).map(|r| (distance(&r.name, name), r.name.as_str())).collect();
+    let mut ranked: Vec<(usize, &str)> = references
+        .iter()
+        .take(10_000)
+        .map(|r| (distance(&r.name, name), r.name.as_str()))
+        .collect();
     ranked.sort_unstable();
     ranked.into_iter().take(3).map(|(_, name)| name).collect()
 }

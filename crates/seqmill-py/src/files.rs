@@ -22,8 +22,7 @@ pub(crate) fn fingerprint(py: Python<'_>, path: PathBuf) -> PyResult<Py<PyDict>>
 #[pyfunction]
 #[pyo3(signature = (data, level = 6))]
 pub(crate) fn bgzf_compress(py: Python<'_>, data: Vec<u8>, level: i32) -> PyResult<Py<PyBytes>> {
-    let compressed = py
-        .detach(|| seqmill_io::bgzf::compress(&data, level))
-        .map_err(|e| to_python(py, &e))?;
+    let compressed =
+        py.detach(|| seqmill_io::bgzf::compress(&data, level)).map_err(|e| to_python(py, &e))?;
     Ok(PyBytes::new(py, &compressed).unbind())
 }

@@ -24,9 +24,8 @@ pub(crate) fn new_job(py: Python<'_>, resources: &Resources) -> PyResult<Job> {
         Some(counts) => counts.iter().sum(),
         None => resources.threads,
     };
-    let overhead = memory_figures().rss.unwrap_or(0)
-        + THREAD_BYTES * threads as u64
-        + resources.memory / 20;
+    let overhead =
+        memory_figures().rss.unwrap_or(0) + THREAD_BYTES * threads as u64 + resources.memory / 20;
     let budget = Budget::new(resources.memory, overhead).map_err(|e| to_python(py, &e))?;
     Ok(Job::new(budget))
 }
@@ -115,7 +114,9 @@ pub(crate) fn run<T: Send + 'static>(
     }
     match (result, joined) {
         (Some(value), _) => Ok(value),
-        (None, _) => Err(to_python(py, &Error::internal("the job's thread ended without a result"))),
+        (None, _) => {
+            Err(to_python(py, &Error::internal("the job's thread ended without a result")))
+        }
     }
 }
 

@@ -34,7 +34,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(debug_build, module)?)?;
     module.add_function(wrap_pyfunction!(files::fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(files::bgzf_compress, module)?)?;
-    module.add("BGZF_EOF", pyo3::types::PyBytes::new(module.py(), &seqmill_io::bgzf::EOF_MARKER))?;
+    module
+        .add("BGZF_EOF", pyo3::types::PyBytes::new(module.py(), &seqmill_io::bgzf::EOF_MARKER))?;
     module.add_function(wrap_pyfunction!(convert::convert, module)?)?;
     module.add_class::<convert::AlignmentScan>()?;
     module.add_class::<convert::BatchStream>()?;

@@ -100,8 +100,13 @@ fn the_first_error_in_order_is_the_one_reported() {
 #[test]
 fn a_panic_becomes_an_internal_error() {
     let (job, first, _) = job(1000);
-    let (result, _) = Pipeline::<Number>::source("s", 0, first, 10, |_| panic!("oh"))
-        .run("t", 0, |_| Ok(()), &Threads::Shared(2), &job);
+    let (result, _) = Pipeline::<Number>::source("s", 0, first, 10, |_| panic!("oh")).run(
+        "t",
+        0,
+        |_| Ok(()),
+        &Threads::Shared(2),
+        &job,
+    );
     let error = result.unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::Internal);
     assert!(error.to_string().contains("oh"));
@@ -110,8 +115,13 @@ fn a_panic_becomes_an_internal_error() {
 #[test]
 fn a_budget_too_small_is_an_error_not_a_hang() {
     let (job, first, _) = job(50);
-    let (result, _) = Pipeline::source("s", 0, first, 100, |l| Ok(Some(Number(1, Some(l)))))
-        .run("t", 0, |_| Ok(()), &Threads::Shared(2), &job);
+    let (result, _) = Pipeline::source("s", 0, first, 100, |l| Ok(Some(Number(1, Some(l))))).run(
+        "t",
+        0,
+        |_| Ok(()),
+        &Threads::Shared(2),
+        &job,
+    );
     assert_eq!(result.unwrap_err().kind(), crate::ErrorKind::Budget);
 }
 

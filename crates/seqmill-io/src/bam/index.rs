@@ -44,8 +44,12 @@ impl AlignmentIndex {
             name.push(suffix);
             PathBuf::from(name)
         };
-        let candidates =
-            [appended(".bai"), data.with_extension("bai"), appended(".csi"), data.with_extension("csi")];
+        let candidates = [
+            appended(".bai"),
+            data.with_extension("bai"),
+            appended(".csi"),
+            data.with_extension("csi"),
+        ];
         candidates.into_iter().find(|path| path.is_file())
     }
 

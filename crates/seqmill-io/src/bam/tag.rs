@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn faults_end_the_walk() {
-        for bad in [&b"X"[..], b"XAQ1", b"XZZabc", b"XBBc\xff\xff\xff\xff", b"XBBx\x00\x00\x00\x00"] {
+        for bad in [&b"X"[..], b"XAQ1", b"XZZabc", b"XBBc\xff\xff\xff\xff", b"XBBx\x00\x00\x00\x00"]
+        {
             let mut tags = Tags::new(bad);
             assert!(tags.next().unwrap().is_err());
             assert!(tags.next().is_none());

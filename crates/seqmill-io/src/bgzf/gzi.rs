@@ -46,7 +46,8 @@ impl GziIndex {
         let number = |at: usize| -> Option<u64> {
             bytes.get(at..)?.first_chunk::<8>().map(|b| u64::from_le_bytes(*b))
         };
-        let count = number(0).ok_or_else(|| wrong("block index is shorter than its header".into()))?;
+        let count =
+            number(0).ok_or_else(|| wrong("block index is shorter than its header".into()))?;
         let expected = count.checked_mul(16).and_then(|n| n.checked_add(8));
         if expected != Some(bytes.len() as u64) {
             return Err(wrong(format!(
@@ -56,7 +57,9 @@ impl GziIndex {
         }
         let mut index = Self::default();
         for at in (8..bytes.len()).step_by(16) {
-            let (Some(compressed), Some(uncompressed)) = (number(at), number(at + 8)) else { break };
+            let (Some(compressed), Some(uncompressed)) = (number(at), number(at + 8)) else {
+                break;
+            };
             let (c, u) = index.entries.last().copied().unwrap_or_default();
             if compressed == 0 && uncompressed == 0 {
                 continue;
