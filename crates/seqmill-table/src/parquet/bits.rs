@@ -121,18 +121,26 @@ fn packed<T: Copy + Into<u32>>(values: &[T], width: u32, out: &mut Vec<u8>) {
     }
 }
 
+/// Without a branch per value, so that it becomes vector code.
+fn all_are<T: Copy + PartialEq>(values: &[T], wanted: T) -> bool {
+    values.iter().filter(|v| **v == wanted).count() == values.len()
+}
+
 /// Appends values of 1 ≤ `width` ≤ 32 bits as runs where there are any, else bit-packed.
 pub(super) fn hybrid<T: Copy + PartialEq + Into<u32>>(values: &[T], width: u32, out: &mut Vec<u8>) {
     let mut pending = 0;
     let mut at = 0;
     while let Some(window) = values.get(at..at + MIN_RUN) {
         let first = window[0];
-        // Without a branch per value, so that it becomes vector code.
-        if window.iter().filter(|v| **v == first).count() == MIN_RUN {
-            let more = values[at + MIN_RUN..].iter().take_while(|v| **v == first).count();
+        if all_are(window, first) {
             packed(&values[pending..at], width, out);
-            run(first.into(), MIN_RUN + more, width, out);
-            at += MIN_RUN + more;
+            let mut end = at + MIN_RUN;
+            while values.get(end..end + MIN_RUN).is_some_and(|next| all_are(next, first)) {
+                end += MIN_RUN;
+            }
+            end += values[end..].iter().take_while(|v| **v == first).count();
+            run(first.into(), end - at, width, out);
+            at = end;
             pending = at;
         } else {
             at += GROUP;

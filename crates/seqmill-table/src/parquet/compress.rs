@@ -4,10 +4,30 @@ use super::Codec;
 use flate2::{Compression, write::GzEncoder};
 use seqmill_base::{Error, Result};
 use std::io::Write;
+use zstd::zstd_safe::CParameter;
+
+/// What a page holds, as far as it matters to the compressor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Short texts or byte strings, one after the other.
+    ShortTexts,
+    Other,
+}
+
+/// Mean bytes up to which texts count as short.
+const SHORT_BYTES: usize = 320;
+
+/// Base 2 logarithm of the entries of the match table, and least length of a match, for short
+/// texts at level 1. Bases and qualities have few letters: at the default of 2^13 or 2^14 entries
+/// nearly every place finds a short match that costs more than the letters it stands for. A small
+/// table forgets those, yet spans the few reads before that may overlap. Measured on real Illumina
+/// reads: qualities 6 % smaller in 15 % less time, bases 11 % in 6 %, names even. Long reads need
+/// the default: what they overlap with lies tens of thousands of bytes back.
+const TEXT_TABLE: (u32, u32) = (10, 7);
 
 enum Engine {
     None,
-    Zstd(zstd::bulk::Compressor<'static>),
+    Zstd { engine: zstd::bulk::Compressor<'static>, tuned: bool, set_for: Content },
     Lz4,
     Snappy(Box<snap::raw::Encoder>),
     Gzip(Compression),
@@ -17,6 +37,13 @@ enum Engine {
 pub(super) struct Compressor {
     engine: Engine,
     scratch: Vec<u8>,
+}
+
+impl Content {
+    /// Content of a page of `count` texts in `bytes`.
+    pub(super) fn texts(count: usize, bytes: usize) -> Self {
+        if bytes <= count * SHORT_BYTES { Self::ShortTexts } else { Self::Other }
+    }
 }
 
 impl Compressor {
@@ -32,7 +59,8 @@ impl Compressor {
                         range.end()
                     )));
                 }
-                Engine::Zstd(zstd::bulk::Compressor::new(level).map_err(|e| failed(&e))?)
+                let engine = zstd::bulk::Compressor::new(level).map_err(|e| failed(&e))?;
+                Engine::Zstd { engine, tuned: level == 1, set_for: Content::Other }
             }
             Codec::Lz4 => Engine::Lz4,
             Codec::Snappy => Engine::Snappy(Box::new(snap::raw::Encoder::new())),
@@ -47,12 +75,21 @@ impl Compressor {
     }
 
     /// The compressed form of `body`, valid until the next call.
-    pub(super) fn compress<'a>(&'a mut self, body: &'a [u8]) -> Result<&'a [u8]> {
+    pub(super) fn compress<'a>(&'a mut self, body: &'a [u8], content: Content) -> Result<&'a [u8]> {
         let scratch = &mut self.scratch;
         scratch.clear();
         match &mut self.engine {
             Engine::None => return Ok(body),
-            Engine::Zstd(engine) => {
+            Engine::Zstd { engine, tuned, set_for } => {
+                if *tuned && *set_for != content {
+                    // 0 stands for the default.
+                    let (table, least) =
+                        if content == Content::ShortTexts { TEXT_TABLE } else { (0, 0) };
+                    for parameter in [CParameter::HashLog(table), CParameter::MinMatch(least)] {
+                        engine.set_parameter(parameter).map_err(|e| failed(&e))?;
+                    }
+                    *set_for = content;
+                }
                 scratch.reserve(zstd::zstd_safe::compress_bound(body.len()));
                 engine.compress_to_buffer(body, scratch).map_err(|e| failed(&e))?;
             }

@@ -1,7 +1,7 @@
 //! Pages from batches: steps 1 and 3, which any thread may run.
 
 use super::bits::{copy_bits, hybrid, width_of};
-use super::compress::Compressor;
+use super::compress::{Compressor, Content};
 use super::delta::{delta32, delta64};
 use super::dictionary::Interner;
 use super::levels::{LevelScratch, Shredded, shred};
@@ -266,7 +266,13 @@ impl Work {
                 leaf.statistics.then(|| text_stats(&bytes, &selection, leaf))
             }
         };
-        let facts = PageFacts { slots, rows, encoding, stats: stats.map(with_nulls) };
+        let facts = PageFacts {
+            slots,
+            rows,
+            encoding,
+            content: content(leaf, encoding, selection.len(), &self.body),
+            stats: stats.map(with_nulls),
+        };
         let page = Page::data(&self.body, facts, &mut self.engine)?;
         Ok(if wants_dictionary { Part::Overflow(page) } else { Part::Page(page) })
     }
@@ -298,7 +304,8 @@ impl Work {
                 leaf.fallback
             }
         };
-        let facts = PageFacts { slots, rows, encoding, stats };
+        let content = content(leaf, encoding, ids.len(), &self.body);
+        let facts = PageFacts { slots, rows, encoding, content, stats };
         Page::data(&self.body, facts, &mut self.engine)
     }
 
@@ -341,6 +348,15 @@ impl Work {
         self.ids.clear();
         self.ids.shrink_to(KEEP_BYTES / 2);
         self.levels.trim(KEEP_BYTES);
+    }
+}
+
+fn content(leaf: &Leaf, encoding: Encoding, count: usize, body: &[u8]) -> Content {
+    let texts = leaf.kind.physical() == Physical::ByteArray;
+    if texts && encoding != Encoding::RleDictionary {
+        Content::texts(count, body.len())
+    } else {
+        Content::Other
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pages and the batches of pages that travel through the pipeline.
 
 use super::GroupEnd;
-use super::compress::Compressor;
+use super::compress::{Compressor, Content};
 use super::plan::Encoding;
 use super::stats::PageStats;
 use super::thrift::Writer;
@@ -39,6 +39,7 @@ pub(super) struct PageFacts {
     pub(super) slots: usize,
     pub(super) rows: usize,
     pub(super) encoding: Encoding,
+    pub(super) content: Content,
     pub(super) stats: Option<PageStats>,
 }
 
@@ -64,7 +65,13 @@ impl Page {
 
     /// The same with the header of a dictionary page.
     pub(super) fn dictionary(body: &[u8], values: usize, engine: &mut Compressor) -> Result<Self> {
-        let facts = PageFacts { slots: values, rows: 0, encoding: Encoding::Plain, stats: None };
+        let facts = PageFacts {
+            slots: values,
+            rows: 0,
+            encoding: Encoding::Plain,
+            content: Content::Other,
+            stats: None,
+        };
         let values = size(values)?;
         Self::build(body, facts, engine, DICTIONARY_PAGE, |w, encoding| {
             w.begin(DICTIONARY_PAGE_HEADER);
@@ -82,7 +89,7 @@ impl Page {
         header: impl FnOnce(&mut Writer, Encoding),
     ) -> Result<Self> {
         let uncompressed = size(body.len())?;
-        let compressed = engine.compress(body)?;
+        let compressed = engine.compress(body, facts.content)?;
         let mut writer = Writer::default();
         writer.out.reserve_exact(compressed.len() + 32);
         writer.i32(PAGE_TYPE, page_type);
