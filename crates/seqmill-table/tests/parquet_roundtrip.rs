@@ -12,15 +12,12 @@
     reason = "helpers of tests"
 )]
 
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float32Array, Float64Array, Int8Array,
-    Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
-};
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+#[path = "parquet_roundtrip/tables.rs"]
+mod tables;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt16Array};
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{DataType, Field, Fields, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use seqmill_table::parquet::{
     Codec, EncodedBatch, FileFigures, FileState, GroupDictionaries, GroupEnd, LeafEncoding,
     LeafOptions, PageEncoder, ParquetFile, Plan, SortingColumn,
@@ -29,6 +26,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use tables::{Random, batch, flat_schema, nested_schema};
 
 /// Reads a Parquet file and an IPC stream and compares schemas, values and statistics.
 const CHECKER: &str = r#"
@@ -100,168 +98,6 @@ for line in sys.stdin.read().split("\n"):
         print(parquet, type(error).__name__, error)
 sys.exit(bad > 0)
 "#;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() >> 11) as usize % n.max(1)
-    }
-
-    fn nulls(&mut self, n: usize, percent: usize) -> Option<NullBuffer> {
-        (percent > 0).then(|| (0..n).map(|_| self.below(100) >= percent).collect())
-    }
-}
-
-const WORDS: [&str; 6] = [
-    "",
-    "150M",
-    "75M2I73M",
-    "é",
-    "a long value that goes on and on until it has passed sixty-four bytes",
-    "10S140M",
-];
-
-/// An array of any of the types; `percent` of nulls on every nullable level.
-fn array(field: &Field, n: usize, percent: usize, varied: bool, r: &mut Random) -> ArrayRef {
-    let nulls = if field.is_nullable() { r.nulls(n, percent) } else { None };
-    macro_rules! numbers {
-        ($array:ident, $native:ty) => {{
-            let values: Vec<$native> = (0..n)
-                .map(|_| if varied { r.next() as $native } else { (r.below(9) * 5) as $native })
-                .collect();
-            Arc::new($array::new(values.into(), nulls))
-        }};
-    }
-    let text = |r: &mut Random| {
-        if varied { format!("q{:x}", r.next()) } else { WORDS[r.below(6)].to_owned() }
-    };
-    let valid = |i: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
-    match field.data_type() {
-        DataType::Boolean => {
-            Arc::new(BooleanArray::new((0..n).map(|_| r.below(3) == 0).collect(), nulls))
-        }
-        DataType::Int8 => numbers!(Int8Array, i8),
-        DataType::Int16 => numbers!(Int16Array, i16),
-        DataType::Int32 => numbers!(Int32Array, i32),
-        DataType::Int64 => numbers!(Int64Array, i64),
-        DataType::UInt8 => numbers!(UInt8Array, u8),
-        DataType::UInt16 => numbers!(UInt16Array, u16),
-        DataType::UInt32 => numbers!(UInt32Array, u32),
-        DataType::UInt64 => numbers!(UInt64Array, u64),
-        DataType::Float32 => {
-            let values: Vec<f32> = (0..n)
-                .map(|_| match r.below(8) {
-                    0 => f32::NAN,
-                    1 => -0.0,
-                    2 => 0.0,
-                    _ => r.below(1000) as f32 / 8.0 - 20.0,
-                })
-                .collect();
-            Arc::new(Float32Array::new(values.into(), nulls))
-        }
-        DataType::Float64 => {
-            let values: Vec<f64> = (0..n).map(|_| r.below(100) as f64 / 8.0).collect();
-            Arc::new(Float64Array::new(values.into(), nulls))
-        }
-        DataType::Utf8 => {
-            let values = (0..n).map(|i| valid(i).then(|| text(r)));
-            Arc::new(values.collect::<StringArray>())
-        }
-        DataType::Binary => {
-            // Nulls with bytes behind them are legal.
-            let values: Vec<Vec<u8>> = (0..n).map(|_| text(r).into_bytes()).collect();
-            let offsets = OffsetBuffer::from_lengths(values.iter().map(Vec::len));
-            Arc::new(BinaryArray::new(offsets, values.concat().into(), nulls))
-        }
-        DataType::Dictionary(..) => {
-            let keys: Vec<i32> = (0..n).map(|_| r.below(5) as i32).collect();
-            // One text twice and one null among the values.
-            let values = StringArray::from(vec![
-                Some("chr1"),
-                Some("chr2"),
-                Some("chr1"),
-                Some("*"),
-                if field.is_nullable() { None } else { Some("x") },
-            ]);
-            Arc::new(DictionaryArray::<Int32Type>::new(
-                Int32Array::new(keys.into(), nulls),
-                Arc::new(values),
-            ))
-        }
-        DataType::Struct(fields) => {
-            let children = fields.iter().map(|f| array(f, n, percent, varied, r)).collect();
-            Arc::new(StructArray::try_new_with_length(fields.clone(), children, nulls, n).unwrap())
-        }
-        DataType::List(item) => {
-            let spans = r.below(2) == 0;
-            let lengths: Vec<usize> = (0..n)
-                .map(|i| if valid(i) || spans { [0, 1, 2, 30][r.below(4)] } else { 0 })
-                .collect();
-            let total = lengths.iter().sum();
-            let values = array(item, total, percent, varied, r);
-            Arc::new(ListArray::new(
-                item.clone(),
-                OffsetBuffer::from_lengths(lengths),
-                values,
-                nulls,
-            ))
-        }
-        other => panic!("{other}"),
-    }
-}
-
-fn list(item: Field) -> DataType {
-    DataType::List(Arc::new(item))
-}
-
-fn leaf_types() -> Vec<DataType> {
-    use DataType::{
-        Binary, Boolean, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32,
-        UInt64, Utf8,
-    };
-    let mut types = vec![
-        Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float32, Float64, Utf8,
-        Binary,
-    ];
-    types.push(DataType::Dictionary(Box::new(Int32), Box::new(Utf8)));
-    types
-}
-
-fn flat_schema(nullable: bool) -> Schema {
-    let fields = leaf_types().into_iter().enumerate();
-    Schema::new(fields.map(|(i, t)| Field::new(format!("c{i}"), t, nullable)).collect::<Fields>())
-}
-
-fn nested_schema() -> Schema {
-    let fields = |nullable: bool| -> Fields {
-        let types = leaf_types().into_iter().enumerate();
-        types.map(|(i, t)| Field::new(format!("f{i}"), t, nullable)).collect()
-    };
-    let mut all = vec![
-        Field::new("tags", DataType::Struct(fields(true)), false),
-        Field::new("maybe", DataType::Struct(fields(true)), true),
-        Field::new("bare", DataType::Struct(fields(false)), true),
-        Field::new("other", list(Field::new("item", DataType::Struct(fields(false)), false)), true),
-        Field::new("wild", list(Field::new("item", DataType::Struct(fields(true)), true)), false),
-    ];
-    for (i, t) in leaf_types().into_iter().enumerate() {
-        all.push(Field::new(format!("list{i}"), list(Field::new("item", t.clone(), false)), true));
-        all.push(Field::new(format!("nulls{i}"), list(Field::new("item", t, true)), false));
-    }
-    let inner = list(Field::new("item", list(Field::new("item", DataType::UInt16, true)), true));
-    let deep: Fields =
-        vec![Field::new("a", inner, true), Field::new("b", DataType::Utf8, true)].into();
-    all.push(Field::new("deep", list(Field::new("item", DataType::Struct(deep), true)), true));
-    Schema::new(all)
-}
 
 fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("seqmill-parquet-{name}-{}", std::process::id()));
@@ -372,12 +208,6 @@ fn options(encoding: LeafEncoding, data_type: &DataType, plain: bool) -> LeafOpt
 
 fn plan(schema: &Schema, codec: Codec, encoding: LeafEncoding, plain: bool) -> Arc<Plan> {
     Plan::new(schema, codec, &|_, data_type| options(encoding, data_type, plain)).unwrap()
-}
-
-fn batch(schema: &Schema, n: usize, percent: usize, varied: bool, r: &mut Random) -> RecordBatch {
-    let columns: Vec<ArrayRef> =
-        schema.fields().iter().map(|f| array(f, n, percent, varied, r)).collect();
-    RecordBatch::try_new(Arc::new(schema.clone()), columns).unwrap()
 }
 
 fn python() -> Option<PathBuf> {
@@ -546,6 +376,57 @@ fn overflow_and_resume_do_not_show_in_the_bytes() {
         assert_eq!(figures.leaves, whole.leaves);
         assert!(std::fs::read(&paths.data).unwrap() == bytes);
     }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn any_encoder_may_take_any_step() {
+    let folder = folder("encoders");
+    let mut r = Random(42);
+    let schema = nested_schema();
+    let batches: Vec<RecordBatch> =
+        [400, 300, 500].iter().map(|n| batch(&schema, *n, 20, false, &mut r)).collect();
+    for encoding in [LeafEncoding::Dictionary, LeafEncoding::DeltaLength] {
+        let plan = plan(&schema, Codec::Zstd(1), encoding, false);
+        let case = Case { plan: plan.clone(), batches: batches.clone(), group_ends: vec![1] };
+        let paths = Paths::new(&folder, "one");
+        case.write(&paths, u64::MAX, None, None).unwrap_or_else(|_| panic!());
+        let bytes = std::fs::read(&paths.data).unwrap();
+        // As if each step ran on a thread that had not worked before, all first steps ahead.
+        let fresh = || PageEncoder::new(plan.clone()).unwrap();
+        let mut encoded: Vec<EncodedBatch> =
+            batches.iter().rev().map(|batch| fresh().encode(batch).unwrap()).collect();
+        let mut group = GroupDictionaries::new(&plan);
+        let Paths { data, spool, overflow } = &paths;
+        let mut file = ParquetFile::create(data, spool, overflow, plan.clone(), 0).unwrap();
+        let first = GroupEnd {
+            sorting: Some(vec![SortingColumn { leaf: 0, descending: false, nulls_first: false }]),
+        };
+        for end in [None, Some(first), Some(GroupEnd::default())] {
+            let assigned = group.assign(encoded.pop().unwrap(), end);
+            file.append(fresh().finish(assigned).unwrap()).unwrap();
+        }
+        let keys = [("seqmill.version".to_owned(), "1".to_owned())];
+        file.finish(&keys, "seqmill version 1").unwrap();
+        assert!(std::fs::read(data).unwrap() == bytes);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn more_groups_than_their_ordinals_can_count() {
+    let folder = folder("groups");
+    let schema = Schema::new(vec![Field::new("a", DataType::Int32, true)]);
+    let one = batch(&schema, 1, 0, true, &mut Random(5));
+    let plan = plan(&schema, Codec::None, LeafEncoding::DeltaBinary, false);
+    let count = 33_000;
+    let case = Case { plan, batches: vec![one; count], group_ends: (0..count).collect() };
+    let paths = Paths::new(&folder, "groups");
+    let figures = case.write(&paths, 0, None, None).unwrap_or_else(|_| panic!());
+    assert_eq!(figures.row_groups, count as u64);
+    let stream = folder.join("groups.arrows");
+    case.write_stream(&stream);
+    check(&[(paths.data, stream)]);
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

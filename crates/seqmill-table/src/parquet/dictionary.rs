@@ -1,7 +1,6 @@
 //! The distinct values of one page, numbered in order of appearance.
 
 use super::page::LocalValues;
-use super::plan::Kind;
 use super::values::{Bytes, Selection};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -11,7 +10,9 @@ use std::hash::Hasher;
 pub(super) const MAX_VALUES: usize = 1 << 16;
 /// A page with fewer values than twice this is never found too varied.
 const MIN_DISTINCT: usize = 512;
-/// First size of the table of wide integers.
+/// Values from 0 up to here are found by a table look-up: flags, qualities, edit distances.
+const DIRECT: usize = 1 << 12;
+/// First size of the table of other integers; a power of two.
 const SLOTS: usize = 1024;
 
 /// Hash of a text or binary value.
@@ -32,11 +33,12 @@ pub(super) fn hash_integer(value: i64) -> u64 {
 /// Tables that number values; kept from page to page.
 #[derive(Default)]
 pub(super) struct Interner {
-    /// One entry for each 16-bit value: its number and 1, or 0. All zero between pages.
+    /// One entry for each of the values 0, 1, 2, …: its number and 1, or 0. All zero between
+    /// pages.
     direct: Vec<u32>,
     /// Entries for the keys of an Arrow dictionary, likewise.
     keyed: Vec<u32>,
-    /// Open addressing: number and 1, or 0.
+    /// Open addressing for all other values: number and 1, or 0.
     slots: Vec<u32>,
     texts: HashTable<(u64, u32)>,
 }
@@ -47,6 +49,34 @@ fn limit(count: usize) -> usize {
     (count / 2).clamp(MIN_DISTINCT, MAX_VALUES)
 }
 
+/// The slot of `value`, zero if it is new. Grows the table to be at most half full.
+fn probe<'a, T: Copy + Eq + Into<i64>>(
+    slots: &'a mut Vec<u32>,
+    distinct: &[T],
+    value: T,
+) -> &'a mut u32 {
+    let find = |slots: &[u32], value: T| {
+        let mask = slots.len() - 1;
+        let mut at = hash_integer(value.into()) as usize & mask;
+        while slots[at] != 0 && distinct[slots[at] as usize - 1] != value {
+            at = (at + 1) & mask;
+        }
+        at
+    };
+    if slots.len() <= distinct.len() * 2 {
+        let size = (slots.len() * 4).max(SLOTS).max((distinct.len() * 2 + 1).next_power_of_two());
+        slots.clear();
+        slots.resize(size, 0);
+        // Also values that are found directly: few, and it does no harm.
+        for (entry, &value) in (1..).zip(distinct) {
+            let at = find(slots, value);
+            slots[at] = entry;
+        }
+    }
+    let at = find(slots, value);
+    &mut slots[at]
+}
+
 impl Interner {
     /// Bytes of the tables.
     pub(super) fn bytes(&self) -> usize {
@@ -54,26 +84,23 @@ impl Interner {
             + self.texts.capacity() * 16
     }
 
-    /// Numbers values of 4 physical bytes. `None` if there are too many distinct ones.
-    pub(super) fn number32(&mut self, values: &[i32], kind: Kind) -> Option<(Vec<u16>, Vec<i32>)> {
-        match kind {
-            Kind::Int8 | Kind::UInt8 | Kind::Int16 | Kind::UInt16 => self.narrow(values),
-            _ => self.wide(values, |v| hash_integer(v.into())),
-        }
-    }
-
-    /// Numbers values of 8 physical bytes. `None` if there are too many distinct ones.
-    pub(super) fn number64(&mut self, values: &[i64]) -> Option<(Vec<u16>, Vec<i64>)> {
-        self.wide(values, hash_integer)
-    }
-
-    fn narrow(&mut self, values: &[i32]) -> Option<(Vec<u16>, Vec<i32>)> {
-        self.direct.resize(MAX_VALUES, 0);
+    /// Numbers integers, or floating point values by their bits. `None` if there are too many
+    /// distinct ones.
+    pub(super) fn number<T: Copy + Eq + Into<i64>>(
+        &mut self,
+        values: &[T],
+    ) -> Option<(Vec<u16>, Vec<T>)> {
+        self.direct.resize(DIRECT, 0);
+        self.slots.clear();
         let most = limit(values.len());
         let mut ids = Vec::with_capacity(values.len());
-        let mut distinct: Vec<i32> = Vec::new();
+        let mut distinct: Vec<T> = Vec::new();
         for &value in values {
-            let entry = &mut self.direct[usize::from(value as u16)];
+            let wide: i64 = value.into();
+            let entry = match self.direct.get_mut(wide.cast_unsigned() as usize) {
+                Some(entry) => entry,
+                None => probe(&mut self.slots, &distinct, value),
+            };
             if *entry == 0 {
                 if distinct.len() == most {
                     break;
@@ -84,66 +111,12 @@ impl Interner {
             ids.push((*entry - 1) as u16);
         }
         for &value in &distinct {
-            self.direct[usize::from(value as u16)] = 0;
+            let wide: i64 = value.into();
+            if let Some(entry) = self.direct.get_mut(wide.cast_unsigned() as usize) {
+                *entry = 0;
+            }
         }
         (ids.len() == values.len()).then_some((ids, distinct))
-    }
-
-    fn wide<T: Copy + Eq>(
-        &mut self,
-        values: &[T],
-        hash: impl Fn(T) -> u64,
-    ) -> Option<(Vec<u16>, Vec<T>)> {
-        let most = limit(values.len());
-        let mut ids = Vec::with_capacity(values.len());
-        let mut distinct: Vec<T> = Vec::new();
-        self.slots.clear();
-        self.slots.resize(SLOTS, 0);
-        let mut last: Option<(T, u16)> = None;
-        for &value in values {
-            if let Some((before, id)) = last
-                && before == value
-            {
-                ids.push(id);
-                continue;
-            }
-            let mut mask = self.slots.len() - 1;
-            let mut at = hash(value) as usize & mask;
-            let id = loop {
-                match self.slots[at] {
-                    0 => break None,
-                    entry if distinct[entry as usize - 1] == value => break Some(entry - 1),
-                    _ => at = (at + 1) & mask,
-                }
-            };
-            let id = match id {
-                Some(id) => id as u16,
-                None if distinct.len() == most => return None,
-                None => {
-                    let id = distinct.len() as u16;
-                    distinct.push(value);
-                    self.slots[at] = distinct.len() as u32;
-                    // At most half full.
-                    if distinct.len() * 2 > self.slots.len() {
-                        let size = self.slots.len() * 4;
-                        self.slots.clear();
-                        self.slots.resize(size, 0);
-                        mask = size - 1;
-                        for (entry, &value) in (1..).zip(&distinct) {
-                            let mut at = hash(value) as usize & mask;
-                            while self.slots[at] != 0 {
-                                at = (at + 1) & mask;
-                            }
-                            self.slots[at] = entry;
-                        }
-                    }
-                    id
-                }
-            };
-            last = Some((value, id));
-            ids.push(id);
-        }
-        Some((ids, distinct))
     }
 
     /// Numbers texts or byte strings. `None` if there are too many distinct ones.

@@ -227,9 +227,7 @@ impl Work {
                 let of = |values: &[i32]| {
                     leaf.statistics.then(|| with_nulls(PageStats::of32(values, leaf.kind)))
                 };
-                if wants_dictionary
-                    && let Some((ids, distinct)) = self.interner.number32(values, leaf.kind)
-                {
+                if wants_dictionary && let Some((ids, distinct)) = self.interner.number(values) {
                     let stats = of(counted(&distinct, values, leaf));
                     return Ok(local(ids, LocalValues::Four(distinct), stats, &self.body));
                 }
@@ -241,7 +239,7 @@ impl Work {
                 let of = |values: &[i64]| {
                     leaf.statistics.then(|| with_nulls(PageStats::of64(values, leaf.kind)))
                 };
-                if wants_dictionary && let Some((ids, distinct)) = self.interner.number64(values) {
+                if wants_dictionary && let Some((ids, distinct)) = self.interner.number(values) {
                     let stats = of(counted(&distinct, values, leaf));
                     return Ok(local(ids, LocalValues::Eight(distinct), stats, &self.body));
                 }
