@@ -1,29 +1,28 @@
-//! A conversion into a file: output, state, checkpoints, report.
+//! A conversion into a file: output, state, report.
 
+use crate::cut::SharedIndex;
+use crate::index_job::{index_pass, write_chunk_index};
 use crate::inputs::Inputs;
 use crate::options::Options;
-use crate::output::{Held, Meta, Parcel, codec, ipc_compression, ipc_messages, parquet_pages};
-use crate::overview::Overview;
-use crate::report::{Meter, Outcome, Totals, document};
-use crate::run::{Accounts, WRITING, batches, process, threads};
+use crate::output::{Held, Parcel, codec, ipc_compression, ipc_messages, parquet_pages};
+use crate::report::{Meter, Outcome, document};
+use crate::run::{Accounts, Extras, WRITING, batches, process, threads};
 use crate::setup::{Setup, differing_options};
-use crate::unit::{CutState, NOTE_NAMES, Note};
+use crate::sink::{Checkpoint, FileCheckpoint, Sink, Writer};
+use crate::unit::{CutState, Note};
 use arrow_array::RecordBatch;
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
 use seqmill_base::metrics::StageFigures;
-use seqmill_base::pipeline::Pipeline;
-use seqmill_base::progress::Progress;
+use seqmill_base::pipeline::{Pipeline, Threads};
 use seqmill_base::sink::{publish, refuse_existing};
 use seqmill_base::{Error, ErrorKind, Job, Result};
 use seqmill_table::ipc::IpcWriter;
-use seqmill_table::parquet::{FileState, ParquetFile, Plan};
-use serde::{Deserialize, Serialize};
+use seqmill_table::parquet::{ParquetFile, Plan};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Layout of the state directory.
 const STATE_FORMAT: u32 = 1;
@@ -33,25 +32,6 @@ const DATA_FILE: &str = "data.partial";
 const SPOOL_FILE: &str = "footer.partial";
 /// Pages of the open row group that do not fit in memory.
 const OVERFLOW_FILE: &str = "pages.partial";
-/// A checkpoint is taken after so many bytes of output.
-const CHECKPOINT_BYTES: u64 = 1 << 30;
-/// Or after so many seconds.
-const CHECKPOINT_SECONDS: f64 = 30.0;
-
-/// What `checkpoint.json` says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Checkpoint {
-    state: CutState,
-    totals: Totals,
-    file: FileCheckpoint,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum FileCheckpoint {
-    Parquet(FileState),
-    Ipc(u64),
-}
 
 /// The result of a conversion.
 pub struct Report {
@@ -65,78 +45,7 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Writer of one of the file formats.
-enum Writer {
-    Parquet(Box<ParquetFile>),
-    Ipc(Box<IpcWriter>),
-}
-
-impl Writer {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Parquet(file) => file.position(),
-            Self::Ipc(file) => file.bytes(),
-        }
-    }
-
-    fn checkpoint(&mut self) -> Result<FileCheckpoint> {
-        Ok(match self {
-            Self::Parquet(file) => FileCheckpoint::Parquet(file.state()?),
-            Self::Ipc(file) => FileCheckpoint::Ipc(file.sync()?),
-        })
-    }
-}
-
-/// Everything the last stage holds.
-struct Sink<'a> {
-    writer: Option<Writer>,
-    state: Option<&'a StateDirectory>,
-    totals: Totals,
-    last: CutState,
-    overview: Option<Overview>,
-    progress: Arc<Progress>,
-    checkpoint_bytes: u64,
-    checkpoint_every: Duration,
-    checkpoint_at: u64,
-    checkpoint_time: Instant,
-}
-
-impl Sink<'_> {
-    /// Takes the facts of a batch that was appended; `between`: no row group is open.
-    fn appended(&mut self, meta: &Meta, between: bool) -> Result<()> {
-        self.totals.add(&meta.facts);
-        self.last = meta.after;
-        if let (Some(sum), Some(part)) = (&mut self.overview, &meta.facts.overview) {
-            sum.add(part);
-        }
-        let bytes = self.writer.as_ref().map_or(0, Writer::bytes);
-        self.progress.bytes_out.store(bytes, Ordering::Relaxed);
-        self.progress.records_out.store(meta.after.given, Ordering::Relaxed);
-        if between {
-            let due = bytes - self.checkpoint_at.min(bytes) >= self.checkpoint_bytes
-                || self.checkpoint_time.elapsed() >= self.checkpoint_every;
-            if due {
-                self.checkpoint()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> Result<()> {
-        let (Some(state), Some(writer)) = (self.state, &mut self.writer) else { return Ok(()) };
-        let file = writer.checkpoint()?;
-        state.save_checkpoint(&Checkpoint {
-            state: self.last,
-            totals: self.totals.clone(),
-            file,
-        })?;
-        self.checkpoint_at = writer.bytes();
-        self.checkpoint_time = Instant::now();
-        Ok(())
-    }
-}
-
-/// Converts the inputs of the options into one output.
+/// Converts the inputs of the options into one output; `overview` counts for the pictures.
 pub fn convert(options: &Options, job: &Job, overview: bool) -> (Result<Report>, Vec<String>) {
     let inputs = match Inputs::open(options) {
         Ok(inputs) => Arc::new(inputs),
@@ -156,24 +65,31 @@ fn convert_opened(
     job.progress.bytes_total.store(inputs.total_bytes().unwrap_or(0), Ordering::Relaxed);
     let mut setup = Setup::new(inputs, &options.semantic, false)?;
     provenance(options, &mut setup);
+    let (bad, on_bad) = bad_records(options);
+    let mut run =
+        Run { options, job, overview, inputs, setup: &setup, meter: Meter::start(), bad, on_bad };
     if output == Path::new("-") {
-        return run_stream(options, job, overview, inputs, &setup);
+        return run.into_stdout();
     }
     refuse_existing(&output, options.force)?;
     let (state, earlier) = open_state(options, inputs, &output)?;
     let checkpoint = if earlier { state.checkpoint::<Checkpoint>()? } else { None };
-    let result = run_file(options, job, overview, inputs, &setup, &state, checkpoint);
-    match result {
-        Ok(report) => {
+    match run.into_file(&state, checkpoint.filter(|c| c.state.given > 0)) {
+        Ok((report, index)) => {
             publish(&state.file(DATA_FILE), &output)?;
             state.remove()?;
+            match index {
+                Some((index, sorted)) => drop(write_chunk_index(inputs, &index, sorted)?),
+                None if options.write_chunk_index => drop(index_pass(options, job, inputs)?),
+                None => {}
+            }
             Ok(report)
         }
         Err(error) => {
             if !keeps_state(&error, inputs) {
                 state.remove()?;
             }
-            Err(error.at_path(&output))
+            Err(error)
         }
     }
 }
@@ -214,39 +130,6 @@ fn open_state(options: &Options, inputs: &Inputs, output: &Path) -> Result<(Stat
     StateDirectory::open(output, &identity, options.resume, options.force && !options.resume)
 }
 
-fn sink<'a>(
-    options: &Options,
-    job: &Job,
-    overview: bool,
-    writer: Writer,
-    state: Option<&'a StateDirectory>,
-    earlier: Option<&Checkpoint>,
-) -> Sink<'a> {
-    let at = writer.bytes();
-    let seconds = match (options.checkpoint_seconds, options.checkpoint_bytes) {
-        (Some(seconds), _) => seconds,
-        // A rule in bytes alone: the time does not count.
-        (None, Some(_)) => f64::from(u32::MAX),
-        (None, None) => CHECKPOINT_SECONDS,
-    };
-    let fresh = CutState { sorted: true, ..CutState::default() };
-    Sink {
-        writer: Some(writer),
-        state,
-        totals: earlier.map(|c| c.totals.clone()).unwrap_or_default(),
-        last: earlier.map_or(fresh, |c| c.state),
-        overview: overview.then(Overview::default),
-        progress: Arc::clone(&job.progress),
-        checkpoint_bytes: options.checkpoint_bytes.unwrap_or(match options.checkpoint_seconds {
-            Some(_) => u64::MAX,
-            None => CHECKPOINT_BYTES,
-        }),
-        checkpoint_every: Duration::from_secs_f64(seconds.clamp(0.0, f64::from(u32::MAX))),
-        checkpoint_at: at,
-        checkpoint_time: Instant::now(),
-    }
-}
-
 /// Collects what is told of skipped records.
 type BadRecords = Arc<Mutex<Vec<(u64, u64, String)>>>;
 
@@ -275,168 +158,191 @@ fn write_bad_records(path: Option<&PathBuf>, list: &BadRecords) -> Result<()> {
     seqmill_base::sink::write_atomically(path, text.as_bytes())
 }
 
-fn run_file(
-    options: &Options,
-    job: &Job,
+/// Whether a run reads every record of its only input.
+fn is_whole(setup: &Setup) -> bool {
+    setup.stretches.len() == 1
+        && setup.index_used.is_none()
+        && setup.regions.is_none()
+        && setup.semantic.limit.is_none()
+}
+
+/// One conversion on its way.
+struct Run<'a> {
+    options: &'a Options,
+    job: &'a Job,
     overview: bool,
-    inputs: &Arc<Inputs>,
-    setup: &Setup,
-    state: &StateDirectory,
-    checkpoint: Option<Checkpoint>,
-) -> Result<Report> {
-    let meter = Meter::start();
-    let accounts = Accounts::new(job, &options.resources);
-    let data = state.file(DATA_FILE);
-    let resumed_from = checkpoint.as_ref().map(|c| c.state.given);
-    let (bad, tell) = bad_records(options);
-    let resume = checkpoint.as_ref().map(|c| c.state).filter(|s| s.given > 0);
-    let batches = batches(inputs, setup, job, accounts, resume, tell)?;
-    let processed = process(batches, inputs, setup, accounts.process, overview);
-    let pool = threads(&options.resources);
-    let checkpoint = checkpoint.filter(|c| c.state.given > 0);
-    let semantic = &setup.semantic;
-    if semantic.format == "parquet" {
-        let codec = codec(&semantic.compression, semantic.compression_level)?;
-        let leaf =
-            |path: &str, data_type: &arrow_schema::DataType| setup.leaf_options(path, data_type);
-        let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
-        let (spool, overflow) = (state.file(SPOOL_FILE), state.file(OVERFLOW_FILE));
-        let open_pages = accounts.open_pages;
-        let file = match checkpoint.as_ref().map(|c| &c.file) {
-            Some(FileCheckpoint::Parquet(at)) => {
-                ParquetFile::resume(&data, &spool, &overflow, Arc::clone(&plan), open_pages, at)?
-            }
-            _ => ParquetFile::create(&data, &spool, &overflow, Arc::clone(&plan), open_pages)?,
+    inputs: &'a Arc<Inputs>,
+    setup: &'a Setup,
+    meter: Meter,
+    bad: BadRecords,
+    on_bad: Option<crate::select::OnBad>,
+}
+
+/// The index collected in a pass, and whether the records were in order.
+type CollectedIndex = Option<(SharedIndex, bool)>;
+
+impl Run<'_> {
+    /// Writes the file under construction in the state directory.
+    fn into_file(
+        &mut self,
+        state: &StateDirectory,
+        earlier: Option<Checkpoint>,
+    ) -> Result<(Report, CollectedIndex)> {
+        let accounts = Accounts::new(self.job, &self.options.resources);
+        // A run that goes on has not seen the beginning: its index takes a pass of its own.
+        let index = (self.options.write_chunk_index && earlier.is_none() && is_whole(self.setup))
+            .then(SharedIndex::default);
+        let extras = Extras { on_bad: self.on_bad.take(), index: index.clone() };
+        let resume = earlier.as_ref().map(|c| c.state);
+        let batches = batches(self.inputs, self.setup, self.job, accounts, resume, extras)?;
+        let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
+        let earlier = earlier.as_ref();
+        let sink =
+            |writer| Sink::new(self.options, self.job, self.overview, writer, Some(state), earlier);
+        let semantic = &self.setup.semantic;
+        let (mut sink, result, stages) = if semantic.format == "parquet" {
+            let codec = codec(&semantic.compression, semantic.compression_level)?;
+            let setup = self.setup;
+            let leaf = |path: &str, data_type: &arrow_schema::DataType| {
+                setup.leaf_options(path, data_type)
+            };
+            let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
+            let file = parquet_file(state, &plan, accounts.open_pages, earlier)?;
+            let account = self.job.budget.account("open_row_group", accounts.open_pages);
+            let _open_pages = self.job.budget.must_reserve(account, accounts.open_pages)?;
+            let pages = parquet_pages(processed, setup, &plan, accounts.write)?;
+            let mut sink = sink(Writer::Parquet(Box::new(file)));
+            let (result, stages) = self.drain(pages, &mut sink, |writer, data| match writer {
+                Writer::Parquet(file) => file.append(data),
+                Writer::Ipc(_) => Ok(false),
+            });
+            (sink, result, stages)
+        } else {
+            let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
+            let empty = empty_batch(self.setup)?;
+            let (data, footer) = (state.file(DATA_FILE), semantic.format == "arrow");
+            let file = match earlier.map(|c| &c.file) {
+                Some(FileCheckpoint::Ipc(at)) => {
+                    IpcWriter::resume(&data, Arc::clone(&self.setup.columns.schema), *at, footer)?
+                }
+                _ => IpcWriter::create(&data, &empty, compression, footer)?,
+            };
+            let messages = ipc_messages(processed, empty, compression, accounts.write);
+            let mut sink = sink(Writer::Ipc(Box::new(file)));
+            let (result, stages) = self.drain(messages, &mut sink, append_message);
+            (sink, result, stages)
         };
-        let writer = Writer::Parquet(Box::new(file));
-        let mut sink = sink(options, job, overview, writer, Some(state), checkpoint.as_ref());
-        let account = job.budget.account("open_row_group", open_pages);
-        let _open_pages = job.budget.must_reserve(account, open_pages)?;
-        let pages = parquet_pages(processed, setup, &plan, accounts.write)?;
-        let (result, stages) = drain(pages, &mut sink, &pool, job, |writer, data| {
-            let Writer::Parquet(file) = writer else { return Ok(false) };
-            file.append(data)
-        });
-        result.and_then(|()| {
-            finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from)
-        })
-    } else {
-        let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
-        let empty = empty_batch(setup)?;
-        let footer = semantic.format == "arrow";
-        let file = match checkpoint.as_ref().map(|c| &c.file) {
-            Some(FileCheckpoint::Ipc(at)) => {
-                IpcWriter::resume(&data, Arc::clone(&setup.columns.schema), *at, footer)?
+        if let Err(error) = result {
+            if keeps_state(&error, self.inputs) {
+                // What is complete counts; a failure to say so must not hide the reason.
+                let _ = sink.checkpoint();
             }
-            _ => IpcWriter::create(&data, &empty, compression, footer)?,
-        };
-        let writer = Writer::Ipc(Box::new(file));
-        let mut sink = sink(options, job, overview, writer, Some(state), checkpoint.as_ref());
-        let messages = ipc_messages(processed, empty, compression, accounts.write);
-        let (result, stages) = drain(messages, &mut sink, &pool, job, |writer, data| {
-            let Writer::Ipc(file) = writer else { return Ok(false) };
-            file.append(&data).map(|()| true)
-        });
-        result.and_then(|()| {
-            finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, resumed_from)
-        })
-    }
-}
-
-/// Arrow IPC to standard output: no state, no resume.
-fn run_stream(
-    options: &Options,
-    job: &Job,
-    overview: bool,
-    inputs: &Arc<Inputs>,
-    setup: &Setup,
-) -> Result<Report> {
-    if setup.semantic.format != "arrows" {
-        return Err(Error::input("standard output takes the format arrows only"));
-    }
-    let meter = Meter::start();
-    let accounts = Accounts::new(job, &options.resources);
-    let compression =
-        ipc_compression(&setup.semantic.compression, setup.semantic.compression_level)?;
-    let empty = empty_batch(setup)?;
-    let (bad, tell) = bad_records(options);
-    let batches = batches(inputs, setup, job, accounts, None, tell)?;
-    let processed = process(batches, inputs, setup, accounts.process, overview);
-    let out = Box::new(std::io::stdout());
-    let writer = Writer::Ipc(Box::new(IpcWriter::stream(out, &empty, compression)?));
-    let mut sink = sink(options, job, overview, writer, None, None);
-    let messages = ipc_messages(processed, empty, compression, accounts.write);
-    let pool = threads(&options.resources);
-    let (result, stages) = drain(messages, &mut sink, &pool, job, |writer, data| {
-        let Writer::Ipc(file) = writer else { return Ok(false) };
-        file.append(&data).map(|()| true)
-    });
-    result?;
-    finish(options, job, inputs, setup, &meter, &mut sink, stages, &bad, None)
-}
-
-/// Runs the pipeline into the writer.
-fn drain<'a, T: Held>(
-    parcels: Pipeline<'a, Parcel<T>>,
-    sink: &'a mut Sink<'_>,
-    pool: &seqmill_base::pipeline::Threads,
-    job: &Job,
-    mut append: impl FnMut(&mut Writer, T) -> Result<bool> + Send + 'a,
-) -> (Result<()>, Vec<StageFigures>) {
-    let take = move |Parcel { data, meta }: Parcel<T>| {
-        let Some(writer) = &mut sink.writer else { return Ok(()) };
-        let between = append(writer, data)?;
-        sink.appended(&meta, between)
-    };
-    parcels.run("write", WRITING, take, pool, job)
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one report")]
-fn finish(
-    options: &Options,
-    job: &Job,
-    inputs: &Inputs,
-    setup: &Setup,
-    meter: &Meter,
-    sink: &mut Sink<'_>,
-    stages: Vec<StageFigures>,
-    bad: &BadRecords,
-    resumed_from: Option<u64>,
-) -> Result<Report> {
-    write_bad_records(options.bad_records.as_ref(), bad)?;
-    let order = if sink.last.sorted && sink.last.given > 0 { "coordinate" } else { "unknown" };
-    let order = vec![("sam.sort_order".to_owned(), order.to_owned())];
-    let (bytes, format) = match sink.writer.take() {
-        Some(Writer::Parquet(file)) => {
-            let mut keys: Vec<(String, String)> = setup
-                .columns
-                .schema
-                .metadata()
-                .iter()
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect();
-            keys.extend(order);
-            keys.sort();
-            let figures = file.finish(&keys, &format!("seqmill version {}", options.version))?;
-            (figures.bytes, json!({"parquet": figures}))
+            return Err(error);
         }
-        Some(Writer::Ipc(file)) => (file.finish(&order)?, json!({"arrow": {}})),
-        None => return Err(Error::internal("the output is finished already")),
-    };
-    let state = sink.last;
-    warn_of(inputs, &state);
-    let outcome = Outcome {
-        state,
-        totals: &sink.totals,
-        stages,
-        output_bytes: bytes,
-        format,
-        overview: sink.overview.as_ref(),
-        resumed_from,
-    };
-    job.progress.bytes_out.store(bytes, Ordering::Relaxed);
-    let document = document(inputs, setup, job, meter, &outcome);
-    Ok(Report { document, records: state.given, bytes, warnings: inputs.warnings() })
+        let resumed_from = resume.map(|s| s.given);
+        let sorted = sink.last.sorted;
+        let report = self.finish(&mut sink, stages, resumed_from)?;
+        Ok((report, index.map(|index| (index, sorted))))
+    }
+
+    /// Arrow IPC to standard output: no state, no resume.
+    fn into_stdout(&mut self) -> Result<Report> {
+        let semantic = &self.setup.semantic;
+        if semantic.format != "arrows" {
+            return Err(Error::input("standard output takes the format arrows only"));
+        }
+        let accounts = Accounts::new(self.job, &self.options.resources);
+        let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
+        let empty = empty_batch(self.setup)?;
+        let extras = Extras { on_bad: self.on_bad.take(), index: None };
+        let batches = batches(self.inputs, self.setup, self.job, accounts, None, extras)?;
+        let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
+        let writer = IpcWriter::stream(Box::new(std::io::stdout()), &empty, compression)?;
+        let writer = Writer::Ipc(Box::new(writer));
+        let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);
+        let messages = ipc_messages(processed, empty, compression, accounts.write);
+        let (result, stages) = self.drain(messages, &mut sink, append_message);
+        result?;
+        self.finish(&mut sink, stages, None)
+    }
+
+    /// Runs the pipeline into the writer.
+    fn drain<'p, T: Held>(
+        &self,
+        parcels: Pipeline<'p, Parcel<T>>,
+        sink: &'p mut Sink<'_>,
+        mut append: impl FnMut(&mut Writer, T) -> Result<bool> + Send + 'p,
+    ) -> (Result<()>, Vec<StageFigures>) {
+        let take = move |Parcel { data, meta }: Parcel<T>| {
+            let Some(writer) = &mut sink.writer else { return Ok(()) };
+            let between = append(writer, data)?;
+            sink.appended(&meta, between)
+        };
+        let pool: Threads = threads(&self.options.resources);
+        parcels.run("write", WRITING, take, &pool, self.job)
+    }
+
+    fn finish(
+        &self,
+        sink: &mut Sink<'_>,
+        stages: Vec<StageFigures>,
+        resumed_from: Option<u64>,
+    ) -> Result<Report> {
+        write_bad_records(self.options.bad_records.as_ref(), &self.bad)?;
+        let order = if sink.last.sorted && sink.last.given > 0 { "coordinate" } else { "unknown" };
+        let order = vec![("sam.sort_order".to_owned(), order.to_owned())];
+        let (bytes, format) = match sink.writer.take() {
+            Some(Writer::Parquet(file)) => {
+                let metadata = self.setup.columns.schema.metadata().iter();
+                let mut keys: Vec<(String, String)> =
+                    metadata.map(|(k, v)| (k.clone(), v.clone())).collect();
+                keys.extend(order);
+                keys.sort();
+                let maker = format!("seqmill version {}", self.options.version);
+                let figures = file.finish(&keys, &maker)?;
+                (figures.bytes, json!({"parquet": figures}))
+            }
+            Some(Writer::Ipc(file)) => (file.finish(&order)?, json!({"arrow": {}})),
+            None => return Err(Error::internal("the output is finished already")),
+        };
+        let state = sink.last;
+        warn_of(self.inputs, &state);
+        let outcome = Outcome {
+            state,
+            totals: &sink.totals,
+            stages,
+            output_bytes: bytes,
+            format,
+            overview: sink.overview.as_ref(),
+            resumed_from,
+        };
+        self.job.progress.bytes_out.store(bytes, Ordering::Relaxed);
+        let document = document(self.inputs, self.setup, self.job, &self.meter, &outcome);
+        Ok(Report { document, records: state.given, bytes, warnings: self.inputs.warnings() })
+    }
+}
+
+fn append_message(writer: &mut Writer, data: seqmill_table::ipc::IpcMessage) -> Result<bool> {
+    match writer {
+        Writer::Ipc(file) => file.append(&data).map(|()| true),
+        Writer::Parquet(_) => Ok(false),
+    }
+}
+
+fn parquet_file(
+    state: &StateDirectory,
+    plan: &Arc<Plan>,
+    open_pages: u64,
+    earlier: Option<&Checkpoint>,
+) -> Result<ParquetFile> {
+    let [data, spool, overflow] = [DATA_FILE, SPOOL_FILE, OVERFLOW_FILE].map(|n| state.file(n));
+    let plan = Arc::clone(plan);
+    match earlier.map(|c| &c.file) {
+        Some(FileCheckpoint::Parquet(at)) => {
+            ParquetFile::resume(&data, &spool, &overflow, plan, open_pages, at)
+        }
+        _ => ParquetFile::create(&data, &spool, &overflow, plan, open_pages),
+    }
 }
 
 /// Warnings that follow from the counts.
@@ -451,7 +357,6 @@ pub(crate) fn warn_of(inputs: &Inputs, state: &CutState) {
             inputs.warn(format!("{} {text}", count(note)));
         }
     }
-    debug_assert_eq!(NOTE_NAMES.len(), state.notes.len());
 }
 
 /// A batch without rows that has the dictionaries.

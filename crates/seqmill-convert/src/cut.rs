@@ -1,13 +1,14 @@
 //! Where batches and row groups end: a function of the records and the options alone.
 
+use crate::chunk_index::IndexBuilder;
 use crate::select::{RegionFilter, coordinate_key};
 use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Position, Selected, Slice};
 use seqmill_base::Result;
 use seqmill_base::pipeline::Emit;
 use seqmill_base::progress::Progress;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most rows of a batch.
 const BATCH_MAX_ROWS: usize = 1_000_000;
@@ -50,7 +51,12 @@ pub(crate) struct Cutter {
     regions: Option<RegionFilter>,
     paths: Vec<PathBuf>,
     progress: Arc<Progress>,
+    /// Collects what a chunk index is made of.
+    pub(crate) index: Option<SharedIndex>,
 }
+
+/// A chunk index under construction.
+pub(crate) type SharedIndex = Arc<Mutex<IndexBuilder>>;
 
 impl Cutter {
     pub(crate) fn new(
@@ -75,6 +81,7 @@ impl Cutter {
             regions,
             paths,
             progress,
+            index: None,
         }
     }
 
@@ -92,6 +99,9 @@ impl Cutter {
         Progress::add(&self.progress.records_in, u64::from(selected.looked_at));
         self.progress.bytes_in.store(selected.file_end, Ordering::Relaxed);
         self.progress.file_index.store(u64::from(selected.unit.input), Ordering::Relaxed);
+        if let (Some(index), Some(summary)) = (&self.index, &selected.summary) {
+            index.lock().unwrap_or_else(PoisonError::into_inner).add(summary);
+        }
         let before = (self.state.looked_at, self.state.notes);
         let selected = Arc::new(selected);
         self.cut_rows(&selected, before, emit);

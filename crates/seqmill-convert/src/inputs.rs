@@ -1,11 +1,13 @@
 //! The opened inputs of a job with what they have in common, kept while a scan is open.
 
+use crate::chunk_index::complete_tags;
 use crate::input::{Input, open_input};
 use crate::options::{Options, Semantic};
 use crate::sample::Sample;
 use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::{Error, Result};
 use seqmill_io::bam::Reference;
+use seqmill_io::bam::chunk_index::{ChunkIndex, chunk_index_path};
 use seqmill_io::bam::index::AlignmentIndex;
 use seqmill_io::{IoMode, Source};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ pub struct Inputs {
     pub(crate) reference_maps: Vec<Option<Vec<i32>>>,
     sample: OnceLock<Sample>,
     index: OnceLock<Option<AlignmentIndex>>,
+    chunk_indices: OnceLock<Vec<Option<ChunkIndex>>>,
     index_path: Option<PathBuf>,
     warnings: Mutex<Vec<String>>,
 }
@@ -51,6 +54,7 @@ impl Inputs {
             reference_maps,
             sample: OnceLock::new(),
             index: OnceLock::new(),
+            chunk_indices: OnceLock::new(),
             index_path: options.index.clone(),
             warnings: Mutex::default(),
         })
@@ -72,8 +76,11 @@ impl Inputs {
             return Ok(sample);
         }
         let mut sample = Sample::default();
-        for input in &self.list {
+        for (input, index) in self.list.iter().zip(self.chunk_indices()?) {
             sample.add_input(input)?;
+            if let Some(index) = index {
+                complete_tags(&mut sample, index);
+            }
         }
         Ok(self.sample.get_or_init(|| sample))
     }
@@ -96,6 +103,34 @@ impl Inputs {
             None => None,
         };
         Ok(self.index.get_or_init(|| index).as_ref())
+    }
+
+    /// The chunk index of each input, where there is a fresh one; read once.
+    pub(crate) fn chunk_indices(&self) -> Result<&[Option<ChunkIndex>]> {
+        if let Some(indices) = self.chunk_indices.get() {
+            return Ok(indices);
+        }
+        let mut indices = Vec::with_capacity(self.list.len());
+        for input in &self.list {
+            indices.push(self.fresh_chunk_index(input)?);
+        }
+        Ok(self.chunk_indices.get_or_init(|| indices))
+    }
+
+    fn fresh_chunk_index(&self, input: &Input) -> Result<Option<ChunkIndex>> {
+        if !input.source.is_seekable() {
+            return Ok(None);
+        }
+        let note = |text: String| {
+            self.warn(format!("{}: {text}", chunk_index_path(&input.path).display()));
+            Ok(None)
+        };
+        match ChunkIndex::beside(&input.path) {
+            Ok(Some(index)) if index.is_fresh(&input.path)? => Ok(Some(index)),
+            Ok(Some(_)) => note("the chunk index belongs to other data and is not used".to_owned()),
+            Ok(None) => Ok(None),
+            Err(error) => note(format!("{}; it is not used", error.message())),
+        }
     }
 
     fn compare_times(&self, index: &Path, data: &Path) {

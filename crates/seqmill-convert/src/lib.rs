@@ -6,11 +6,13 @@
 //! ```
 
 mod bases;
+mod chunk_index;
 mod columns;
 mod convert;
 mod cut;
 mod discover;
 mod expression;
+mod index_job;
 mod input;
 mod inputs;
 mod load;
@@ -24,12 +26,14 @@ mod scan;
 mod schema;
 mod select;
 mod setup;
+mod sink;
 mod tags;
 mod text;
 mod unit;
 
 pub use bases::Kernel;
 pub use convert::{Report, convert};
+pub use index_job::index_only;
 pub use inputs::Inputs;
 pub use options::{Expression, Options, Resources, Scalar, Semantic};
 pub use scan::{Batches, count, schema};

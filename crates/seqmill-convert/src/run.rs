@@ -1,7 +1,7 @@
 //! The pipeline of a run: scan, load, stitch, select, cut, process, and what the output adds.
 
 use crate::columns::{Decoded, Decoder};
-use crate::cut::Cutter;
+use crate::cut::{Cutter, SharedIndex};
 use crate::input::{RawUnit, UnitSource};
 use crate::inputs::Inputs;
 use crate::load::{StitchInput, Stitcher, UNIT_BYTES, load, unit_claim};
@@ -135,6 +135,15 @@ impl Scanned {
     }
 }
 
+/// By-products of a run.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Is told of skipped records.
+    pub on_bad: Option<crate::select::OnBad>,
+    /// Collects a chunk index.
+    pub index: Option<SharedIndex>,
+}
+
 /// Builds the pipeline up to the batches.
 pub(crate) fn batches<'a>(
     inputs: &Arc<Inputs>,
@@ -142,12 +151,13 @@ pub(crate) fn batches<'a>(
     job: &Job,
     accounts: Accounts,
     resume: Option<CutState>,
-    on_bad: Option<crate::select::OnBad>,
+    extras: Extras,
 ) -> Result<Pipeline<'a, Batch>> {
     let position = resume.map(|state| state.position);
     let mut selector = setup.selector(inputs)?;
     selector.resume_after = position.map(|p| (p.input, p.ordinal));
-    selector.on_bad = on_bad;
+    selector.on_bad = extras.on_bad;
+    selector.summarise = extras.index.is_some();
     let scanner = Scanner {
         inputs: Arc::clone(inputs),
         stretches: stretches_from(setup, position),
@@ -163,7 +173,7 @@ pub(crate) fn batches<'a>(
         .iter()
         .map(|i| StitchInput { path: i.path.clone(), references: i.header.references.len() })
         .collect();
-    let first = position.map_or((0, 0), |p| (p.input, p.ordinal));
+    let first = position.map_or((0, setup.first_ordinal), |p| (p.input, p.ordinal));
     let mut stitcher = Stitcher::new(stitch_inputs, first.0, first.1);
     let mut state = resume.unwrap_or(CutState {
         sorted: true,
@@ -179,6 +189,8 @@ pub(crate) fn batches<'a>(
         paths.clone(),
         Arc::clone(&job.progress),
     );
+    cutter.index = extras.index;
+    let filtering = selector.filter.any;
     let verify = setup.semantic.verify;
     let claim = inputs.list.first().map_or(0, |i| UnitSource::new(i, &[], UNIT_BYTES).claim());
     let mut scanner = scanner;
@@ -201,7 +213,7 @@ pub(crate) fn batches<'a>(
             "select",
             PROCESSING,
             accounts.read,
-            |stitched: &Stitched| selection_claim(stitched),
+            move |stitched: &Stitched| selection_claim(stitched, filtering),
             || (),
             move |(), stitched, lease| selector.select(stitched, lease),
         )

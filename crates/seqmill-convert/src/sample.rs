@@ -44,9 +44,15 @@ struct TagFacts {
     lowest: i64,
     highest: i64,
     distinct: HashSet<u64, FxBuildHasher>,
+    /// Values looked at; `kinds` may count those of a chunk index, too.
+    sampled: u64,
 }
 
 const SUBTYPES: [u8; 7] = *b"cCsSiIf";
+
+fn subtype_bit(subtype: u8) -> u8 {
+    SUBTYPES.iter().position(|s| *s == subtype).map_or(0, |bit| 1 << bit)
+}
 
 /// What a sample showed.
 #[derive(Debug, Default, Clone)]
@@ -200,6 +206,28 @@ impl Sample {
         self.take(record);
     }
 
+    /// Adds what a chunk index knows of a tag.
+    pub(crate) fn add_known_tag(&mut self, name: [u8; 2], kind: u8, subtype: u8, count: u64) {
+        let facts = self.tags.entry(name).or_default();
+        let number = match kind {
+            b'A' => 0,
+            b'Z' => 1,
+            b'H' => 2,
+            b'f' => 4,
+            b'B' => 5,
+            _ => 3,
+        };
+        if let Some(sum) = facts.kinds.get_mut(number) {
+            *sum += count;
+        }
+        match kind {
+            b'B' => facts.subtypes |= subtype_bit(subtype),
+            // Values of this type may be beyond int32.
+            b'I' => facts.highest = facts.highest.max(i64::from(u32::MAX)),
+            _ => {}
+        }
+    }
+
     /// The fields, sorted by name: at most `most`, the most frequent first served.
     pub(crate) fn fields(&self, most: usize, narrow: bool) -> Vec<TagField> {
         let mut ranked: Vec<(&[u8; 2], &TagFacts)> = self.tags.iter().collect();
@@ -259,11 +287,11 @@ impl TagFacts {
                 self.highest = self.highest.max(n);
             }
             TagKind::Array(sub) => {
-                let bit = SUBTYPES.iter().position(|s| *s == sub).unwrap_or(0);
-                self.subtypes |= 1 << bit;
+                self.subtypes |= subtype_bit(sub);
             }
             _ => {}
         }
+        self.sampled += 1;
         if self.distinct.len() < DISTINCT_MAX {
             self.distinct.insert(xxh3_64(tag.value));
         }
@@ -274,7 +302,7 @@ impl TagFacts {
     }
 
     fn repeats(&self) -> bool {
-        self.distinct.len() < DISTINCT_MAX && 8 * self.distinct.len() as u64 <= self.total()
+        self.distinct.len() < DISTINCT_MAX && 8 * self.distinct.len() as u64 <= self.sampled
     }
 
     fn tag_type(&self, narrow: bool) -> TagType {
@@ -304,9 +332,7 @@ impl TagFacts {
     /// The narrowest subtype that holds all that were seen; with mixed signs the next wider
     /// signed one. Floats lose against integers.
     fn array_subtype(&self) -> u8 {
-        let has = |sub: u8| {
-            SUBTYPES.iter().position(|s| *s == sub).is_some_and(|bit| self.subtypes >> bit & 1 == 1)
-        };
+        let has = |sub: u8| self.subtypes & subtype_bit(sub) != 0;
         let signed = [(b'c', 1), (b's', 2), (b'i', 4)];
         let unsigned = [(b'C', 1), (b'S', 2), (b'I', 4)];
         let widest = |list: [(u8, u32); 3]| {

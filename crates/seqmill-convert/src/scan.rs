@@ -4,7 +4,7 @@ use crate::convert::warn_of;
 use crate::inputs::Inputs;
 use crate::options::{Resources, Semantic};
 use crate::report::{Meter, Outcome, Totals, document};
-use crate::run::{Accounts, Processed, WRITING, batches, process, threads};
+use crate::run::{Accounts, Extras, Processed, WRITING, batches, process, threads};
 use crate::setup::Setup;
 use crate::unit::{Batch, CutState};
 use arrow_array::RecordBatch;
@@ -101,7 +101,7 @@ fn scan(
     let accounts = Accounts::new(job, resources);
     let mut totals = Totals::default();
     let mut last = CutState { sorted: true, ..CutState::default() };
-    let result = batches(inputs, setup, job, accounts, None, None).map(|pipeline| {
+    let result = batches(inputs, setup, job, accounts, None, Extras::default()).map(|pipeline| {
         let processed = process(pipeline, inputs, setup, accounts.process, false);
         let take = |processed: Processed| {
             totals.add(&processed.facts);
@@ -148,7 +148,7 @@ pub fn count(
         rows += batch.rows as u64;
         Ok(())
     };
-    let pipeline = batches(inputs, &setup, job, accounts, None, None)?;
+    let pipeline = batches(inputs, &setup, job, accounts, None, Extras::default())?;
     pipeline.run("count", WRITING, take, &threads(resources), job).0?;
     warn_of(inputs, &CutState::default());
     Ok(rows)

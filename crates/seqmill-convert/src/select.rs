@@ -4,14 +4,16 @@
     reason = "a unit and the parts of a record are shorter than 4 GiB: offsets in them are u32"
 )]
 
+use crate::chunk_index::{Part, UnitSummary};
 use crate::expression::Predicate;
 use crate::options::Semantic;
-use crate::unit::{Note, Selected, Stitched, record_body};
+use crate::unit::{Note, Selected, Stitched, Unit, record_body};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, Tags};
 use seqmill_io::region::Interval;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A set of byte strings.
@@ -124,7 +126,8 @@ pub(crate) struct Filter {
     /// Keep hashes below this, with the seed.
     pub subsample: Option<(u64, u64)>,
     pub expression: Option<Predicate>,
-    any: bool,
+    /// There is a condition.
+    pub any: bool,
 }
 
 fn names(list: &[String]) -> Names {
@@ -262,6 +265,10 @@ pub(crate) struct Selector {
     pub walk_tags: bool,
     /// Records up to this one (input, number) are left out: a resumed run has them.
     pub resume_after: Option<(u32, u64)>,
+    /// Only records with these numbers.
+    pub part: Option<Part>,
+    /// Make the summaries a chunk index is built from.
+    pub summarise: bool,
     /// Told of each record that was skipped.
     pub on_bad: Option<OnBad>,
 }
@@ -295,21 +302,28 @@ impl Selector {
 
     /// Checks and filters the records of a unit.
     pub(crate) fn select(&self, stitched: Stitched, mut lease: Lease) -> Result<Selected> {
+        let summary = if self.summarise { UnitSummary::of(&stitched).map(Box::new) } else { None };
         let Stitched { unit, starts, ordinal, file_end } = stitched;
         let references = self.references.get(unit.input as usize).copied().unwrap_or(0);
         let mut rows = Rows::new(starts.len());
-        let skipped = match self.resume_after {
-            Some((input, number)) if input == unit.input && ordinal <= number => {
-                usize::try_from(number + 1 - ordinal).unwrap_or(usize::MAX)
-            }
+        let mut first = match self.resume_after {
+            Some((input, number)) if input == unit.input => number + 1,
             _ => 0,
         };
-        if skipped > 0 {
+        let mut end = u64::MAX;
+        if let Some(part) = self.part {
+            first = first.max(part.begin);
+            end = part.end;
+        }
+        let within = |number: u64| {
+            usize::try_from(number.saturating_sub(ordinal)).unwrap_or(usize::MAX).min(starts.len())
+        };
+        let (skipped, mut looked_at) = (within(first), within(end));
+        if skipped > 0 || looked_at < starts.len() {
             rows.leave_out(&starts, 0);
         }
-        let mut looked_at = starts.len();
         let mut error = None;
-        for (number, start) in starts.iter().enumerate().skip(skipped) {
+        for (number, start) in starts.iter().enumerate().take(looked_at).skip(skipped) {
             match self.look_at(&unit.data, *start, references) {
                 Ok((record, None)) => {
                     if !record.name_is_terminated() {
@@ -336,11 +350,13 @@ impl Selector {
                 }
             }
         }
-        lease.resize(rows.bytes())?;
-        let starts = if rows.numbers.is_some() { rows.starts } else { starts };
+        let starts = if rows.numbers.is_some() { std::mem::take(&mut rows.starts) } else { starts };
+        let (unit, starts, voffsets) = compact(unit, starts)?;
+        lease.resize(rows.bytes() + 4 * starts.capacity() as u64)?;
         Ok(Selected {
             unit,
             starts,
+            voffsets,
             weights: rows.weights,
             numbers: rows.numbers,
             ordinal,
@@ -349,10 +365,39 @@ impl Selector {
             notes: rows.notes,
             looked_at: looked_at as u32,
             file_end,
+            summary,
             error,
             _lease: lease,
         })
     }
+}
+
+/// Bytes of a small unit besides its data: what keeps many of them from being free.
+const UNIT_OVERHEAD_BYTES: u64 = 1 << 10;
+
+/// Copies the records of a unit together where few are left, so that a batch of rare records does
+/// not hold all the units they come from.
+#[expect(clippy::type_complexity, reason = "three parts of one result")]
+fn compact(unit: Arc<Unit>, starts: Vec<u32>) -> Result<(Arc<Unit>, Vec<u32>, Option<Vec<u64>>)> {
+    let size = |start: u32| 4 + record_body(&unit.data, start as usize).len();
+    let bytes: usize = starts.iter().map(|start| size(*start)).sum();
+    if 2 * bytes > unit.data.len() {
+        return Ok((unit, starts, None));
+    }
+    let held = (bytes + 12 * starts.len()) as u64 + UNIT_OVERHEAD_BYTES;
+    let lease = unit.lease.sibling(held)?;
+    let mut data = Vec::with_capacity(bytes);
+    let mut new_starts = Vec::with_capacity(starts.len());
+    let mut voffsets = Vec::with_capacity(starts.len());
+    for start in &starts {
+        let at = *start as usize;
+        new_starts.push(data.len() as u32);
+        voffsets.push(unit.voffset(at).0);
+        data.extend_from_slice(unit.data.get(at..at + size(*start)).unwrap_or_default());
+    }
+    let (input, plain) = (unit.input, unit.plain);
+    let unit = Unit { data, marks: Vec::new(), skew: 0, input, plain, lease };
+    Ok((Arc::new(unit), new_starts, Some(voffsets)))
 }
 
 /// The rows of a unit while they are collected.
@@ -423,7 +468,10 @@ pub(crate) fn coordinate_key(reference: i32, pos: i32) -> (i64, i64) {
 }
 
 /// Bytes a selection may hold beside its unit.
-pub(crate) fn selection_claim(stitched: &Stitched) -> u64 {
+pub(crate) fn selection_claim(stitched: &Stitched, filtering: bool) -> u64 {
     // Start, weight and number; runs and descents are rare.
-    16 * stitched.starts.len() as u64 + 256
+    let lists = 16 * stitched.starts.len() as u64 + 256;
+    // What is left of a filtered unit may be copied.
+    let copy = if filtering { stitched.unit.data.len() as u64 / 2 } else { 0 };
+    lists + copy
 }

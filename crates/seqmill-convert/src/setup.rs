@@ -1,5 +1,6 @@
 //! From options and opened inputs to everything a run needs, decided before it begins.
 
+use crate::chunk_index::{Part, shard, stretch_of, stretches_of_regions};
 use crate::columns::ColumnPlan;
 use crate::cut::Sizes;
 use crate::expression::Predicate;
@@ -12,6 +13,7 @@ use crate::select::{Filter, RegionFilter, Selector, Weights};
 use crate::tags::TagPlan;
 use arrow_schema::DataType;
 use seqmill_base::{Error, Result};
+use seqmill_io::bam::chunk_index::ChunkIndex;
 use seqmill_io::bgzf::VirtualOffset;
 use seqmill_io::region::{Interval, Region, find_reference, parse_region};
 use seqmill_table::parquet::{LeafEncoding, LeafOptions};
@@ -29,6 +31,10 @@ pub(crate) struct Setup {
     pub sizes: Sizes,
     pub weights: Weights,
     pub index_used: Option<&'static str>,
+    /// Only records with these numbers.
+    pub part: Option<Part>,
+    /// Number of the first record read, when it is not the first of the input.
+    pub first_ordinal: u64,
     /// Nothing is decoded: records are only counted.
     pub count_only: bool,
     pub tag_fields: Vec<TagField>,
@@ -67,7 +73,18 @@ impl Setup {
             &sources,
         );
         let regions = regions(inputs, semantic)?;
-        let (stretches, index_used) = stretches(inputs, regions.as_ref(), &columns.layout)?;
+        let (mut stretches, mut index_used) = stretches(inputs, regions.as_ref(), &columns.layout)?;
+        let mut first_ordinal = 0;
+        let part = part(inputs, semantic)?;
+        if let Some((part, index)) = part {
+            if regions.is_some() {
+                return Err(Error::input("shard and regions cannot be asked for together"));
+            }
+            index_used = Some("chunk index");
+            let found = stretch_of(index, part);
+            first_ordinal = found.map_or(0, |(_, _, ordinal)| ordinal);
+            stretches = vec![found.map(|(begin, end, _)| (begin, end)).into_iter().collect()];
+        }
         let sizes = Sizes {
             batch_bytes: semantic.batch_bytes,
             batch_rows: semantic.batch_rows,
@@ -83,6 +100,8 @@ impl Setup {
             sizes,
             weights,
             index_used,
+            part: part.map(|(part, _)| part),
+            first_ordinal,
             count_only,
             tag_fields,
             record_sizes,
@@ -123,6 +142,8 @@ impl Setup {
             check_quality: layout.has(Content::Qual) && !layout.raw_qual,
             walk_tags: self.semantic.verify && (!tags_walked || self.count_only),
             resume_after: None,
+            part: self.part,
+            summarise: false,
             on_bad: None,
         })
     }
@@ -350,6 +371,21 @@ fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>>
     Ok(Some(RegionFilter::new(intervals, unplaced)))
 }
 
+/// The part of the records that `shard` asks for, and the index that knows where it is.
+fn part<'i>(inputs: &'i Inputs, semantic: &Semantic) -> Result<Option<(Part, &'i ChunkIndex)>> {
+    let Some((i, n)) = semantic.shard else { return Ok(None) };
+    if i >= n {
+        return Err(Error::input(format!("shard {i}/{n} does not exist; the first is 0/{n}")));
+    }
+    match inputs.chunk_indices()? {
+        [Some(index)] => Ok(Some((shard(index, i, n), index))),
+        [None] => Err(Error::input(
+            "shard needs a chunk index beside the input: make one with --index-only",
+        )),
+        _ => Err(Error::input("shard needs exactly one input")),
+    }
+}
+
 /// Where the records of a run can stand.
 fn stretches(
     inputs: &Inputs,
@@ -365,6 +401,9 @@ fn stretches(
             i.kind == Kind::Bam && i.container == Container::Bgzf && i.source.is_seekable()
         });
     let index = if indexable { inputs.index()? } else { None };
+    if let (None, true, [Some(index)]) = (index, indexable, inputs.chunk_indices()?) {
+        return Ok((vec![stretches_of_regions(index, regions)], Some("chunk index")));
+    }
     let Some(index) = index else {
         inputs.warn("no index: the whole input is read to find the regions".to_owned());
         return Ok((whole(), None));

@@ -107,6 +107,8 @@ pub(crate) struct Selected {
     pub unit: Arc<Unit>,
     /// Offsets of the `block_size` fields.
     pub starts: Vec<u32>,
+    /// Where each record begins in the file, if the unit was made of copies.
+    pub voffsets: Option<Vec<u64>>,
     /// Arrow bytes of each record, as they count for batches.
     pub weights: Vec<u32>,
     /// Numbers of the records within the unit, if some were left out.
@@ -121,6 +123,8 @@ pub(crate) struct Selected {
     /// Records looked at, by their numbers within the unit.
     pub looked_at: u32,
     pub file_end: u64,
+    /// What a chunk index is built from, when one is asked for.
+    pub summary: Option<Box<crate::chunk_index::UnitSummary>>,
     /// What is wrong with the record behind the last row.
     pub error: Option<Error>,
     /// Held until the rows are decoded.
@@ -156,6 +160,9 @@ impl Selected {
 
     /// Where a row's record begins.
     pub(crate) fn voffset_of(&self, row: usize) -> VirtualOffset {
+        if let Some(voffsets) = &self.voffsets {
+            return VirtualOffset(voffsets.get(row).copied().unwrap_or(0));
+        }
         self.unit.voffset(self.starts.get(row).copied().unwrap_or(0) as usize)
     }
 }

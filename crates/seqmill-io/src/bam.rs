@@ -1,5 +1,6 @@
 //! BAM, the binary form of alignments (`SAMv1 §4.2`).
 
+pub mod chunk_index;
 mod header;
 pub mod index;
 mod record;

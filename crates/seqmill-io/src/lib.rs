@@ -6,6 +6,7 @@ pub mod bam;
 pub mod bgzf;
 pub mod gzip;
 pub mod region;
+pub mod sam;
 pub mod source;
 
 pub use region::{Interval, Region};

@@ -46,6 +46,20 @@ pub(crate) fn convert(
     Ok(answer.to_string())
 }
 
+/// Writes the chunk index of each input beside it; returns the paths.
+#[pyfunction]
+#[pyo3(signature = (options_json, progress = None))]
+pub(crate) fn make_chunk_index(
+    py: Python<'_>,
+    options_json: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Vec<std::path::PathBuf>> {
+    let options = parse(options_json)?;
+    let job = new_job(py, &options.resources)?;
+    run(py, &job, progress.as_ref(), move |job| seqmill_convert::index_only(&options, job))?
+        .map_err(|e| to_python(py, &e))
+}
+
 /// Opened inputs of which any number of streams can be made.
 #[pyclass(frozen, module = "seqmill._native", name = "AlignmentScan")]
 pub(crate) struct AlignmentScan {

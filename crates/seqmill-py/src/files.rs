@@ -1,8 +1,14 @@
 //! Small services on files: identity, BGZF.
 
 use crate::error::to_python;
+use crate::job::{new_job, run};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use seqmill_base::sink::{AtomicFile, write_atomically};
+use seqmill_base::{Job, Result};
+use seqmill_convert::Resources;
+use seqmill_io::bgzf::compress_source;
+use seqmill_io::{IoMode, open_source};
 use std::path::PathBuf;
 
 /// Size, modification time and hash of a file (`workflow.md` C.1).
@@ -25,4 +31,35 @@ pub(crate) fn bgzf_compress(py: Python<'_>, data: Vec<u8>, level: i32) -> PyResu
     let compressed =
         py.detach(|| seqmill_io::bgzf::compress(&data, level)).map_err(|e| to_python(py, &e))?;
     Ok(PyBytes::new(py, &compressed).unbind())
+}
+
+/// Compresses a file into BGZF with the end marker, and writes `OUT.gzi` beside it if `gzi`.
+#[pyfunction]
+#[pyo3(signature = (source, output, *, level = 6, threads = 1, memory = 256 << 20, gzi = false, force = false))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python function")]
+pub(crate) fn bgzf_compress_file(
+    py: Python<'_>,
+    source: PathBuf,
+    output: PathBuf,
+    level: i32,
+    threads: usize,
+    memory: u64,
+    gzi: bool,
+    force: bool,
+) -> PyResult<()> {
+    let resources = Resources { threads, memory, ..Resources::default() };
+    let job = new_job(py, &resources)?;
+    let work = move |job: &Job| -> Result<()> {
+        let input = open_source(&source, IoMode::Read)?;
+        let aside = AtomicFile::create(&output, force)?;
+        let mut file = aside.file();
+        let index = compress_source(&input, &mut file, &output, level, threads, job)?;
+        if gzi {
+            let mut name = output.as_os_str().to_owned();
+            name.push(".gzi");
+            write_atomically(&PathBuf::from(name), &index.to_bytes())?;
+        }
+        aside.commit()
+    };
+    run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
 }

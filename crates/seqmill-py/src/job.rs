@@ -68,7 +68,7 @@ pub(crate) fn run<T: Send + 'static>(
         .map_err(|e| to_python(py, &Error::internal(format!("no thread can be started: {e}"))))?;
     let mut failure: Option<PyErr> = None;
     let mut told = Instant::now();
-    let mut fail = |error: PyErr, failure: &mut Option<PyErr>| {
+    let fail = |error: PyErr, failure: &mut Option<PyErr>| {
         job.cancel.cancel();
         failure.get_or_insert(error);
     };

@@ -37,6 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module
         .add("BGZF_EOF", pyo3::types::PyBytes::new(module.py(), &seqmill_io::bgzf::EOF_MARKER))?;
     module.add_function(wrap_pyfunction!(convert::convert, module)?)?;
+    module.add_function(wrap_pyfunction!(convert::make_chunk_index, module)?)?;
     module.add_class::<convert::AlignmentScan>()?;
     module.add_class::<convert::BatchStream>()?;
     Ok(())

@@ -246,10 +246,9 @@ impl ParquetFile {
         Ok(())
     }
 
-    /// Makes all closed row groups durable and says how to go on from here. Legal only between
-    /// row groups.
+    /// Makes all closed row groups durable and says how to go on from there; pages of an open row
+    /// group do not count.
     pub fn state(&mut self) -> Result<FileState> {
-        self.check_closed()?;
         self.data.sync()?;
         self.spool.sync()?;
         Ok(FileState {
