@@ -34,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(debug_build, module)?)?;
     module.add_function(wrap_pyfunction!(files::fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(files::bgzf_compress, module)?)?;
+    module.add_function(wrap_pyfunction!(files::bgzf_compress_file, module)?)?;
     module
         .add("BGZF_EOF", pyo3::types::PyBytes::new(module.py(), &seqmill_io::bgzf::EOF_MARKER))?;
     module.add_function(wrap_pyfunction!(convert::convert, module)?)?;
