@@ -145,7 +145,9 @@ pub(crate) fn parquet_pages<'a>(
         let found = setup.columns.layout.columns.iter().find(|c| c.content == content);
         found.and_then(|c| plan.leaf_index(&c.name))
     };
-    let ids = name_of(crate::schema::Content::RefId);
+    // Numbers of references that were joined from several headers are in no order.
+    let joined = setup.columns.reference_maps.iter().any(Option::is_some);
+    let ids = name_of(crate::schema::Content::RefId).filter(|_| !joined);
     let pos = name_of(crate::schema::Content::Pos);
     let plan = Arc::clone(plan);
     Ok(processed

@@ -446,7 +446,8 @@ impl Rows {
             self.runs.push((row, reference));
         }
         let key = coordinate_key(reference, record.pos());
-        if key < self.last_key {
+        // A reference without a position, or the reverse, has no place in the order of the table.
+        if key < self.last_key || (reference < 0) != (record.pos() < 0) {
             self.descents.push(row);
         }
         self.last_key = key;
