@@ -1,7 +1,7 @@
 //! Making the chunk index as a by-product of a pass, and using one.
 
+use crate::regions::RegionFilter;
 use crate::sample::Sample;
-use crate::select::RegionFilter;
 use crate::unit::{Stitched, record_body};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;

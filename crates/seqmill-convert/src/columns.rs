@@ -2,8 +2,9 @@
 
 mod arrays;
 mod tag_arrays;
+mod text_columns;
 
-use crate::bases::{Kernel, quality_text};
+use crate::bases::Kernel;
 use crate::schema::{CigarMode, Content, Layout, TagMode, arrow_schema, cigar_fields};
 use crate::select::fault_error;
 use crate::tags::{TagPlan, TagValues};
@@ -20,6 +21,7 @@ use seqmill_base::{Error, Result};
 use seqmill_io::bam::{Fault, Parts, Record, reference_span};
 use std::sync::Arc;
 use tag_arrays::{field_array, others_array};
+use text_columns::{binary_tags, mean_quality, names, qualities};
 
 /// Everything that decoding needs to know, fixed for a run.
 #[derive(Debug)]
@@ -345,7 +347,7 @@ impl Decoder {
         let bytes_of = |v: &View<'_>| if packed { v.parts.seq.len() } else { v.parts.qual.len() };
         let total: usize = views.iter().map(bytes_of).sum();
         length_offset(total)?;
-        let mut bytes = zeroed(total);
+        let mut bytes = vec![0; total];
         let mut ends = Vec::with_capacity(views.len() + 1);
         ends.push(0);
         let mut present = Optional::<u8>::new(views.len());
@@ -438,26 +440,6 @@ fn each_row(batch: &Batch, mut give: impl FnMut(&Selected, usize)) {
     }
 }
 
-/// `*` is how SAM writes a missing name.
-fn names(views: &[View<'_>]) -> Result<ArrayRef> {
-    let total = views.iter().map(|v| v.parts.name.len()).sum();
-    length_offset(total)?;
-    let mut bytes = Vec::with_capacity(total);
-    let mut ends = Vec::with_capacity(views.len() + 1);
-    ends.push(0);
-    let mut present = Optional::<u8>::new(views.len());
-    for view in views {
-        let name = view.parts.name;
-        let there = name != b"*" && !name.is_empty();
-        if there {
-            bytes.extend_from_slice(name);
-        }
-        ends.push(length_offset(bytes.len())?);
-        present.push(there.then_some(1));
-    }
-    text(ends, bytes, present.nulls(), "qname")
-}
-
 /// Small unsigned numbers in the width that the profile wants.
 fn wide(data_type: &DataType, values: impl Iterator<Item = u16>) -> ArrayRef {
     match data_type {
@@ -499,57 +481,4 @@ fn positions(
         values.push(get(view).map(i32::cast_unsigned));
     }
     optional::<types::UInt32Type>(values)
-}
-
-fn qualities(views: &[View<'_>], data_type: &DataType, batch: &Batch) -> Result<ArrayRef> {
-    let raw = *data_type == DataType::Binary;
-    let total: usize = views.iter().map(|v| v.parts.qual.len()).sum();
-    length_offset(total)?;
-    let mut bytes = zeroed(total);
-    let mut ends = Vec::with_capacity(views.len() + 1);
-    ends.push(0);
-    let mut present = Optional::<u8>::new(views.len());
-    let mut at = 0;
-    for (row, view) in views.iter().enumerate() {
-        let qual = view.parts.qual;
-        let there = qual.first().is_some_and(|q| *q != 0xff);
-        if there {
-            let out = bytes.get_mut(at..at + qual.len()).unwrap_or_default();
-            if raw {
-                out.copy_from_slice(qual);
-            } else if !quality_text(qual, out) {
-                return Err(place(Fault::record("qual", "has a value above 93"), batch, row));
-            }
-            at += qual.len();
-        }
-        ends.push(length_offset(at)?);
-        present.push(there.then_some(1));
-    }
-    bytes.truncate(at);
-    let nulls = present.nulls();
-    Ok(if raw { binary(ends, bytes, nulls) } else { ascii(ends, bytes, nulls) })
-}
-
-/// A buffer to be overwritten; the pages come zeroed from the system.
-fn zeroed(bytes: usize) -> Vec<u8> {
-    vec![0; bytes]
-}
-
-fn mean_quality(qual: &[u8]) -> Option<f32> {
-    let there = qual.first().is_some_and(|q| *q != 0xff);
-    let sum: u64 = qual.iter().map(|q| u64::from(*q)).sum();
-    #[expect(clippy::cast_possible_truncation, reason = "a mean of bytes fits in any float")]
-    there.then(|| (sum as f64 / qual.len() as f64) as f32)
-}
-
-fn binary_tags(views: &[View<'_>]) -> Result<ArrayRef> {
-    let total = views.iter().map(|v| v.parts.tags.len()).sum();
-    length_offset(total)?;
-    let mut bytes = Vec::with_capacity(total);
-    let mut ends = vec![0];
-    for view in views {
-        bytes.extend_from_slice(view.parts.tags);
-        ends.push(length_offset(bytes.len())?);
-    }
-    Ok(binary(ends, bytes, None))
 }

@@ -1,7 +1,8 @@
 //! Where batches and row groups end: a function of the records and the options alone.
 
 use crate::chunk_index::IndexBuilder;
-use crate::select::{RegionFilter, coordinate_key};
+use crate::regions::RegionFilter;
+use crate::select::coordinate_key;
 use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Position, Selected, Slice};
 use seqmill_base::Result;
 use seqmill_base::pipeline::Emit;

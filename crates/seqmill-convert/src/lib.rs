@@ -19,6 +19,7 @@ mod load;
 mod options;
 mod output;
 mod overview;
+mod regions;
 mod report;
 mod run;
 mod sample;

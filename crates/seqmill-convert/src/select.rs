@@ -7,12 +7,12 @@
 use crate::chunk_index::{Part, UnitSummary};
 use crate::expression::Predicate;
 use crate::options::Semantic;
+use crate::regions::RegionFilter;
 use crate::unit::{Note, Selected, Stitched, Unit, record_body};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, Tags};
-use seqmill_io::region::Interval;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -60,53 +60,6 @@ impl Weights {
             weight += record.tag_bytes() as u32;
         }
         weight
-    }
-}
-
-/// The regions asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RegionFilter {
-    /// Sorted, disjoint intervals.
-    pub intervals: Vec<Interval>,
-    /// Records without a reference, too.
-    pub unplaced: bool,
-}
-
-impl RegionFilter {
-    /// Sorts and merges intervals.
-    pub(crate) fn new(mut intervals: Vec<Interval>, unplaced: bool) -> Self {
-        intervals.sort_unstable();
-        let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
-        for interval in intervals {
-            match merged.last_mut() {
-                Some(last)
-                    if last.reference == interval.reference && interval.begin <= last.end =>
-                {
-                    last.end = last.end.max(interval.end);
-                }
-                _ => merged.push(interval),
-            }
-        }
-        Self { intervals: merged, unplaced }
-    }
-
-    fn holds(&self, record: &Record<'_>) -> bool {
-        let Ok(reference) = u32::try_from(record.ref_id()) else { return self.unplaced };
-        let Ok(pos) = u64::try_from(record.pos()) else { return false };
-        let end = u64::try_from(record.end()).unwrap_or(0);
-        let behind = |i: &Interval| (i.reference, i.end) <= (reference, pos);
-        let first = self.intervals.partition_point(behind);
-        self.intervals.get(first).is_some_and(|i| i.reference == reference && i.begin < end)
-    }
-
-    /// Whether no record at or behind this place can be in a region.
-    pub(crate) fn is_behind(&self, reference: i32, pos: i32) -> bool {
-        if self.unplaced {
-            return false;
-        }
-        let Ok(reference) = u32::try_from(reference) else { return true };
-        let pos = u64::try_from(pos).unwrap_or(0);
-        self.intervals.last().is_none_or(|i| (i.reference, i.end) <= (reference, pos))
     }
 }
 

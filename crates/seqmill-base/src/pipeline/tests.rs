@@ -1,6 +1,7 @@
 use super::*;
 use crate::budget::Budget;
 use crate::error::FormatKind;
+use std::time::Duration;
 
 struct Number(u64, #[allow(dead_code)] Option<Lease>);
 
