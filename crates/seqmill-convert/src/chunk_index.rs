@@ -15,12 +15,15 @@ use std::path::Path;
 /// Inflated bytes of a stretch, about.
 const STRETCH_BYTES: u64 = 4 << 20;
 
+/// Count and longest value by name, type and subtype.
+type TagTable = HashMap<([u8; 2], u8, u8), (u64, u32), FxBuildHasher>;
+
 /// What the records of one unit show.
 #[derive(Debug, Clone)]
 pub(crate) struct UnitSummary {
     stretch: Stretch,
     bytes: u64,
-    tags: HashMap<([u8; 2], u8, u8), (u64, u32), FxBuildHasher>,
+    tags: TagTable,
 }
 
 impl UnitSummary {
@@ -39,7 +42,7 @@ impl UnitSummary {
             highest: i32::MIN,
             flags: (0, u16::MAX),
         };
-        let mut tags: HashMap<_, (u64, u32), FxBuildHasher> = HashMap::default();
+        let mut tags = TagTable::default();
         let mut bytes = 0;
         for start in &stitched.starts {
             let body = record_body(&unit.data, *start as usize);
@@ -79,7 +82,7 @@ pub(crate) struct IndexBuilder {
     open_bytes: u64,
     bytes: u64,
     records: u64,
-    tags: HashMap<([u8; 2], u8, u8), (u64, u32), FxBuildHasher>,
+    tags: TagTable,
 }
 
 impl IndexBuilder {

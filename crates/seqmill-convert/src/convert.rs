@@ -16,7 +16,7 @@ use seqmill_base::metrics::StageFigures;
 use seqmill_base::pipeline::{Pipeline, Threads};
 use seqmill_base::sink::{publish, refuse_existing};
 use seqmill_base::{Error, ErrorKind, Job, Result};
-use seqmill_table::ipc::IpcWriter;
+use seqmill_table::ipc::{IpcMessage, IpcWriter};
 use seqmill_table::parquet::{ParquetFile, Plan};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -69,12 +69,12 @@ fn convert_opened(
     let mut run =
         Run { options, job, overview, inputs, setup: &setup, meter: Meter::start(), bad, on_bad };
     if output == Path::new("-") {
-        return run.into_stdout();
+        return run.write_stdout();
     }
     refuse_existing(&output, options.force)?;
     let (state, earlier) = open_state(options, inputs, &output)?;
     let checkpoint = if earlier { state.checkpoint::<Checkpoint>()? } else { None };
-    match run.into_file(&state, checkpoint.filter(|c| c.state.given > 0)) {
+    match run.write_file(&state, checkpoint.filter(|c| c.state.given > 0).as_ref()) {
         Ok((report, index)) => {
             publish(&state.file(DATA_FILE), &output)?;
             state.remove()?;
@@ -183,20 +183,19 @@ type CollectedIndex = Option<(SharedIndex, bool)>;
 
 impl Run<'_> {
     /// Writes the file under construction in the state directory.
-    fn into_file(
+    fn write_file(
         &mut self,
         state: &StateDirectory,
-        earlier: Option<Checkpoint>,
+        earlier: Option<&Checkpoint>,
     ) -> Result<(Report, CollectedIndex)> {
         let accounts = Accounts::new(self.job, &self.options.resources);
         // A run that goes on has not seen the beginning: its index takes a pass of its own.
         let index = (self.options.write_chunk_index && earlier.is_none() && is_whole(self.setup))
             .then(SharedIndex::default);
         let extras = Extras { on_bad: self.on_bad.take(), index: index.clone() };
-        let resume = earlier.as_ref().map(|c| c.state);
+        let resume = earlier.map(|c| c.state);
         let batches = batches(self.inputs, self.setup, self.job, accounts, resume, extras)?;
         let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
-        let earlier = earlier.as_ref();
         let sink =
             |writer| Sink::new(self.options, self.job, self.overview, writer, Some(state), earlier);
         let semantic = &self.setup.semantic;
@@ -229,7 +228,7 @@ impl Run<'_> {
             };
             let messages = ipc_messages(processed, empty, compression, accounts.write);
             let mut sink = sink(Writer::Ipc(Box::new(file)));
-            let (result, stages) = self.drain(messages, &mut sink, append_message);
+            let (result, stages) = self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
             (sink, result, stages)
         };
         if let Err(error) = result {
@@ -246,7 +245,7 @@ impl Run<'_> {
     }
 
     /// Arrow IPC to standard output: no state, no resume.
-    fn into_stdout(&mut self) -> Result<Report> {
+    fn write_stdout(&mut self) -> Result<Report> {
         let semantic = &self.setup.semantic;
         if semantic.format != "arrows" {
             return Err(Error::input("standard output takes the format arrows only"));
@@ -261,7 +260,7 @@ impl Run<'_> {
         let writer = Writer::Ipc(Box::new(writer));
         let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);
         let messages = ipc_messages(processed, empty, compression, accounts.write);
-        let (result, stages) = self.drain(messages, &mut sink, append_message);
+        let (result, stages) = self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
         result?;
         self.finish(&mut sink, stages, None)
     }
@@ -322,9 +321,9 @@ impl Run<'_> {
     }
 }
 
-fn append_message(writer: &mut Writer, data: seqmill_table::ipc::IpcMessage) -> Result<bool> {
+fn append_message(writer: &mut Writer, data: &IpcMessage) -> Result<bool> {
     match writer {
-        Writer::Ipc(file) => file.append(&data).map(|()| true),
+        Writer::Ipc(file) => file.append(data).map(|()| true),
         Writer::Parquet(_) => Ok(false),
     }
 }

@@ -205,6 +205,7 @@ fn tag_is_in(tags: &[u8], name: [u8; 2], set: &Names) -> Result<bool, Fault> {
 pub(crate) type OnBad = Box<dyn Fn(u64, u64, &Fault) + Send + Sync>;
 
 /// Settings of the selection.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub(crate) struct Selector {
     pub filter: Filter,
     pub weights: Weights,

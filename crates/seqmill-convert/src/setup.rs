@@ -259,7 +259,6 @@ fn weights(layout: &Layout) -> Weights {
                 weights.tags = true;
                 weights.fixed += 8;
             }
-            Content::TagsOther => weights.fixed += 4,
             Content::Mapq => weights.fixed += 1,
             Content::Flag | Content::Bin => weights.fixed += 2,
             Content::Ordinal | Content::Voffset => weights.fixed += 8,
