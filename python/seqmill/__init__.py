@@ -1,15 +1,30 @@
 """Alignments and sequences to tables, fast and inside a memory budget."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from seqmill.alignments import convert, scan_alignments
+
+__all__ = ["__version__", "convert", "scan_alignments"]
+
+# Loaded when somebody asks: `seqmill --help` needs none of them.
+_HOMES = {"convert": "seqmill.alignments", "scan_alignments": "seqmill.alignments"}
 
 
 def __getattr__(name: str) -> Any:
-    """Look up the version when somebody asks: reading package metadata is slow."""
+    """Load a public name, or look up the version: reading package metadata is slow."""
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415
 
         return version("seqmill")
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """List the public names too."""
+    return sorted({*globals(), *__all__})

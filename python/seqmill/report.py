@@ -26,11 +26,13 @@ from seqmill._host import Host
 from seqmill._usage import cgroup_peak, read_memory, read_usage
 from seqmill.errors import CancelledError, exit_code
 from seqmill.limits import Limit
-from seqmill.progress import Progress, ProgressArg, ProgressFeed, open_display
+from seqmill.progress import SAMPLE_SECONDS, Progress, ProgressArg, ProgressFeed, open_display
 
 __all__ = ["SCHEMA", "JobReport", "Metrics", "command_line", "load_schema"]
 
 SCHEMA: Final = "seqmill.metrics/1"
+
+_MEMORY_SAMPLES_MAX: Final = 400
 
 command_line: ContextVar[tuple[str, ...] | None] = ContextVar("command_line", default=None)
 """Arguments of the command that runs; None in a Python program."""
@@ -147,6 +149,7 @@ class JobReport:
         self._add_limits(threads, memory)
         self._sections["job"] |= self._identity(command)
         self._phase: str | None = None
+        self._memory_interval = 0.0
         self._partial_failure = False
         self._metrics: Metrics | None = None
         self._exporters = _open_exporters(metrics, progress, stream)
@@ -233,6 +236,8 @@ class JobReport:
 
     def _sample(self, progress: Progress) -> None:
         self._watch_memory()
+        if progress.rss is not None:
+            self._keep_memory_sample(progress.rss)
         phase = self._phase
         if progress.phase != phase:
             self._phase = progress.phase
@@ -242,6 +247,17 @@ class JobReport:
         values = asdict(progress)
         stage = values.pop("phase")
         self._emit("sample", stage=stage, **values)
+
+    def _keep_memory_sample(self, rss: int) -> None:
+        """Note resident memory over time; of a long job every other sample is kept, and so on."""
+        samples: list[list[float]] = self.detail.setdefault("memory_samples", [])
+        now = time.monotonic() - self._clock
+        if samples and now - samples[-1][0] < self._memory_interval:
+            return
+        samples.append([round(now, 3), rss])
+        if len(samples) > _MEMORY_SAMPLES_MAX:
+            del samples[1::2]
+            self._memory_interval = max(2 * self._memory_interval, SAMPLE_SECONDS)
 
     def _watch_memory(self) -> None:
         memory, now = self._sections["memory"], read_memory(self._host)

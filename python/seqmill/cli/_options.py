@@ -28,6 +28,7 @@ __all__ = [
     "Example",
     "JobCommand",
     "Session",
+    "SizeType",
     "color_option",
     "display_options",
     "force_option",
@@ -41,7 +42,7 @@ __all__ = [
     "resume_option",
 ]
 
-GroupName = Literal["input", "output", "resources", "display"]
+GroupName = Literal["input", "filter", "columns", "output", "resources", "display"]
 ColorChoice = Literal["auto", "always", "never"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -49,6 +50,8 @@ _Decorator = Callable[[_Command], _Command]
 
 _TITLES: Final[dict[str, str]] = {
     "input": "Input options",
+    "filter": "Filter options",
+    "columns": "Column options",
     "output": "Output options",
     "resources": "Resource options",
     "display": "Display options",
@@ -107,7 +110,7 @@ class JobCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in _TITLES.values()}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):
                 group = parameter.group if isinstance(parameter, GroupedOption) else "display"
                 sections[_TITLES[group]].append(record)
         for title, records in sections.items():
@@ -135,7 +138,9 @@ def grouped_option(group: GroupName, *declarations: str, **attributes: Any) -> _
     return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
 
 
-class _Size(click.ParamType[int | str]):
+class SizeType(click.ParamType[int | str]):
+    """A memory size, or auto."""
+
     name = "size"
 
     def convert(
@@ -243,7 +248,7 @@ def resource_options(command: _Command) -> _Command:
             "resources",
             "-m",
             "--memory",
-            type=_Size(),
+            type=SizeType(),
             metavar="SIZE",
             help="Memory of the whole process, such as 512M or 2G.  [env: SEQMILL_MEMORY; "
             "default: auto]",
