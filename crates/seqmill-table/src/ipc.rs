@@ -4,6 +4,7 @@
 //! Batches are encoded in parallel without copying their buffers; one writer appends them in
 //! order. Dictionaries are written once, before the first batch.
 
+use crate::write_behind::WriteBehind;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::IpcSchemaEncoder;
@@ -191,6 +192,7 @@ pub struct IpcWriter {
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
     gathered: Vec<u8>,
+    behind: WriteBehind,
 }
 
 impl IpcWriter {
@@ -232,6 +234,7 @@ impl IpcWriter {
             dictionaries: Vec::new(),
             batches: Vec::new(),
             gathered: Vec::new(),
+            behind: WriteBehind::new(0),
         };
         if footer {
             writer.put(&FILE_START)?;
@@ -251,8 +254,10 @@ impl IpcWriter {
         let io = |e: std::io::Error| Error::io(path, &e);
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() < bytes {
-            return Err(Error::input("state is damaged: the data are shorter than the checkpoint says")
-                .at_path(path));
+            return Err(Error::input(
+                "state is damaged: the data are shorter than the checkpoint says",
+            )
+            .at_path(path));
         }
         file.set_len(bytes).map_err(io)?;
         let mut writer = Self {
@@ -264,6 +269,7 @@ impl IpcWriter {
             dictionaries: Vec::new(),
             batches: Vec::new(),
             gathered: Vec::new(),
+            behind: WriteBehind::new(bytes),
         };
         if footer {
             writer.find_blocks(bytes)?;
@@ -399,6 +405,9 @@ impl IpcWriter {
         };
         result.map_err(|e| Error::io(&self.path, &e))?;
         self.at += piece.len() as u64;
+        if let Target::File(file) = &self.target {
+            self.behind.advance(file, self.at);
+        }
         Ok(())
     }
 }

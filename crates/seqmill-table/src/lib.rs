@@ -2,3 +2,4 @@
 
 pub mod ipc;
 pub mod parquet;
+mod write_behind;

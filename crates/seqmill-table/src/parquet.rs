@@ -112,6 +112,5 @@ pub struct GroupEnd {
     pub sorting: Option<Vec<SortingColumn>>,
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -164,12 +164,6 @@ impl ParquetFile {
             plan,
         })
     }
-
-    /// Whether written pages shall leave the page cache early (not by default).
-    pub fn set_drop_behind(&mut self, drop_behind: bool) {
-        self.data.set_drop_behind(drop_behind);
-    }
-
     /// Takes the pages of a batch; true if that closed a row group, which is then written.
     pub fn append(&mut self, batch: FinishedBatch) -> Result<bool> {
         self.open_rows += batch.rows as u64;

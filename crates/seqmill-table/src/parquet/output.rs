@@ -1,15 +1,13 @@
 //! Sequential output in pieces of at most 1 MiB.
 
+use crate::write_behind::WriteBehind;
 use seqmill_base::{Error, Result};
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Largest piece that is written or copied at once: larger ones cost more system time.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
-/// With drop-behind, written pages are pushed to the disk and forgotten in steps of this size.
-const DROP_BYTES: u64 = 64 << 20;
 
 /// A file that is written from front to back.
 #[derive(Debug)]
@@ -19,9 +17,7 @@ pub(super) struct Output {
     buffer: Vec<u8>,
     /// Bytes in the file.
     written: u64,
-    /// Bytes that have been dropped from the page cache.
-    dropped: u64,
-    drop_behind: bool,
+    behind: WriteBehind,
 }
 
 impl Output {
@@ -45,14 +41,8 @@ impl Output {
             path: path.to_path_buf(),
             buffer: Vec::new(),
             written: keep,
-            dropped: keep,
-            drop_behind: false,
+            behind: WriteBehind::new(keep),
         })
-    }
-
-    /// Whether written pages shall leave the page cache early.
-    pub(super) fn set_drop_behind(&mut self, drop_behind: bool) {
-        self.drop_behind = drop_behind;
     }
 
     /// Offset of the next byte.
@@ -85,10 +75,7 @@ impl Output {
         self.file.write_all_at(&self.buffer, self.written).map_err(io)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
-        if self.drop_behind && self.written - self.dropped >= DROP_BYTES {
-            drop_pages(&self.file, self.dropped, self.written - self.dropped);
-            self.dropped = self.written;
-        }
+        self.behind.advance(&self.file, self.written);
         Ok(())
     }
 
@@ -121,26 +108,7 @@ impl Output {
     pub(super) fn clear(&mut self) -> Result<()> {
         self.buffer.clear();
         self.written = 0;
-        self.dropped = 0;
+        self.behind = WriteBehind::new(0);
         self.file.set_len(0).map_err(|e| Error::io(&self.path, &e))
     }
-}
-
-/// Advice only: a failure changes nothing but the use of the page cache.
-fn drop_pages(file: &File, start: u64, len: u64) {
-    let (Ok(start), Ok(len)) = (i64::try_from(start), i64::try_from(len)) else { return };
-    let descriptor = file.as_raw_fd();
-    #[cfg(target_os = "linux")]
-    // SAFETY: plain system calls on a descriptor that `file` keeps open.
-    unsafe {
-        libc::sync_file_range(
-            descriptor,
-            start,
-            len,
-            libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER,
-        );
-        libc::posix_fadvise(descriptor, start, len, libc::POSIX_FADV_DONTNEED);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (descriptor, start, len);
 }
