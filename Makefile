@@ -7,6 +7,9 @@ BENCH_PROFILE := dist
 EXTRAS := arrow,polars,report,dask,remote,test,lint
 DOCS_EXTRAS := docs
 PYTEST_ARGS ?=
+FUZZ_SEED ?= 1
+FUZZ_SECONDS ?= 20
+FUZZ_INPUTS ?= 100000
 comma := ,
 
 BIN := $(VENV)/bin
@@ -30,7 +33,7 @@ endif
 maturin = VIRTUAL_ENV=$(CURDIR)/$(1) PATH="$(CURDIR)/$(1)/bin:$$PATH" \
 	maturin develop $(if $(UV),--uv) $(2)
 
-.PHONY: help build demo test lint format docs bench constraints clean
+.PHONY: help build demo test fuzz lint format docs bench constraints clean
 
 help:
 	@echo "make demo    environment, build, then the five-minute tour (seqmill demo)"
@@ -39,6 +42,7 @@ help:
 	@echo "make lint    rustfmt, clippy, ruff, mypy"
 	@echo "make format  let rustfmt and ruff rewrite the sources"
 	@echo "make docs    the manual, into site/"
+	@echo "make fuzz    mutated inputs for FUZZ_SECONDS (20), or FUZZ_INPUTS of them; FUZZ_SEED=1"
 	@echo "make bench   build with fat LTO into $(BENCH_VENV), run every script of bench/"
 	@echo "make clean   remove what the targets above made"
 
@@ -59,6 +63,11 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# At length: make fuzz FUZZ_INPUTS=100000 FUZZ_SECONDS=3600. Inputs that fail stay in target/fuzz.
+fuzz:
+	cargo run --release -q -p seqmill-fuzz -- --inputs $(FUZZ_INPUTS) --seconds $(FUZZ_SECONDS) \
+		--seed $(FUZZ_SEED) --keep target/fuzz
 
 lint: $(VENV)/.installed
 	cargo fmt --all --check

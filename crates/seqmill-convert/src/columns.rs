@@ -6,7 +6,7 @@ mod text_columns;
 
 use crate::bases::Kernel;
 use crate::schema::{CigarMode, Content, Layout, TagMode, arrow_schema, cigar_fields};
-use crate::select::fault_error;
+use crate::select::{fault_error, name_is_text, tags_are_text};
 use crate::tags::{TagPlan, TagValues};
 use crate::text::{CIGAR_OPERATIONS, write_cigar};
 use crate::unit::{Batch, Selected};
@@ -17,7 +17,7 @@ use arrays::{
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray, types};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, Schema, SchemaRef};
-use seqmill_base::{Error, Result};
+use seqmill_base::{Error, ErrorKind, FormatKind, Result};
 use seqmill_io::bam::{Fault, Parts, Record, reference_span};
 use std::sync::Arc;
 use tag_arrays::{field_array, others_array};
@@ -114,6 +114,10 @@ impl Decoder {
 
     /// Decodes all selected columns of a batch.
     pub(crate) fn decode(&mut self, batch: &Batch) -> Result<Decoded> {
+        self.decode_rows(batch).map_err(|error| locate_text(error, batch))
+    }
+
+    fn decode_rows(&mut self, batch: &Batch) -> Result<Decoded> {
         let plan = Arc::clone(&self.plan);
         let mut views = Vec::with_capacity(batch.rows);
         for slice in &batch.slices {
@@ -430,6 +434,25 @@ fn place(fault: Fault, batch: &Batch, row: usize) -> Error {
         before -= slice.rows.len();
     }
     fault_error(fault, 0, 0)
+}
+
+/// Names the record whose text is not UTF-8: an array as a whole cannot tell.
+fn locate_text(error: Error, batch: &Batch) -> Error {
+    let place = error.place();
+    if error.kind() != ErrorKind::Format(FormatKind::Record) || place.record.is_some() {
+        return error;
+    }
+    let is_text = if place.field == Some("qname") { name_is_text } else { tags_are_text };
+    let mut found = None;
+    each_row(batch, |selected, row| {
+        if found.is_none() && selected.record(row).is_some_and(|record| !is_text(&record)) {
+            found = Some((selected.ordinal_of(row), selected.voffset_of(row).0));
+        }
+    });
+    match found {
+        Some((ordinal, voffset)) => error.at_record(ordinal).at_voffset(voffset),
+        None => error,
+    }
 }
 
 fn each_row(batch: &Batch, mut give: impl FnMut(&Selected, usize)) {

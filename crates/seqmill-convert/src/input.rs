@@ -136,7 +136,8 @@ impl Head {
                     None => self.ended = true,
                 },
                 (None, _) => {
-                    let step = (n - before).max(1 << 16);
+                    // A header may claim any length: no more is allocated than is there.
+                    let step = (n - before).clamp(1 << 16, 1 << 20);
                     self.data.resize(before + step, 0);
                     let room = self.data.get_mut(before..).unwrap_or_default();
                     let got = self.source.read_at(room, before as u64)?;
@@ -249,7 +250,11 @@ impl UnitSource {
                 .iter()
                 .map(|(begin, end)| (VirtualOffset(*begin), end.map(VirtualOffset)))
                 .collect();
-            return Self::Blocks(UnitScanner::new(Arc::clone(&input.source), stretches, unit_bytes));
+            return Self::Blocks(UnitScanner::new(
+                Arc::clone(&input.source),
+                stretches,
+                unit_bytes,
+            ));
         }
         let begin = stretches.first().map_or(0, |s| s.0);
         let gzip = (input.container == Container::Gzip)

@@ -16,6 +16,7 @@ mod index_job;
 mod input;
 mod inputs;
 mod load;
+mod mismatch;
 mod options;
 mod output;
 mod overview;

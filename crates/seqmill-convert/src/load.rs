@@ -62,6 +62,11 @@ impl Stitcher {
         Self { inputs, pending: None, ordinal, input }
     }
 
+    /// Index of the input whose records are being found.
+    pub(crate) fn input(&self) -> usize {
+        self.input as usize
+    }
+
     /// Takes the next unit, or the end of the input.
     pub(crate) fn stitch(
         &mut self,
@@ -75,6 +80,12 @@ impl Stitcher {
             self.ordinal = 0;
         }
         let Loaded { unit, first_record, assumed, file_end } = loaded;
+        let first_block = unit.marks.get(1).map_or(unit.data.len(), |mark| mark.start as usize);
+        if first_record.is_some_and(|first| first > first_block) {
+            let text = "index does not match: it points behind the data of a block";
+            let place = unit.voffset(0).0;
+            return Err(Error::format(FormatKind::IndexMismatch, text).at_voffset(place));
+        }
         let from = match (first_record, self.pending.take()) {
             (Some(first), pending) => {
                 self.pending = pending;

@@ -5,6 +5,7 @@ use crate::cut::{Cutter, SharedIndex};
 use crate::input::{RawUnit, UnitSource};
 use crate::inputs::Inputs;
 use crate::load::{StitchInput, Stitcher, UNIT_BYTES, load, unit_claim};
+use crate::mismatch::IndexedPlaces;
 use crate::options::Resources;
 use crate::select::selection_claim;
 use crate::setup::Setup;
@@ -195,7 +196,15 @@ pub(crate) fn batches<'a>(
     let claim = inputs.list.first().map_or(0, |i| UnitSource::new(i, &[], UNIT_BYTES).claim());
     let mut scanner = scanner;
     let load_paths = paths;
-    Ok(Pipeline::source("scan", LOADING, accounts.read, claim, move |lease| scanner.next(lease))
+    let stitch_paths = load_paths.clone();
+    let indexed = IndexedPlaces::of(inputs, setup).map(Arc::new);
+    let blame = move |error: Error| match &indexed {
+        Some(indexed) => indexed.blame(error),
+        None => error,
+    };
+    let (blame_scan, blame_stitch, blame_cut) = (blame.clone(), blame.clone(), blame);
+    let scan = move |lease| scanner.next(lease).map_err(&blame_scan);
+    Ok(Pipeline::source("scan", LOADING, accounts.read, claim, scan)
         .parallel(
             "load",
             LOADING,
@@ -208,7 +217,12 @@ pub(crate) fn batches<'a>(
                 loaded.map_err(|e| path.map_or_else(|| e.clone(), |path| e.clone().at_path(path)))
             },
         )
-        .ordered("stitch", LOADING, move |loaded, emit| stitcher.stitch(loaded, emit))
+        .ordered("stitch", LOADING, move |loaded, emit| {
+            stitcher.stitch(loaded, emit).map_err(|error| {
+                let path = stitch_paths.get(stitcher.input());
+                blame_stitch(path.map_or(error.clone(), |path| error.at_path(path)))
+            })
+        })
         .parallel(
             "select",
             PROCESSING,
@@ -218,7 +232,7 @@ pub(crate) fn batches<'a>(
             move |(), stitched, lease| selector.select(stitched, lease),
         )
         .ordered("cut", PROCESSING, move |selected: Option<Selected>, emit| {
-            cutter.cut(selected, emit)
+            cutter.cut(selected, emit).map_err(&blame_cut)
         }))
 }
 

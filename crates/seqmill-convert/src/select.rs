@@ -12,7 +12,7 @@ use crate::unit::{Note, Selected, Stitched, Unit, record_body};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Lease, Result};
-use seqmill_io::bam::{Fault, Record, Tag, Tags};
+use seqmill_io::bam::{Fault, Record, Tag, TagKind, Tags};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -201,6 +201,24 @@ fn tag_is_in(tags: &[u8], name: [u8; 2], set: &Names) -> Result<bool, Fault> {
     Ok(false)
 }
 
+/// Whether all tags of a record are whole.
+fn walk_tags(record: &Record<'_>) -> Result<(), Fault> {
+    Tags::new(record.parts().tags).try_for_each(|tag| tag.map(|_| ()))
+}
+
+/// Whether the name is text that a column can hold.
+pub(crate) fn name_is_text(record: &Record<'_>) -> bool {
+    std::str::from_utf8(record.parts().name).is_ok()
+}
+
+/// Whether the names and the texts of all tags are text that a column can hold.
+pub(crate) fn tags_are_text(record: &Record<'_>) -> bool {
+    Tags::new(record.parts().tags).map_while(Result::ok).all(|tag| {
+        let text = matches!(tag.kind, TagKind::Character | TagKind::Text | TagKind::Hex);
+        std::str::from_utf8(&tag.name).is_ok() && (!text || std::str::from_utf8(tag.value).is_ok())
+    })
+}
+
 /// Is told number, place and fault of a record that was skipped.
 pub(crate) type OnBad = Box<dyn Fn(u64, u64, &Fault) + Send + Sync>;
 
@@ -215,8 +233,14 @@ pub(crate) struct Selector {
     pub skip_bad: bool,
     /// Text qualities are made, so they must be showable.
     pub check_quality: bool,
+    /// Names become text.
+    pub text_name: bool,
+    /// Tags become text.
+    pub text_tags: bool,
     /// Tags must be walked here because nobody does it later.
     pub walk_tags: bool,
+    /// The same for records that are left out: damage in them is damage of the input.
+    pub walk_refused: bool,
     /// Records up to this one (input, number) are left out: a resumed run has them.
     pub resume_after: Option<(u32, u64)>,
     /// Only records with these numbers.
@@ -231,12 +255,20 @@ impl Selector {
     fn check(&self, record: &Record<'_>, references: usize) -> Result<(), Fault> {
         record.check(references)?;
         if self.walk_tags || self.skip_bad {
-            for tag in Tags::new(record.parts().tags) {
-                tag?;
-            }
+            walk_tags(record)?;
         }
-        if self.check_quality && self.skip_bad {
+        if !self.skip_bad {
+            return Ok(());
+        }
+        // What would end the run when the columns are filled has to be known here.
+        if self.check_quality {
             Record::check_quality(record.parts().qual)?;
+        }
+        if self.text_name && !name_is_text(record) {
+            return Err(Fault::record("qname", "is not UTF-8"));
+        }
+        if self.text_tags && !tags_are_text(record) {
+            return Err(Fault::tag("a tag is not UTF-8"));
         }
         Ok(())
     }
@@ -251,6 +283,9 @@ impl Selector {
         let record = Record::new(record_body(data, start as usize))?;
         self.check(&record, references)?;
         let refusal = if self.filter.any { self.filter.refusal(&record)? } else { None };
+        if refusal.is_some() && self.walk_refused {
+            walk_tags(&record)?;
+        }
         Ok((record, refusal))
     }
 

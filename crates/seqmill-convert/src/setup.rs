@@ -141,7 +141,12 @@ impl Setup {
             references: inputs.list.iter().map(|i| i.header.references.len()).collect(),
             skip_bad: self.semantic.on_bad_record == "skip",
             check_quality: layout.has(Content::Qual) && !layout.raw_qual,
-            walk_tags: self.semantic.verify && (!tags_walked || self.count_only),
+            text_name: layout.has(Content::Qname),
+            text_tags: tags_walked,
+            // Nobody decodes the records before the offset.
+            walk_tags: self.semantic.verify
+                && (!tags_walked || self.count_only || self.sizes.offset > 0),
+            walk_refused: self.semantic.verify,
             resume_after: None,
             part: self.part,
             summarise: false,

@@ -95,8 +95,11 @@ pub(super) fn text(
     }
     let array = StringArray::try_new(offsets(values), Buffer::from_vec(bytes), nulls);
     array.map(|a| Arc::new(a) as ArrayRef).map_err(|_| {
-        let hint = "text that is not UTF-8 can be kept with --tags binary only";
-        Error::format(FormatKind::Record, format!("{what} holds {hint}"))
+        let error = |text: String| Error::format(FormatKind::Record, text);
+        if what == "qname" {
+            return error("the read name is not UTF-8".to_owned()).at_field("qname");
+        }
+        error(format!("{what} is not UTF-8; --tags binary keeps it")).at_field("tags")
     })
 }
 

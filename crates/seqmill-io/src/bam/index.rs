@@ -1,5 +1,7 @@
 //! BAI and CSI indices, read by noodles: which stretches of a file can hold records of a region.
 
+mod check;
+
 use crate::bgzf::VirtualOffset;
 use crate::region::Interval;
 use noodles_core::Position;
@@ -19,19 +21,23 @@ const BAI_MAGIC: [u8; 4] = *b"BAI\x01";
 impl AlignmentIndex {
     /// Reads the index at `path`; BAI or CSI by its content.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-                let kind = FormatKind::IndexMismatch;
-                Error::format(kind, format!("the index is damaged: {e}")).at_path(path)
+        let failed = |e: std::io::Error| {
+            // What the system did not say, a parser or the inflater said of the content.
+            if e.raw_os_error().is_some() {
+                return Error::io(path, &e);
             }
-            _ => Error::io(path, &e),
+            let kind = FormatKind::IndexMismatch;
+            Error::format(kind, format!("the index is damaged: {e}")).at_path(path)
         };
         let mut magic = [0; 4];
         let mut file = std::fs::File::open(path).map_err(failed)?;
         std::io::Read::read_exact(&mut file, &mut magic).map_err(failed)?;
+        let whole = std::fs::File::open(path).map(std::io::BufReader::new).map_err(failed)?;
         let inner: Box<dyn BinningIndex + Send + Sync> = if magic == BAI_MAGIC {
+            check::check_bai(whole).map_err(failed)?;
             Box::new(noodles_bam::bai::fs::read(path).map_err(failed)?)
         } else {
+            check::check_csi(whole).map_err(failed)?;
             Box::new(noodles_csi::fs::read(path).map_err(failed)?)
         };
         Ok(Self { inner, path: path.to_path_buf() })

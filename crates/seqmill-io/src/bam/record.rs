@@ -121,8 +121,9 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn check(&self, references: usize) -> Result<(), Fault> {
         self.check_places(references)?;
-        let codes = self.parts().cigar.chunks_exact(4);
-        if codes.into_iter().any(|op| op.first().is_some_and(|b| b & 15 > 8)) {
+        let (cigar, _) = self.cigar(&self.parts());
+        let mut codes = cigar.chunks_exact(4);
+        if codes.any(|op| op.first().is_some_and(|b| b & 15 > 8)) {
             return Err(Fault::record("cigar", "has an operation code above 8"));
         }
         Ok(())
