@@ -94,8 +94,7 @@ bench:
 		$(call install,$(BENCH_VENV),"$$wheel[test]") && \
 		$(call install,$(BENCH_VENV),--force-reinstall --no-deps "$$wheel")
 	mkdir -p bench/results
-	for script in bench/bench_*.py; do \
-		test -e "$$script" || continue; \
+	for script in bench/[!_]*.py; do \
 		$(BENCH_VENV)/bin/python "$$script" || exit 1; \
 	done
 
