@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from seqmill import _native
-from seqmill._footer import is_made_of
+from seqmill._footer import count_rows, is_made_of
 from seqmill._host import Host
 from seqmill._sums import sum_figures
 from seqmill.errors import CancelledError, InputError, NotFoundError, SeqmillError
@@ -210,6 +210,7 @@ class Driver:
         finally:
             self.report.detail.update(self._sums)
         found = [results.get(task.name) or _not_started(task) for task in tasks]
+        self.report.detail["files"] = [result.to_dict() for result in found]
         _raise_common_mistake(found, fail_fast=self.fail_fast)
         return found
 
@@ -280,8 +281,14 @@ class Driver:
     ) -> FileResult:
         started = time.monotonic()
         if _is_finished(options):
-            size = _size_of(task.output)
-            return FileResult(inputs=task.inputs, output=task.output, status="skipped", bytes=size)
+            tell({})
+            return FileResult(
+                inputs=task.inputs,
+                output=task.output,
+                status="skipped",
+                records=count_rows(str(task.output)),
+                bytes=_size_of(task.output),
+            )
         if options.get("index_only"):
             (index,) = _native.make_chunk_index(json.dumps(options), tell)
             return FileResult(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from seqmill import _native
 from seqmill.errors import FormatError
 
-__all__ = ["RowGroup", "is_made_of", "read_metadata", "read_row_groups"]
+__all__ = ["RowGroup", "count_rows", "is_made_of", "read_metadata", "read_row_groups"]
 
 _PARQUET_MAGIC: Final = b"PAR1"
 _ARROW_MAGIC: Final = b"ARROW1"
@@ -193,6 +193,14 @@ def read_row_groups(path: str) -> list[RowGroup]:
         return [RowGroup(group[_NUM_ROWS], _bounds(group[_COLUMNS])) for group in groups]
     except (IndexError, KeyError, ValueError, struct.error) as error:
         raise FormatError(f"{path}: the footer is damaged: {error}", path=path) from None
+
+
+def count_rows(path: str) -> int | None:
+    """Count the rows of a Parquet file; None for another one."""
+    try:
+        return sum(group.rows for group in read_row_groups(path))
+    except FormatError:
+        return None
 
 
 def _bounds(columns: list[dict[int, Any]]) -> dict[str, tuple[bytes, bytes]]:

@@ -1,5 +1,6 @@
 """Which outputs a conversion has: one, one for each input, or one for each partition."""
 
+import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -102,7 +103,7 @@ def plan_tasks(
                 _task([path], target, request, output_format(target, chosen_format))
                 for path, target in _targets(paths, folder, name, chosen_format)
             ]
-    _refuse_overwriting(tasks, request)
+    _check_outputs(tasks, request, made=out_dir is not None)
     for task in tasks:
         if out_dir is not None and task.output is not None:
             Path(task.output).parent.mkdir(parents=True, exist_ok=True)
@@ -186,12 +187,17 @@ def _targets(
         yield path, str(folder / file)
 
 
-def _refuse_overwriting(tasks: Sequence[Task], request: Mapping[str, Any]) -> None:
+def _check_outputs(tasks: Sequence[Task], request: Mapping[str, Any], *, made: bool) -> None:
+    """Refuse outputs that exist or are inputs; `made`: folders are made, not only used."""
     for task in tasks:
         output = task.output
         if output in (None, "-"):
             continue
         target = Path(str(output))
+        if not made and not target.parent.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent)
+            )
         for path in task.inputs:
             if path != "-" and target.exists() and Path(path).exists() and target.samefile(path):
                 raise InputError(f"{output}: is an input and the output", option="output")

@@ -244,7 +244,7 @@ def _stem(path: Path) -> str:
 
 
 def _convert_one(tour: Tour, path: Path, output: Path) -> str:
-    done = seqmill.convert(path, output, force=True, **tour.job_options)
+    done = seqmill.convert(path, output, force=True, overview=True, **tour.job_options)
     document = done.metrics.to_dict()
     tour.report.add_run({key: document[key] for key in _SHARED_SECTIONS if key in document})
     tour.pictured.setdefault(path.name, document)

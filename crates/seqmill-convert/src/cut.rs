@@ -42,7 +42,8 @@ pub(crate) struct Cutter {
     weight: u64,
     group_weight: u64,
     group_rows: u64,
-    /// Reference of the group's rows so far, and whether they are of one.
+    /// Reference of the last row, also where a group begins within a unit (a resumed run sees the
+    /// same), and whether the rows of the group are of one.
     group_reference: Option<i32>,
     group_one_reference: bool,
     group_sorted: bool,
@@ -199,10 +200,11 @@ impl Cutter {
     fn reference_changes(&mut self, reference: i32) -> bool {
         let Some(group_bytes) = self.sizes.group_bytes else { return false };
         let before = self.group_reference.replace(reference);
-        if before.is_none_or(|before| before == reference) {
+        let weight = self.group_weight + self.weight;
+        if weight == 0 || before.is_none_or(|before| before == reference) {
             return false;
         }
-        let large = self.group_weight + self.weight >= group_bytes / 8;
+        let large = weight >= group_bytes / 8;
         let ends = self.state.sorted && large && self.sizes.batch_rows.is_none();
         self.group_one_reference &= ends;
         ends
@@ -272,7 +274,6 @@ impl Cutter {
         if group_end {
             self.group_weight = 0;
             self.group_rows = 0;
-            self.group_reference = None;
             self.group_one_reference = true;
             self.group_sorted = true;
         }

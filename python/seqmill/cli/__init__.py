@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     session = Session(arguments=(PROGRAM, *arguments))
     if COMPLETE_VARIABLE in os.environ:
         _complete()
-    _end_on_sigterm()
+    _end_on_signals()
     _render.show_warnings_in_one_line(session)
     try:
         code = _run(arguments, session)
@@ -109,6 +109,8 @@ def _explain(error: BaseException, session: Session) -> int:
     if isinstance(error, BrokenPipeError | SystemExit):
         if isinstance(error, BrokenPipeError):
             _discard_stdout()
+        elif error.code == ExitCode.terminated:
+            _render.show_error("terminated", _notes(error), session)
         return exit_code(error)
     if isinstance(error, click.Abort | KeyboardInterrupt):
         _render.show_error("interrupted", _notes(error), session)
@@ -156,13 +158,21 @@ def _usage_hints(error: click.ClickException) -> list[str]:
     return []
 
 
-def _end_on_sigterm() -> None:
+def _end_on_signals() -> None:
+    """Stop in order at the first signal, at once at the second."""
     import signal  # noqa: PLC0415 - not needed by completion
 
     def end(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(ExitCode.terminated)
 
     signal.signal(signal.SIGTERM, end)
+    # A shell lets programs in the background ignore Ctrl-C, and so it stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
 
 
 def _discard_stdout() -> None:
