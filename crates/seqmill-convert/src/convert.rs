@@ -6,7 +6,7 @@ use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::output::{Held, Parcel, codec, ipc_compression, ipc_messages, parquet_pages};
 use crate::report::{Meter, Outcome, document};
-use crate::run::{Accounts, Extras, WRITING, batches, process, threads};
+use crate::run::{Accounts, Extras, WRITING, batches, process, threads, with_record};
 use crate::setup::{Setup, differing_options};
 use crate::sink::{Checkpoint, FileCheckpoint, Sink, Writer};
 use crate::unit::{CutState, Note};
@@ -236,12 +236,17 @@ impl Run<'_> {
                 // What is complete counts; a failure to say so must not hide the reason.
                 let _ = sink.checkpoint();
             }
-            return Err(error);
+            let whole = resume.is_none();
+            return Err(if whole { self.with_record(error) } else { error });
         }
         let resumed_from = resume.map(|s| s.given);
         let sorted = sink.last.sorted;
         let report = self.finish(&mut sink, stages, resumed_from)?;
         Ok((report, index.map(|index| (index, sorted))))
+    }
+
+    fn with_record(&self, error: Error) -> Error {
+        with_record(error, self.inputs, self.setup, self.job)
     }
 
     /// Arrow IPC to standard output: no state, no resume.
@@ -261,7 +266,7 @@ impl Run<'_> {
         let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);
         let messages = ipc_messages(processed, empty, compression, accounts.write);
         let (result, stages) = self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
-        result?;
+        result.map_err(|e| self.with_record(e))?;
         self.finish(&mut sink, stages, None)
     }
 

@@ -13,7 +13,7 @@ use crate::unit::{Batch, CutState, GroupFacts, Loaded, Position, Selected, Stitc
 use arrow_array::RecordBatch;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Item, Pipeline, Threads};
-use seqmill_base::{Error, FormatKind, Job, Lease, Result};
+use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
 use seqmill_io::bgzf::{BlockMark, Inflater};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -258,6 +258,21 @@ fn load_unit(inflater: &mut Inflater, scanned: Scanned, lease: Lease) -> Result<
     };
     loaded.file_end += before;
     Ok(loaded)
+}
+
+/// Names the record that damage of the container falls on, where the records were counted from
+/// the beginning of the only input.
+pub(crate) fn with_record(error: Error, inputs: &Inputs, setup: &Setup, job: &Job) -> Error {
+    let container = matches!(
+        error.kind(),
+        ErrorKind::Format(
+            FormatKind::Bgzf | FormatKind::Checksum | FormatKind::Inflate | FormatKind::Truncated
+        )
+    );
+    if !container || setup.index_used.is_some() || inputs.list.len() > 1 {
+        return error;
+    }
+    error.at_record(job.progress.snapshot().records_in)
 }
 
 fn bytes_before(inputs: &Inputs, input: u32) -> u64 {

@@ -4,7 +4,7 @@ use crate::convert::warn_of;
 use crate::inputs::Inputs;
 use crate::options::{Resources, Semantic};
 use crate::report::{Meter, Outcome, Totals, document};
-use crate::run::{Accounts, Extras, Processed, WRITING, batches, process, threads};
+use crate::run::{Accounts, Extras, Processed, WRITING, batches, process, threads, with_record};
 use crate::setup::Setup;
 use crate::unit::{Batch, CutState};
 use arrow_array::RecordBatch;
@@ -119,6 +119,7 @@ fn scan(
         Err(error) => (Err(error), Vec::new()),
     };
     if let Err(error) = result {
+        let error = with_record(error, inputs, setup, job);
         let _ = sender.send(Err(error));
     }
     warn_of(inputs, &last);
