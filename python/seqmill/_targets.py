@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
-from seqmill._driver import Task
 from seqmill._keywords import PathLike
 from seqmill._request import check_word
 from seqmill._scan import AlignmentScan
+from seqmill._tasks import Task
 from seqmill.errors import InputError, OutputExistsError
 
 __all__ = ["output_format", "plan_tasks"]

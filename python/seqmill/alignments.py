@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Unpack
 
 from seqmill import _native
-from seqmill._driver import Driver, FileResult, Task, state_directory
+from seqmill._driver import Driver
 from seqmill._host import Host
 from seqmill._keywords import ConvertOptions, PathLike, ScanOptions
 from seqmill._request import (
@@ -24,6 +24,7 @@ from seqmill._request import (
 )
 from seqmill._scan import AlignmentScan
 from seqmill._targets import plan_tasks
+from seqmill._tasks import FileResult, Task, state_directory
 from seqmill.errors import InputError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg

@@ -116,10 +116,10 @@ def command(
     )
     if html is not None:
         _write_page(html, done, quiet=session.quiet)
-    if len(done.files) > 1 and not session.quiet:
+    if len(done.files) == 1:
+        _show_summary(done, quiet=session.quiet)
+    else:
         _show_files(done, session)
-    elif not session.quiet:
-        _show_summary(done)
     if session.verbose:
         from seqmill.cli._render import show_metrics  # noqa: PLC0415 - brings rich
 
@@ -146,8 +146,10 @@ def _tag_in(values: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def _show_summary(done: "ConvertResult") -> None:
+def _show_summary(done: "ConvertResult", *, quiet: bool) -> None:
     """Say in one line what came out."""
+    if quiet:
+        return
     from seqmill._units import format_count, format_seconds, format_size  # noqa: PLC0415
 
     (file,) = done.files
@@ -163,8 +165,18 @@ def _show_summary(done: "ConvertResult") -> None:
 
 def _show_files(done: "ConvertResult", session: Session) -> None:
     """Show what became of each file, the failures with their reasons below."""
+    from seqmill.cli._render import show_error  # noqa: PLC0415 - not needed by `--help`
+
+    if not session.quiet:
+        _print_files(done, session)
+    for file in done.failed:
+        if file.status == "failed":
+            show_error(str(file.error), [], session)
+
+
+def _print_files(done: "ConvertResult", session: Session) -> None:
     from seqmill._units import format_count, format_seconds, format_size  # noqa: PLC0415
-    from seqmill.cli._render import print_table, show_error  # noqa: PLC0415 - brings rich
+    from seqmill.cli._render import print_table  # noqa: PLC0415 - brings rich
 
     rows = [
         (
@@ -185,9 +197,6 @@ def _show_files(done: "ConvertResult", session: Session) -> None:
     states = [file.status for file in done.files]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     click.echo(f"{len(states)} files: {counts}; {format_count(done.records)} records", err=True)
-    for file in done.failed:
-        if file.status == "failed":
-            show_error(str(file.error), [], session)
 
 
 def _refuse_page(path: Path, *, force: bool) -> None:

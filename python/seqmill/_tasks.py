@@ -1,0 +1,94 @@
+"""One output to make, and what became of it."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+__all__ = ["PHASE", "FileResult", "Task", "state_directory"]
+
+PHASE: Final = "convert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """What became of one output.
+
+    Attributes
+    ----------
+    inputs
+        The inputs that it was made of.
+    output
+        Its path; None where there is none.
+    status
+        ``"done"``, ``"skipped"`` (was finished already), ``"failed"`` or ``"not started"``.
+    records, bytes, seconds
+        Records in it, its size, and how long it took; None unless it is done.
+    error
+        What went wrong.
+    """
+
+    inputs: tuple[str, ...]
+    output: str | None
+    status: Literal["done", "skipped", "failed", "not started"]
+    records: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    error: BaseException | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as JSON values."""
+        return {
+            "inputs": list(self.inputs),
+            "output": self.output,
+            "status": self.status,
+            "records": self.records,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "error": None if self.error is None else f"{type(self.error).__name__}: {self.error}",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One output to make.
+
+    Attributes
+    ----------
+    name
+        How it is called in messages.
+    options
+        What the engine is asked to do, without threads and memory.
+    drop_empty
+        Whether an output without records is taken away again.
+    is_retry
+        Whether it goes on from what an attempt of this very job left.
+    """
+
+    name: str
+    options: dict[str, Any]
+    drop_empty: bool = False
+    is_retry: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Its inputs."""
+        return tuple(self.options["inputs"])
+
+    @property
+    def output(self) -> str | None:
+        """Path of the output."""
+        return self.options.get("output")
+
+    def size(self) -> int:
+        """Count the bytes of its inputs, as far as the file system knows them."""
+        total = 0
+        for path in self.inputs:
+            with suppress(OSError):
+                total += Path(path).stat().st_size
+        return total
+
+
+def state_directory(output: str) -> Path:
+    """Give the folder in which an interrupted job keeps what it needs to go on."""
+    return Path(f"{output}.seqmill")
