@@ -24,6 +24,8 @@ const PLACE_BYTES: usize = 64 << 10;
 const PLACE_RECORDS: usize = 4;
 /// Inflated bytes looked at there at most.
 const PLACE_MAX_BYTES: usize = 4 << 20;
+/// Blocks looked at there at most: empty ones would never fill the bytes.
+const PLACE_MAX_BLOCKS: usize = 1024;
 /// Bytes of a stream that may be kept back for the sample.
 const STREAM_MAX_BYTES: u64 = 16 << 20;
 /// Inflated bytes of the first records at most, and of one record.
@@ -170,12 +172,15 @@ impl Sample {
         let mut next = Some(offset + start as u64);
         let mut data = Vec::new();
         let references = input.header.references.len();
-        let mut origin = None;
+        let (mut origin, mut search_at, mut blocks) = (None, PLACE_BYTES, 0);
         while let Some(block) = next {
             let Ok(following) = reader.append_block(block, &mut data) else { return Ok(block) };
             next = following;
-            if origin.is_none() && data.len() >= PLACE_BYTES {
+            blocks += 1;
+            if origin.is_none() && data.len() >= search_at {
                 origin = find_records(&data, references);
+                // Not again for every block: where there is none, that takes long.
+                search_at = 2 * data.len();
             }
             if let Some(origin) = origin {
                 let starts = records_from(&data, origin, references);
@@ -190,7 +195,7 @@ impl Sample {
                     return Ok(next.unwrap_or(u64::MAX));
                 }
             }
-            if data.len() > PLACE_MAX_BYTES {
+            if data.len() > PLACE_MAX_BYTES || blocks >= PLACE_MAX_BLOCKS {
                 return Ok(next.unwrap_or(u64::MAX));
             }
         }

@@ -189,6 +189,8 @@ pub struct IpcWriter {
     /// The file format, with a footer.
     footer: bool,
     at: u64,
+    /// Bytes up to the end of the last message that is whole.
+    whole: u64,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
     gathered: Vec<u8>,
@@ -231,6 +233,7 @@ impl IpcWriter {
             schema: empty.schema(),
             footer,
             at: 0,
+            whole: 0,
             dictionaries: Vec::new(),
             batches: Vec::new(),
             gathered: Vec::new(),
@@ -246,6 +249,7 @@ impl IpcWriter {
         }
         writer.put(&bytes)?;
         writer.flush()?;
+        writer.whole = writer.at;
         Ok(writer)
     }
 
@@ -266,6 +270,7 @@ impl IpcWriter {
             schema,
             footer,
             at: bytes,
+            whole: bytes,
             dictionaries: Vec::new(),
             batches: Vec::new(),
             gathered: Vec::new(),
@@ -315,7 +320,9 @@ impl IpcWriter {
         for buffer in &message.buffers {
             self.put(buffer)?;
         }
-        self.flush()
+        self.flush()?;
+        self.whole = self.at;
+        Ok(())
     }
 
     /// Bytes written.
@@ -323,12 +330,13 @@ impl IpcWriter {
         self.at
     }
 
-    /// Makes what was written durable and returns its length.
+    /// Makes what was written durable and returns the length that counts: where an append failed,
+    /// up to the message before.
     pub fn sync(&mut self) -> Result<u64> {
         if let Target::File(file) = &self.target {
             file.sync_data().map_err(|e| Error::io(&self.path, &e))?;
         }
-        Ok(self.at)
+        Ok(self.whole)
     }
 
     /// Ends the stream, writes the footer of a file with `metadata`, syncs; returns the length.
