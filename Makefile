@@ -75,6 +75,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --concise seqmill._native
 
 format: $(VENV)/.installed
 	cargo fmt --all

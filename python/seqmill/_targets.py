@@ -103,6 +103,7 @@ def plan_tasks(
                 _task([path], target, request, output_format(target, chosen_format))
                 for path, target in _targets(paths, folder, name, chosen_format)
             ]
+    _check_single(tasks, paths, request)
     _check_outputs(tasks, request, made=out_dir is not None)
     for task in tasks:
         if out_dir is not None and task.output is not None:
@@ -126,6 +127,20 @@ def _check_combination(
             raise InputError(f"{option} needs out_dir", option=option, value=value)
     if name is not None and partition_by is not None:
         raise InputError("name has no meaning with partition_by", option="name", value=name)
+
+
+def _check_single(tasks: Sequence[Task], paths: Sequence[str], request: Mapping[str, Any]) -> None:
+    """Refuse what makes sense for one input or one output only."""
+    given = {"index": request.get("index"), "mate": request["semantic"].get("mate")}
+    for option, value in given.items():
+        if value is not None and len(paths) > 1:
+            raise InputError(
+                f"{option} belongs to one input; {len(paths)} are given", option=option
+            )
+    if request.get("bad_records") is not None and len(tasks) > 1:
+        raise InputError("bad_records needs one output, not a folder of them", option="bad_records")
+    if request["resume"] and tasks[0].output == "-":
+        raise InputError("resume needs an output that is a file", option="resume")
 
 
 def _task(

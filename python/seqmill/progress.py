@@ -31,6 +31,8 @@ SAMPLE_SECONDS: Final = 0.25
 """Shortest time between two samples, stage edges and the end apart."""
 PLAIN_SECONDS: Final = 30.0
 """Time between two lines of the plain display."""
+_BAR_WIDTH: Final = 16
+_NAME_WIDTH: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +235,20 @@ def describe(progress: Progress) -> str:
     return f"{progress.phase}: {', '.join(parts)}"
 
 
+def _shorten(path: str | None) -> str | None:
+    """Cut the middle out of a long name, so that a bar fits beside it.
+
+    Examples
+    --------
+    >>> _shorten("runs/HG002_illumina_wgs_10regions.merged.bam")
+    'HG002_ill…merged.bam'
+    """
+    name = None if path is None else os.path.basename(path)  # noqa: PTH119 - also `-`
+    if name is None or len(name) <= _NAME_WIDTH:
+        return name
+    return f"{name[: _NAME_WIDTH // 2 - 1]}…{name[-_NAME_WIDTH // 2 :]}"
+
+
 class PlainDisplay:
     """Writes one line at each stage edge and every 30 seconds."""
 
@@ -267,12 +283,15 @@ class BarDisplay:
         """Draw the bar anew."""
         bar, task = self._open(progress)
         known = progress.input_total is not None
+        line = describe(replace(progress, file=_shorten(progress.file))).partition(": ")[2]
+        # On a narrow terminal the end of the line goes, not the bar.
+        room = bar.console.width - len(progress.phase) - _BAR_WIDTH - 3
         bar.update(
             task,
             description=progress.phase,
             total=progress.input_total if known else progress.records_total,
             completed=progress.input_bytes if known else progress.records,
-            line=describe(progress).partition(": ")[2],
+            line=line if len(line) <= room else f"{line[: max(0, room - 1)]}…",
         )
         bar.refresh()
 
@@ -291,7 +310,7 @@ class BarDisplay:
             # No refresh thread: a job's process may fork, and the feed redraws often enough.
             self._bar = Bar(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(_BAR_WIDTH),
                 TextColumn("{task.fields[line]}"),
                 console=Console(file=self._stream),
                 auto_refresh=False,

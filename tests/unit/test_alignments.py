@@ -136,6 +136,7 @@ def test_input_is_never_replaced(small: Path, tmp_path: Path) -> None:
         ({"output": "x.parquet", "strict": 1}, "True or False"),
         ({"output": "x.parquet", "bloom": ["qname"]}, "cannot do that yet"),
         ({"output": "x.parquet", "files_in_flight": 0}, "1 and more"),
+        ({"output": "-", "resume": True}, "needs an output that is a file"),
     ],
 )
 def test_wrong_options_are_told(
@@ -146,6 +147,12 @@ def test_wrong_options_are_told(
         seqmill.convert(small, **keywords)
     assert words in str(caught.value)
     assert list(tmp_path.rglob("*.parquet*")) == []
+
+
+def test_options_of_one_file_are_refused_for_several(small: Path, tmp_path: Path) -> None:
+    for name in ("index", "mate", "bad_records"):
+        with pytest.raises(InputError, match=name):
+            seqmill.convert([small, small.with_name("long.bam")], out_dir=tmp_path, **{name: small})  # type: ignore[arg-type]
 
 
 def test_unknown_keywords_are_told(small: Path) -> None:
@@ -221,6 +228,17 @@ def test_progress_begins_and_ends(small: Path, tmp_path: Path) -> None:
     assert seen[0].phase == "convert"
     assert [progress.done for progress in seen] == [False] * (len(seen) - 1) + [True]
     assert (seen[-1].fraction, seen[-1].records) == (1.0, RECORDS)
+
+
+def test_progress_comes_on_the_calling_thread(small: Path, tmp_path: Path) -> None:
+    threads: set[int] = set()
+
+    def note(progress: Progress) -> None:
+        del progress
+        threads.add(threading.get_ident())
+
+    seqmill.convert([small, small.with_name("long.bam")], out_dir=tmp_path, progress=note)
+    assert threads == {threading.get_ident()}
 
 
 def test_progress_cancels(small: Path, tmp_path: Path) -> None:
