@@ -254,6 +254,9 @@ impl Decoder {
             Content::Tags | Content::TagsOther => {
                 return Err(Error::internal("tags by themselves"));
             }
+            Content::Description | Content::MateSeq | Content::MateQual => {
+                return Err(Error::internal("a column of reads among alignments"));
+            }
         })
     }
 

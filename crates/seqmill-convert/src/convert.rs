@@ -228,7 +228,8 @@ impl Run<'_> {
             };
             let messages = ipc_messages(processed, empty, compression, accounts.write);
             let mut sink = sink(Writer::Ipc(Box::new(file)));
-            let (result, stages) = self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
+            let (result, stages) =
+                self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
             (sink, result, stages)
         };
         if let Err(error) = result {
@@ -265,7 +266,8 @@ impl Run<'_> {
         let writer = Writer::Ipc(Box::new(writer));
         let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);
         let messages = ipc_messages(processed, empty, compression, accounts.write);
-        let (result, stages) = self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
+        let (result, stages) =
+            self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
         result.map_err(|e| self.with_record(e))?;
         self.finish(&mut sink, stages, None)
     }
@@ -294,7 +296,10 @@ impl Run<'_> {
     ) -> Result<Report> {
         write_bad_records(self.options.bad_records.as_ref(), &self.bad)?;
         let order = if sink.last.sorted && sink.last.given > 0 { "coordinate" } else { "unknown" };
-        let order = vec![("sam.sort_order".to_owned(), order.to_owned())];
+        let mut order = vec![("sam.sort_order".to_owned(), order.to_owned())];
+        if self.setup.reads.is_some() {
+            order.clear();
+        }
         let (bytes, format) = match sink.writer.take() {
             Some(Writer::Parquet(file)) => {
                 let metadata = self.setup.columns.schema.metadata().iter();
@@ -365,6 +370,9 @@ pub(crate) fn warn_of(inputs: &Inputs, state: &CutState) {
 
 /// A batch without rows that has the dictionaries.
 pub(crate) fn empty_batch(setup: &Setup) -> Result<RecordBatch> {
+    if let Some(plan) = &setup.reads {
+        return crate::reads::empty_batch(plan, setup);
+    }
     let batch = crate::unit::Batch {
         slices: Vec::new(),
         rows: 0,

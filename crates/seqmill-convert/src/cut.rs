@@ -3,7 +3,7 @@
 use crate::chunk_index::IndexBuilder;
 use crate::regions::RegionFilter;
 use crate::select::coordinate_key;
-use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Position, Selected, Slice};
+use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Selected, Slice};
 use seqmill_base::Result;
 use seqmill_base::pipeline::Emit;
 use seqmill_base::progress::Progress;
@@ -232,8 +232,7 @@ impl Cutter {
         }
         let last = rows.end - 1;
         let ordinal = selected.ordinal_of(last);
-        self.state.position =
-            Position { input: selected.unit.input, voffset: selected.voffset_of(last).0, ordinal };
+        self.state.position = selected.position(last);
         let number = ordinal + 1 - selected.ordinal;
         self.count(selected, before, u32::try_from(number).unwrap_or(u32::MAX));
         if let Some(record) = selected.record(last) {

@@ -1,14 +1,20 @@
 //! Opening an input: what it is, its header, and where its records begin.
 
-use seqmill_base::{Error, FormatKind, Lease, Result};
-use seqmill_io::bam::{self, Header, HeaderProgress};
-use seqmill_io::bgzf::{
-    BlockMark, BlockReader, CompressedUnit, UnitScanner, VirtualOffset, is_bgzf,
-};
+mod detect;
+mod units;
+
+use detect::detect;
+use seqmill_base::{Error, FormatKind, Result};
+use seqmill_io::bam::{Header, HeaderProgress};
+use seqmill_io::bgzf::{BlockMark, BlockReader, VirtualOffset, is_bgzf};
+use seqmill_io::cram::{CramDecoder, ReferenceStore, container_place, read_file_header};
 use seqmill_io::gzip::GzipStream;
+use seqmill_io::sam::{LineParser, SamHeader, is_header_line};
 use seqmill_io::{IoMode, Source, open_source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub(crate) use units::{RawUnit, UnitSource};
 
 /// How the bytes are wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,24 @@ pub(crate) enum Kind {
     Fastq,
 }
 
+impl Kind {
+    /// Whether the records are reads without an alignment: a table of their own.
+    pub(crate) fn is_reads(self) -> bool {
+        matches!(self, Self::Fasta | Self::Fastq)
+    }
+
+    /// The name of the format.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bam => "BAM",
+            Self::Sam => "SAM",
+            Self::Cram => "CRAM",
+            Self::Fasta => "FASTA",
+            Self::Fastq => "FASTQ",
+        }
+    }
+}
+
 /// An opened input.
 pub(crate) struct Input {
     pub path: PathBuf,
@@ -38,51 +62,55 @@ pub(crate) struct Input {
     pub container: Container,
     pub kind: Kind,
     pub header: Header,
-    /// Where the first record begins: a virtual offset in BGZF, else a stream offset.
+    /// Where the first record begins: a virtual offset in BGZF, else a stream offset (CRAM: the
+    /// place of the first record of a container).
     pub first: u64,
+    /// Number of the line on which the first record begins, in text.
+    pub first_line: u64,
+    /// Reads the lines of SAM.
+    pub parser: Option<Arc<LineParser>>,
+    /// Decodes the containers of CRAM.
+    pub cram: Option<Arc<CramDecoder>>,
+    /// What was noticed while the input was opened.
+    pub warnings: Vec<String>,
 }
 
-/// A unit as the source gives it.
-pub(crate) enum RawUnit {
-    /// Nothing: one input has ended.
-    Nothing,
-    /// Blocks to inflate.
-    Blocks(CompressedUnit),
-    /// Bytes that need no inflation, with their offset in the stream.
-    Bytes {
-        data: Vec<u8>,
-        offset: u64,
-        /// The unit begins a stretch, whose first record begins here.
-        first_record: Option<usize>,
-        /// Bytes of the input consumed.
-        file_end: u64,
-        lease: Lease,
-    },
+/// How inputs are opened.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenOptions {
+    pub mode: IoMode,
+    /// Compare checksums of blocks.
+    pub verify: bool,
+    /// What breaks a specification is an error.
+    pub strict: bool,
+    /// Longest header that may be read: it is held twice while it is read.
+    pub header_bytes: usize,
+    /// FASTA with the reference of a CRAM.
+    pub reference: Option<PathBuf>,
 }
 
-impl seqmill_base::pipeline::Item for RawUnit {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Blocks(unit) => unit.bytes(),
-            Self::Bytes { data, .. } => data.len() as u64,
-        }
+/// A header that claims more than this is damaged, whatever the budget.
+const HEADER_CLAIM_BYTES: usize = 1 << 30;
+/// Bytes of a header that are always read.
+const HEADER_LEAST_BYTES: u64 = 1 << 20;
+
+impl OpenOptions {
+    /// The longest header for a budget: text, references and what is read ahead take no more than
+    /// a quarter of it together.
+    pub(crate) fn header_bytes(memory: u64) -> usize {
+        usize::try_from((memory / 16).max(HEADER_LEAST_BYTES)).unwrap_or(HEADER_CLAIM_BYTES)
+    }
+
+    fn header_too_long(&self, claimed: Option<usize>) -> Error {
+        let least = claimed.unwrap_or(2 * self.header_bytes);
+        let text = match claimed {
+            Some(bytes) => format!("the header claims {bytes} bytes"),
+            None => format!("the header is longer than {} bytes", self.header_bytes),
+        };
+        let needed = 16 * least as u64;
+        Error::budget(format!("{text}, too much for the memory budget; give more --memory"), needed)
     }
 }
-
-impl RawUnit {
-    /// Bytes after inflation, if it has still to be inflated.
-    pub(crate) fn inflated_bytes(&self) -> usize {
-        match self {
-            Self::Blocks(unit) => unit.inflated_bytes(),
-            Self::Bytes { .. } | Self::Nothing => 0,
-        }
-    }
-}
-
-/// Most bytes of a header that may be read while looking for its end. The longest real headers
-/// (a reference per contig of a fragmented assembly) have some tens of MiB.
-const HEADER_MAX_BYTES: usize = 1 << 30;
 
 /// The inflated beginning of an input, as far as it was asked for.
 pub(crate) struct Head {
@@ -166,62 +194,106 @@ impl Head {
 }
 
 /// Opens an input and reads its header.
-pub(crate) fn open_input(path: &Path, mode: IoMode, verify: bool) -> Result<Input> {
-    let source = open_source(path, mode)?;
-    open_head(&source, verify).map_err(|e| e.at_path(source.path())).map(|mut input| {
+pub(crate) fn open_input(path: &Path, options: &OpenOptions) -> Result<Input> {
+    let source = open_source(path, options.mode)?;
+    open_head(&source, options).map_err(|e| e.at_path(source.path())).map(|mut input| {
         input.path = source.path().to_path_buf();
         input
     })
 }
 
-fn open_head(source: &Arc<dyn Source>, verify: bool) -> Result<Input> {
-    let mut head = Head::open(source, verify)?;
-    head.fill(4096)?;
-    let kind = detect(&head)?;
-    let (header, end) = match kind {
-        Kind::Bam => read_bam_header(&mut head)?,
-        Kind::Sam | Kind::Cram | Kind::Fasta | Kind::Fastq => {
-            return Err(Error::input(format!("{kind:?} input is not supported yet")));
-        }
-    };
-    Ok(Input {
+fn open_head(source: &Arc<dyn Source>, options: &OpenOptions) -> Result<Input> {
+    let mut head = Head::open(source, options.verify)?;
+    let kind = detect(&mut head, options)?;
+    let mut input = Input {
         path: PathBuf::new(),
         source: Arc::clone(source),
         container: head.container,
         kind,
-        header,
-        first: head.place(end),
-    })
+        header: Header::default(),
+        first: 0,
+        first_line: 1,
+        parser: None,
+        cram: None,
+        warnings: Vec::new(),
+    };
+    if head.container == Container::Gzip {
+        let text = "gzip without blocks is inflated by one thread; bgzip makes blocks";
+        input.warnings.push(text.to_owned());
+    }
+    match kind {
+        Kind::Bam => {
+            let (header, end) = read_bam_header(&mut head, options)?;
+            (input.header, input.first) = (header, head.place(end));
+        }
+        Kind::Sam => {
+            let end = find_header_end(&mut head, options)?;
+            let text = head.data.get(..end).unwrap_or_default();
+            let parsed = SamHeader::parse(text, options.strict)?;
+            input.parser = Some(Arc::new(LineParser::new(&parsed.header, options.strict)));
+            input.first_line = parsed.lines + 1;
+            (input.header, input.first) = (parsed.header, head.place(end));
+            input.warnings.extend(parsed.warnings);
+        }
+        Kind::Cram => {
+            let (text, first) = read_file_header(source.as_ref(), options.header_bytes)?;
+            let parsed = SamHeader::parse(&text, options.strict)?;
+            let references = ReferenceStore::new(&parsed.header.text, options.reference.as_deref());
+            let decoder = CramDecoder::new(&parsed.header, Arc::new(references));
+            input.cram = Some(Arc::new(decoder));
+            (input.header, input.first) = (parsed.header, container_place(first, 0));
+            input.warnings.extend(parsed.warnings);
+        }
+        Kind::Fasta | Kind::Fastq => input.first = head.place(0),
+    }
+    Ok(input)
 }
 
-fn detect(head: &Head) -> Result<Kind> {
-    let data = head.data.as_slice();
-    if data.starts_with(&bam::MAGIC) || (data.len() < 4 && bam::MAGIC.starts_with(data)) {
-        return Ok(Kind::Bam);
+/// The end of the header lines of SAM.
+fn find_header_end(head: &mut Head, options: &OpenOptions) -> Result<usize> {
+    let mut at = 0;
+    loop {
+        let rest = head.data.get(at..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', rest);
+        let line = end.map_or(rest, |end| rest.get(..end).unwrap_or_default());
+        let complete = end.is_some() || head.ended;
+        // Three bytes and the next one tell whether a line belongs to the header.
+        if (complete || line.len() > 3) && !is_header_line(line) {
+            return Ok(at);
+        }
+        if complete {
+            at += line.len() + usize::from(end.is_some());
+            if at == head.data.len() && head.ended {
+                return Ok(at);
+            }
+        }
+        if !complete || at == head.data.len() {
+            if head.data.len() > options.header_bytes {
+                return Err(options.header_too_long(None));
+            }
+            let want = head.data.len() + (head.data.len() / 2).max(1 << 16);
+            head.fill(want)?;
+        }
     }
-    if head.container == Container::Plain && data.starts_with(b"CRAM") {
-        return Ok(Kind::Cram);
-    }
-    Err(Error::format(
-        FormatKind::NotAlignments,
-        "not alignments: neither BAM, SAM, CRAM, FASTA nor FASTQ",
-    ))
 }
 
-fn read_bam_header(head: &mut Head) -> Result<(Header, usize)> {
+fn read_bam_header(head: &mut Head, options: &OpenOptions) -> Result<(Header, usize)> {
     let mut need = 8;
     loop {
-        if need > HEADER_MAX_BYTES {
+        if need > HEADER_CLAIM_BYTES {
             return Err(Error::format(
                 FormatKind::Header,
-                format!("the header claims to be longer than {HEADER_MAX_BYTES} bytes"),
+                format!("the header claims to be longer than {HEADER_CLAIM_BYTES} bytes"),
             ));
         }
+        let enough = head.fill(need.min(options.header_bytes))?;
+        if enough && need > options.header_bytes {
+            return Err(options.header_too_long(Some(need)));
+        }
         // Ask for more than is claimed: references come one by one.
-        let enough = head.fill(need)?;
         if enough {
             let more = head.data.len().max(need).saturating_mul(2).min(need + (1 << 20));
-            head.fill(more.min(HEADER_MAX_BYTES))?;
+            head.fill(more.min(options.header_bytes))?;
         }
         match Header::parse(&head.data)? {
             HeaderProgress::Done(header, end) => return Ok((header, end)),
@@ -232,112 +304,6 @@ fn read_bam_header(head: &mut Head) -> Result<(Header, usize)> {
                     format!("the file ends inside the header: {} of {n} bytes", head.data.len()),
                 ));
             }
-        }
-    }
-}
-
-/// Units of an input, one after the other.
-pub(crate) enum UnitSource {
-    Blocks(UnitScanner),
-    Bytes(ByteUnits),
-}
-
-impl UnitSource {
-    /// Units from the places given: pairs of begin and end (none: to the end of the input).
-    pub(crate) fn new(input: &Input, stretches: &[(u64, Option<u64>)], unit_bytes: usize) -> Self {
-        if input.container == Container::Bgzf {
-            let stretches = stretches
-                .iter()
-                .map(|(begin, end)| (VirtualOffset(*begin), end.map(VirtualOffset)))
-                .collect();
-            return Self::Blocks(UnitScanner::new(
-                Arc::clone(&input.source),
-                stretches,
-                unit_bytes,
-            ));
-        }
-        let begin = stretches.first().map_or(0, |s| s.0);
-        let gzip = (input.container == Container::Gzip)
-            .then(|| GzipStream::new(Arc::clone(&input.source)));
-        Self::Bytes(ByteUnits {
-            source: Arc::clone(&input.source),
-            gzip,
-            at: 0,
-            begin,
-            unit_bytes,
-            began: false,
-        })
-    }
-
-    /// Bytes to reserve before the next unit is asked for.
-    pub(crate) fn claim(&self) -> u64 {
-        match self {
-            Self::Blocks(_) => UnitScanner::CLAIM_BYTES,
-            Self::Bytes(units) => units.unit_bytes as u64,
-        }
-    }
-
-    pub(crate) fn next_unit(&mut self, lease: Lease) -> Result<Option<RawUnit>> {
-        match self {
-            Self::Blocks(scanner) => Ok(scanner.next_unit(lease)?.map(RawUnit::Blocks)),
-            Self::Bytes(units) => units.next_unit(lease),
-        }
-    }
-
-    /// Whether a complete file's end marker was missing (always false where there is none).
-    pub(crate) fn lacks_end_marker(&self) -> bool {
-        match self {
-            Self::Blocks(scanner) => !scanner.ended_with_marker(),
-            Self::Bytes(_) => false,
-        }
-    }
-}
-
-/// Pieces of a stream without blocks.
-pub(crate) struct ByteUnits {
-    source: Arc<dyn Source>,
-    gzip: Option<GzipStream>,
-    /// Next byte of the stream.
-    at: u64,
-    /// Where the first record begins; what lies before is passed over.
-    begin: u64,
-    unit_bytes: usize,
-    began: bool,
-}
-
-impl ByteUnits {
-    fn next_unit(&mut self, lease: Lease) -> Result<Option<RawUnit>> {
-        let mut data = Vec::with_capacity(self.unit_bytes);
-        if self.gzip.is_none() {
-            self.at = self.at.max(self.begin);
-        }
-        loop {
-            let offset = self.at;
-            data.clear();
-            let file_end = match &mut self.gzip {
-                Some(gzip) => {
-                    let got = gzip.append(&mut data, self.unit_bytes)?;
-                    self.at += got as u64;
-                    gzip.consumed()
-                }
-                None => {
-                    data.resize(self.unit_bytes, 0);
-                    let got = self.source.read_at(&mut data, self.at)?;
-                    data.truncate(got);
-                    self.at += got as u64;
-                    self.at
-                }
-            };
-            if data.is_empty() {
-                return Ok(None);
-            }
-            self.source.done_until(file_end);
-            if self.at <= self.begin {
-                continue;
-            }
-            let skip = usize::try_from(self.begin.saturating_sub(offset)).unwrap_or(0);
-            let first_record = (!std::mem::replace(&mut self.began, true)).then_some(skip);
-            return Ok(Some(RawUnit::Bytes { data, offset, first_record, file_end, lease }));
         }
     }
 }

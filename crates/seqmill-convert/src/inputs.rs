@@ -1,7 +1,7 @@
 //! The opened inputs of a job with what they have in common, kept while a scan is open.
 
 use crate::chunk_index::complete_tags;
-use crate::input::{Input, open_input};
+use crate::input::{Input, Kind, OpenOptions, open_input};
 use crate::options::{Options, Semantic};
 use crate::sample::Sample;
 use seqmill_base::fingerprint::fingerprint;
@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// Opened inputs.
 pub struct Inputs {
     pub(crate) list: Vec<Input>,
+    /// The file with the mates of the only input, of the same format.
+    pub(crate) mate: Option<Input>,
     /// References of all inputs in order of appearance.
     pub(crate) references: Vec<Reference>,
     /// Numbers in `references` of each input's references; none where they are the same.
@@ -44,20 +46,48 @@ impl Inputs {
         if options.inputs.is_empty() {
             return Err(Error::input("no input is given"));
         }
-        let verify = options.semantic.verify;
-        let open = |path: &PathBuf| open_input(path, mode, verify);
+        let open_options = OpenOptions {
+            mode,
+            verify: options.semantic.verify,
+            strict: options.semantic.strict,
+            header_bytes: OpenOptions::header_bytes(options.resources.memory),
+            reference: options.semantic.reference.clone(),
+        };
+        let open = |path: &PathBuf| open_input(path, &open_options);
         let list = options.inputs.iter().map(open).collect::<Result<Vec<Input>>>()?;
+        let mate = options.semantic.mate.as_ref().map(open).transpose()?;
+        check_mate(&list, mate.as_ref())?;
         let (references, reference_maps) = union(&list)?;
+        let found = list.iter().chain(&mate).flat_map(|input| {
+            input.warnings.iter().map(|text| format!("{}: {text}", input.path.display()))
+        });
+        let warnings = Mutex::new(found.collect());
         Ok(Self {
             list,
+            mate,
             references,
             reference_maps,
             sample: OnceLock::new(),
             index: OnceLock::new(),
             chunk_indices: OnceLock::new(),
             index_path: options.index.clone(),
-            warnings: Mutex::default(),
+            warnings,
         })
+    }
+
+    /// The format of the inputs if they are reads without alignments.
+    pub(crate) fn reads(&self) -> Result<Option<Kind>> {
+        let Some(first) = self.list.first().map(|i| i.kind) else { return Ok(None) };
+        let other = |i: &&Input| i.kind != first && (i.kind.is_reads() || first.is_reads());
+        if let Some(other) = self.list.iter().find(other) {
+            let text = format!(
+                "{} and {} have different columns and cannot go to one output",
+                first.name(),
+                other.kind.name()
+            );
+            return Err(Error::input(text).at_path(&other.path));
+        }
+        Ok(first.is_reads().then_some(first))
     }
 
     /// Header text of the first input.
@@ -154,11 +184,11 @@ impl Inputs {
 
     /// Bytes of all inputs, if they are known.
     pub(crate) fn total_bytes(&self) -> Option<u64> {
-        self.list.iter().map(|i| i.source.len()).sum()
+        self.sources().map(|s| s.len()).sum()
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
-        self.list.iter().map(|i| &i.source)
+        self.list.iter().chain(&self.mate).map(|i| &i.source)
     }
 
     /// Identity of the inputs for the metadata (`seqmill.source`) and for resuming.
@@ -168,7 +198,7 @@ impl Inputs {
         full_paths: bool,
     ) -> Result<serde_json::Value> {
         let mut list = Vec::with_capacity(self.list.len());
-        for input in &self.list {
+        for input in self.list.iter().chain(&self.mate) {
             let name = source_name(&input.path, full_paths);
             if !input.source.is_seekable() {
                 list.push(serde_json::json!({"name": name}));
@@ -183,6 +213,21 @@ impl Inputs {
             list.push(entry);
         }
         Ok(serde_json::Value::Array(list))
+    }
+}
+
+/// A mate file belongs to one input of the same format.
+fn check_mate(list: &[Input], mate: Option<&Input>) -> Result<()> {
+    let Some(mate) = mate else { return Ok(()) };
+    match list {
+        [one] if one.kind.is_reads() && one.kind == mate.kind => Ok(()),
+        [one] if one.kind.is_reads() => {
+            let text =
+                format!("the mate file is {}, the input {}", mate.kind.name(), one.kind.name());
+            Err(Error::input(text).at_path(&mate.path))
+        }
+        [one] => Err(Error::input(format!("mate does not apply to {} input", one.kind.name()))),
+        _ => Err(Error::input("mate needs exactly one input")),
     }
 }
 

@@ -5,6 +5,7 @@
 //! blocks  inflate  records   checks    batches columns   pages     numbers   pages     file
 //! ```
 
+mod assemble;
 mod bases;
 mod chunk_index;
 mod columns;
@@ -15,11 +16,13 @@ mod expression;
 mod index_job;
 mod input;
 mod inputs;
+mod lines;
 mod load;
 mod mismatch;
 mod options;
 mod output;
 mod overview;
+mod reads;
 mod regions;
 mod report;
 mod run;
@@ -27,6 +30,7 @@ mod sample;
 mod scan;
 mod schema;
 mod select;
+mod serial;
 mod setup;
 mod sink;
 mod tags;

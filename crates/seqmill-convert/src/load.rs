@@ -1,41 +1,116 @@
 //! From compressed units to certain records: inflation, hopping, stitching.
 
-use crate::unit::{Hop, Loaded, Stitched, Unit, hop};
-use seqmill_base::pipeline::Emit;
+mod text;
+
+use crate::input::{Input, Kind, RawUnit};
+use crate::unit::{Hop, Joined, Loaded, Stitched, Unit, hop};
 use seqmill_base::{Error, FormatKind, Lease, Result};
 use seqmill_io::bam::Record;
-use seqmill_io::bgzf::{BlockMark, CompressedUnit, Inflater};
+use seqmill_io::bgzf::{BlockMark, Inflater};
+use seqmill_io::cram::{CramDecoder, RawContainer, container_place};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub(crate) use text::Breaks;
 
 /// Bytes of a unit after inflation. A constant: units do not show in the output.
 pub(crate) const UNIT_BYTES: usize = 1 << 20;
 
-/// A unit beside the record starts that the loader finds in it.
-pub(crate) fn unit_claim(inflated: usize) -> u64 {
-    // Four bytes a record, and a record takes 36 bytes at least; usually it is a tenth of that.
-    (inflated + inflated / 16) as u64
-}
-
-/// Inflates a unit and hops over its records, assuming that one begins at its first byte.
-pub(crate) fn load(
+/// Makes a unit of what the scanner gave: inflates blocks, decodes a CRAM container, and finds the
+/// records, assuming that one begins at the first byte.
+pub(crate) fn load_unit(
     inflater: &mut Inflater,
-    unit: &CompressedUnit,
+    raw: RawUnit,
     input: u32,
+    what: &LoadInput,
     mut lease: Lease,
 ) -> Result<Loaded> {
-    let mut data = Vec::new();
-    let mut marks = Vec::new();
-    inflater.inflate_unit(unit, &mut data, &mut marks)?;
-    let mut assumed = Hop::default();
-    if unit.first_record.is_none_or(|at| at == 0) {
-        (assumed.end, assumed.broken) = hop(&data, 0, &mut assumed.starts);
+    let (unit, first_record, file_end) = match raw {
+        RawUnit::Blocks(blocks) => {
+            let (mut data, mut marks) = (Vec::new(), Vec::new());
+            inflater.inflate_unit(&blocks, &mut data, &mut marks)?;
+            let unit = Unit { data, marks, skew: 0, input, plain: false, lease };
+            (unit, blocks.first_record, blocks.file_end)
+        }
+        RawUnit::Bytes { data, offset, first_record, file_end, lease: own } => {
+            let marks = vec![BlockMark { offset, start: 0 }];
+            let unit = Unit { data, marks, skew: 0, input, plain: true, lease: own };
+            (unit, first_record, file_end)
+        }
+        RawUnit::Container(container) => {
+            let Some(cram) = &what.cram else { return Err(Error::internal("no CRAM decoder")) };
+            return load_container(cram, &container, input, lease);
+        }
+        RawUnit::Nothing => {
+            lease.resize(0)?;
+            let unit =
+                Unit { data: Vec::new(), marks: Vec::new(), skew: 0, input, plain: true, lease };
+            (unit, None, 0)
+        }
+    };
+    let mut loaded = Loaded {
+        unit,
+        first_record,
+        assumed: Hop::default(),
+        breaks: Breaks::default(),
+        places: None,
+        file_end,
+    };
+    match what.kind {
+        Kind::Bam | Kind::Cram => {
+            if first_record.is_none_or(|at| at == 0) {
+                let assumed = &mut loaded.assumed;
+                (assumed.end, assumed.broken) = hop(&loaded.unit.data, 0, &mut assumed.starts);
+            }
+        }
+        kind => loaded.breaks = Breaks::find(kind, &loaded.unit.data),
     }
-    let held = data.capacity() + 4 * assumed.starts.capacity() + 16 * marks.capacity();
-    lease.resize(held as u64)?;
-    let file_end = unit.file_end;
-    let unit_data = Unit { data, marks, skew: 0, input, plain: false, lease };
-    Ok(Loaded { unit: unit_data, first_record: unit.first_record, assumed, file_end })
+    let unit = &mut loaded.unit;
+    let starts = loaded.assumed.starts.capacity() + loaded.breaks.list.capacity();
+    let held = unit.data.capacity() + 4 * starts + 16 * unit.marks.capacity();
+    unit.lease.resize(held as u64)?;
+    Ok(loaded)
+}
+
+/// Records of a container, re-encoded as BAM.
+fn load_container(
+    cram: &CramDecoder,
+    container: &RawContainer,
+    input: u32,
+    lease: Lease,
+) -> Result<Loaded> {
+    let decoded = cram.decode(container, lease)?;
+    let end = decoded.data.len();
+    let places = (0..decoded.starts.len() as u64).map(|i| container_place(container.offset, i));
+    let places = Some(places.collect());
+    let unit = Unit {
+        data: decoded.data,
+        marks: vec![BlockMark { offset: container_place(container.offset, 0), start: 0 }],
+        skew: 0,
+        input,
+        plain: true,
+        lease: decoded.lease,
+    };
+    Ok(Loaded {
+        unit,
+        first_record: None,
+        assumed: Hop { starts: decoded.starts, end, broken: false },
+        breaks: Breaks::default(),
+        places,
+        file_end: container.file_end,
+    })
+}
+
+/// What the loader needs to know of an input.
+pub(crate) struct LoadInput {
+    pub kind: Kind,
+    pub cram: Option<Arc<CramDecoder>>,
+}
+
+impl LoadInput {
+    pub(crate) fn new(input: &Input) -> Self {
+        Self { kind: input.kind, cram: input.cram.clone() }
+    }
 }
 
 /// Decides where records really begin, and joins those that straddle units.
@@ -46,6 +121,8 @@ pub(crate) struct Stitcher {
     /// Number of the next record in its input.
     ordinal: u64,
     input: u32,
+    /// Where text is.
+    lines: text::Lines,
 }
 
 /// What the stitcher knows of an input.
@@ -54,12 +131,34 @@ pub(crate) struct StitchInput {
     pub path: PathBuf,
     /// References of its header.
     pub references: usize,
+    pub kind: Kind,
+    /// Number of the line on which the first record begins, in text.
+    pub first_line: u64,
+}
+
+impl StitchInput {
+    pub(crate) fn new(input: &Input) -> Self {
+        Self {
+            path: input.path.clone(),
+            references: input.header.references.len(),
+            kind: input.kind,
+            first_line: input.first_line,
+        }
+    }
 }
 
 impl Stitcher {
-    /// A stitcher whose first record has the number `ordinal` in the input `input`.
-    pub(crate) fn new(inputs: Vec<StitchInput>, input: u32, ordinal: u64) -> Self {
-        Self { inputs, pending: None, ordinal, input }
+    /// A stitcher that begins with the record of the number `ordinal` in the input `input`; text
+    /// begins at line `line` (none: that of the first record).
+    pub(crate) fn new(
+        inputs: Vec<StitchInput>,
+        input: u32,
+        ordinal: u64,
+        line: Option<u64>,
+    ) -> Self {
+        let first_line = inputs.get(input as usize).map_or(1, |i| i.first_line);
+        let lines = text::Lines::new(line.unwrap_or(first_line));
+        Self { inputs, pending: None, ordinal, input, lines }
     }
 
     /// Index of the input whose records are being found.
@@ -67,19 +166,33 @@ impl Stitcher {
         self.input as usize
     }
 
-    /// Takes the next unit, or the end of the input.
-    pub(crate) fn stitch(
-        &mut self,
-        loaded: Option<Loaded>,
-        emit: &mut Emit<'_, Stitched>,
-    ) -> Result<()> {
-        let Some(loaded) = loaded else { return self.no_more() };
+    fn kind(&self) -> Kind {
+        self.inputs.get(self.input as usize).map_or(Kind::Bam, |i| i.kind)
+    }
+
+    /// Takes the next unit, or the end of the input; appends what is certain to `out`.
+    pub(crate) fn stitch(&mut self, loaded: Option<Loaded>, out: &mut Vec<Joined>) -> Result<()> {
+        let Some(loaded) = loaded else { return self.no_more(out) };
         if loaded.unit.input != self.input {
-            self.no_more()?;
+            self.no_more(out)?;
             self.input = loaded.unit.input;
             self.ordinal = 0;
+            let first_line = self.inputs.get(self.input as usize).map_or(1, |i| i.first_line);
+            self.lines = text::Lines::new(first_line);
         }
-        let Loaded { unit, first_record, assumed, file_end } = loaded;
+        match self.kind() {
+            Kind::Bam => self.stitch_records(loaded, out),
+            Kind::Cram => {
+                let Loaded { unit, assumed, places, file_end, .. } = loaded;
+                self.give(unit, assumed.starts, places, file_end, out);
+                Ok(())
+            }
+            kind => self.stitch_text(kind, loaded, out),
+        }
+    }
+
+    fn stitch_records(&mut self, loaded: Loaded, out: &mut Vec<Joined>) -> Result<()> {
+        let Loaded { unit, first_record, assumed, file_end, .. } = loaded;
         let first_block = unit.marks.get(1).map_or(unit.data.len(), |mark| mark.start as usize);
         if first_record.is_some_and(|first| first > first_block) {
             let text = "index does not match: it points behind the data of a block";
@@ -89,10 +202,10 @@ impl Stitcher {
         let from = match (first_record, self.pending.take()) {
             (Some(first), pending) => {
                 self.pending = pending;
-                self.no_more()?;
+                self.no_more(out)?;
                 first
             }
-            (None, Some(pending)) => match self.complete(pending, &unit, file_end, emit)? {
+            (None, Some(pending)) => match self.complete(pending, &unit, file_end, out)? {
                 Some(used) => used,
                 None => return Ok(()),
             },
@@ -119,18 +232,27 @@ impl Stitcher {
             });
         }
         let fault_at = broken.then(|| unit.voffset(end).0);
-        self.give(unit, starts, file_end, emit);
+        self.give(unit, starts, None, file_end, out);
         if let Some(voffset) = fault_at {
             return Err(self.bad_size().at_voffset(voffset));
         }
         self.check_pending()
     }
 
-    fn give(&mut self, unit: Unit, starts: Vec<u32>, file_end: u64, emit: &mut Emit<'_, Stitched>) {
+    fn give(
+        &mut self,
+        unit: Unit,
+        starts: Vec<u32>,
+        places: Option<Vec<u64>>,
+        file_end: u64,
+        out: &mut Vec<Joined>,
+    ) {
         let ordinal = self.ordinal;
         self.ordinal += starts.len() as u64;
         if !starts.is_empty() {
-            emit.push(Stitched { unit: Arc::new(unit), starts, ordinal, file_end });
+            let unit = Arc::new(unit);
+            let faults = Vec::new();
+            out.push(Joined::Records(Stitched { unit, starts, places, ordinal, file_end, faults }));
         }
     }
 
@@ -141,7 +263,7 @@ impl Stitcher {
         mut pending: Unit,
         unit: &Unit,
         file_end: u64,
-        emit: &mut Emit<'_, Stitched>,
+        out: &mut Vec<Joined>,
     ) -> Result<Option<usize>> {
         let mut used = 0;
         loop {
@@ -154,7 +276,7 @@ impl Stitcher {
                 if want < 36 {
                     return Err(self.bad_size().at_voffset(pending.voffset(0).0));
                 }
-                self.give(pending, vec![0], file_end, emit);
+                self.give(pending, vec![0], None, file_end, out);
                 return Ok(Some(used));
             }
             let rest = unit.data.get(used..).unwrap_or_default();
@@ -195,7 +317,10 @@ impl Stitcher {
     }
 
     /// The input, or a stretch of it, has ended: no record may be half read.
-    fn no_more(&mut self) -> Result<()> {
+    fn no_more(&mut self, out: &mut Vec<Joined>) -> Result<()> {
+        if !matches!(self.kind(), Kind::Bam | Kind::Cram) {
+            return self.end_text(out);
+        }
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let mut error = Error::format(
             FormatKind::Truncated,

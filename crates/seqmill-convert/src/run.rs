@@ -1,20 +1,21 @@
 //! The pipeline of a run: scan, load, stitch, select, cut, process, and what the output adds.
 
+use crate::assemble::{Assembly, Scanned};
 use crate::columns::{Decoded, Decoder};
 use crate::cut::{Cutter, SharedIndex};
-use crate::input::{RawUnit, UnitSource};
+use crate::input::{Kind, UnitSource};
 use crate::inputs::Inputs;
-use crate::load::{StitchInput, Stitcher, UNIT_BYTES, load, unit_claim};
+use crate::load::UNIT_BYTES;
 use crate::mismatch::IndexedPlaces;
 use crate::options::Resources;
 use crate::select::selection_claim;
 use crate::setup::Setup;
-use crate::unit::{Batch, CutState, GroupFacts, Loaded, Position, Selected, Stitched, Unit, hop};
+use crate::unit::{Batch, CutState, GroupFacts, Position, Selected, Stitched};
 use arrow_array::RecordBatch;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Item, Pipeline, Threads};
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
-use seqmill_io::bgzf::{BlockMark, Inflater};
+use seqmill_io::cram::split_place;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -73,20 +74,6 @@ pub(crate) fn threads(resources: &Resources) -> Threads {
     }
 }
 
-/// A unit on its way to be inflated.
-pub(crate) struct Scanned {
-    raw: RawUnit,
-    input: u32,
-    /// Bytes of the inputs before this one.
-    before: u64,
-}
-
-impl Item for Scanned {
-    fn bytes(&self) -> u64 {
-        self.raw.bytes()
-    }
-}
-
 /// Gives the units of all inputs in order.
 struct Scanner {
     inputs: Arc<Inputs>,
@@ -128,14 +115,6 @@ impl Scanner {
     }
 }
 
-impl Scanned {
-    /// A unit without bytes, where one input ends and the next begins.
-    fn nothing(input: usize, before: u64) -> Self {
-        let input = u32::try_from(input).unwrap_or(u32::MAX);
-        Self { raw: RawUnit::Nothing, input, before }
-    }
-}
-
 /// By-products of a run.
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -154,6 +133,9 @@ pub(crate) fn batches<'a>(
     resume: Option<CutState>,
     extras: Extras,
 ) -> Result<Pipeline<'a, Batch>> {
+    if let Some(plan) = &setup.reads {
+        return Ok(crate::reads::batches(inputs, setup, plan, job, accounts, resume));
+    }
     let position = resume.map(|state| state.position);
     let mut selector = setup.selector(inputs)?;
     selector.resume_after = position.map(|p| (p.input, p.ordinal));
@@ -169,34 +151,25 @@ pub(crate) fn batches<'a>(
         to_the_end: setup.index_used.is_none(),
     };
     let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
-    let stitch_inputs = inputs
-        .list
-        .iter()
-        .map(|i| StitchInput { path: i.path.clone(), references: i.header.references.len() })
-        .collect();
-    let first = position.map_or((0, setup.first_ordinal), |p| (p.input, p.ordinal));
-    let mut stitcher = Stitcher::new(stitch_inputs, first.0, first.1);
+    let read_again = position.map_or(0, |p| records_before(inputs, p));
+    let first = position.map_or((0, setup.first_ordinal), |p| (p.input, p.ordinal - read_again));
+    let first_line = position.map(|p| p.line).filter(|line| *line > 0);
     let mut state = resume.unwrap_or(CutState {
         sorted: true,
         last_key: (i64::MIN, i64::MIN),
         ..CutState::default()
     });
-    // The last record that was given is read once more, and passed over.
-    state.looked_at -= u64::from(resume.is_some());
-    let mut cutter = Cutter::new(
-        setup.sizes,
-        state,
-        setup.regions.clone(),
-        paths.clone(),
-        Arc::clone(&job.progress),
-    );
+    // The last record that was given is read once more, and passed over; so are those before it
+    // in its container.
+    state.looked_at -= u64::from(resume.is_some()) + read_again;
+    let mut cutter =
+        Cutter::new(setup.sizes, state, setup.regions.clone(), paths, Arc::clone(&job.progress));
     cutter.index = extras.index;
     let filtering = selector.filter.any;
     let verify = setup.semantic.verify;
-    let claim = inputs.list.first().map_or(0, |i| UnitSource::new(i, &[], UNIT_BYTES).claim());
+    let claims = inputs.list.iter().map(|i| UnitSource::new(i, &[], UNIT_BYTES).claim());
+    let claim = claims.max().unwrap_or(0);
     let mut scanner = scanner;
-    let load_paths = paths;
-    let stitch_paths = load_paths.clone();
     let indexed = IndexedPlaces::of(inputs, setup).map(Arc::new);
     let blame = move |error: Error| match &indexed {
         Some(indexed) => indexed.blame(error),
@@ -204,25 +177,10 @@ pub(crate) fn batches<'a>(
     };
     let (blame_scan, blame_stitch, blame_cut) = (blame.clone(), blame.clone(), blame);
     let scan = move |lease| scanner.next(lease).map_err(&blame_scan);
-    Ok(Pipeline::source("scan", LOADING, accounts.read, claim, scan)
-        .parallel(
-            "load",
-            LOADING,
-            accounts.read,
-            |scanned: &Scanned| unit_claim(scanned.raw.inflated_bytes()),
-            move || Inflater::new(verify),
-            move |inflater, scanned, lease| {
-                let path = load_paths.get(scanned.input as usize);
-                let loaded = load_unit(inflater, scanned, lease);
-                loaded.map_err(|e| path.map_or_else(|| e.clone(), |path| e.clone().at_path(path)))
-            },
-        )
-        .ordered("stitch", LOADING, move |loaded, emit| {
-            stitcher.stitch(loaded, emit).map_err(|error| {
-                let path = stitch_paths.get(stitcher.input());
-                blame_stitch(path.map_or(error.clone(), |path| error.at_path(path)))
-            })
-        })
+    let scanned = Pipeline::source("scan", LOADING, accounts.read, claim, scan);
+    let assembly = Assembly { verify, skip_bad: selector.skip_bad, first, first_line };
+    let stitched = assembly.add(scanned, inputs, job, accounts.read, blame_stitch)?;
+    Ok(stitched
         .parallel(
             "select",
             PROCESSING,
@@ -236,28 +194,10 @@ pub(crate) fn batches<'a>(
         }))
 }
 
-fn load_unit(inflater: &mut Inflater, scanned: Scanned, lease: Lease) -> Result<Loaded> {
-    let Scanned { raw, input, before } = scanned;
-    let mut loaded = match raw {
-        RawUnit::Blocks(unit) => load(inflater, &unit, input, lease)?,
-        RawUnit::Bytes { data, offset, first_record, file_end, lease: own } => {
-            let marks = vec![BlockMark { offset, start: 0 }];
-            let unit = Unit { data, marks, skew: 0, input, plain: true, lease: own };
-            let mut assumed = crate::unit::Hop::default();
-            if first_record.is_none_or(|at| at == 0) {
-                (assumed.end, assumed.broken) = hop(&unit.data, 0, &mut assumed.starts);
-            }
-            Loaded { unit, first_record, assumed, file_end }
-        }
-        RawUnit::Nothing => {
-            let unit =
-                Unit { data: Vec::new(), marks: Vec::new(), skew: 0, input, plain: true, lease };
-            let assumed = crate::unit::Hop::default();
-            Loaded { unit, first_record: None, assumed, file_end: 0 }
-        }
-    };
-    loaded.file_end += before;
-    Ok(loaded)
+/// Records before that of the position which are read again: those of its container.
+fn records_before(inputs: &Inputs, position: Position) -> u64 {
+    let kind = inputs.list.get(position.input as usize).map(|i| i.kind);
+    if kind == Some(Kind::Cram) { split_place(position.voffset).1 } else { 0 }
 }
 
 /// Names the record that damage of the container falls on, where the records were counted from
@@ -280,7 +220,10 @@ fn bytes_before(inputs: &Inputs, input: u32) -> u64 {
 }
 
 /// What is left of the stretches behind a position.
-fn stretches_from(setup: &Setup, position: Option<Position>) -> Vec<Vec<(u64, Option<u64>)>> {
+pub(crate) fn stretches_from(
+    setup: &Setup,
+    position: Option<Position>,
+) -> Vec<Vec<(u64, Option<u64>)>> {
     let mut all = setup.stretches.clone();
     let Some(position) = position else { return all };
     if let Some(stretches) = all.get_mut(position.input as usize) {
@@ -319,7 +262,7 @@ impl Item for Processed {
 }
 
 /// Bytes a batch may take when it is decoded.
-fn batch_claim(batch: &Batch) -> u64 {
+pub(crate) fn batch_claim(batch: &Batch) -> u64 {
     // The weight counts the values; validity, growth of text buffers and the views come on top.
     batch.weight + batch.weight / 2 + 200 * batch.rows as u64 + (64 << 10)
 }
@@ -332,6 +275,9 @@ pub(crate) fn process<'a>(
     account: AccountId,
     overview: bool,
 ) -> Pipeline<'a, Processed> {
+    if let Some(plan) = &setup.reads {
+        return crate::reads::process(batches, setup, plan, account);
+    }
     let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
     let references = inputs.references.len();
     batches.parallel(

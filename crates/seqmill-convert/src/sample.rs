@@ -3,7 +3,9 @@
 //! It is a function of the file alone: the first 10,000 records and, of a regular BGZF file, some
 //! records at 64 places spread over it.
 
-use crate::input::{Container, Input};
+mod places;
+
+use crate::input::{Container, Input, Kind};
 use crate::schema::{TagField, TagType};
 use crate::unit::record_body;
 use hashbrown::{HashMap, HashSet};
@@ -66,6 +68,9 @@ pub(crate) struct Sample {
 impl Sample {
     /// Takes the sample of an input and adds it to this one.
     pub(crate) fn add_input(&mut self, input: &Input) -> Result<()> {
+        if input.kind != Kind::Bam {
+            return self.add_decoded(input);
+        }
         if input.container != Container::Bgzf {
             return self.add_stream(input);
         }
@@ -73,8 +78,7 @@ impl Sample {
         let Some(size) = input.source.len() else { return Ok(()) };
         let mut done_until = behind;
         for place in 1..PLACES {
-            // Not size * place: that could overflow.
-            let offset = size / PLACES * place + size % PLACES * place / PLACES;
+            let offset = place_offset(size, place);
             if offset <= done_until {
                 continue;
             }
@@ -264,6 +268,12 @@ impl Sample {
         let p95 = *sizes.get((sizes.len() * 95 / 100).min(sizes.len() - 1))?;
         Some([sum / sizes.len() as u64, u64::from(p95), u64::from(last)])
     }
+}
+
+/// Where the place number `place` begins.
+fn place_offset(size: u64, place: u64) -> u64 {
+    // Not size * place: that could overflow.
+    size / PLACES * place + size % PLACES * place / PLACES
 }
 
 /// About the Arrow bytes of a record with all columns.

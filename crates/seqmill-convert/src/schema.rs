@@ -54,6 +54,12 @@ pub(crate) enum Content {
     FlagBit(u16),
     /// Mean base quality.
     MeanQual,
+    /// What follows the name of a read in FASTA and FASTQ.
+    Description,
+    /// Bases of the mate in a second file.
+    MateSeq,
+    /// Qualities of the mate in a second file.
+    MateQual,
     /// Tags in the form that [`TagMode`] says; with `columns` this stands for all of them.
     Tags,
     /// Tags that have no place in `tags`.
@@ -161,7 +167,7 @@ pub(crate) fn tags_other_fields() -> Fields {
     ])
 }
 
-fn column(name: &str, content: Content, data_type: DataType, nullable: bool) -> Column {
+pub(crate) fn column(name: &str, content: Content, data_type: DataType, nullable: bool) -> Column {
     Column { name: name.to_owned(), content, data_type, nullable }
 }
 
@@ -317,7 +323,12 @@ impl Layout {
     }
 }
 
-fn choose(defaults: &[Column], known: &[Column], options: &Semantic) -> Result<Vec<Column>> {
+/// The columns that the options name, of those that are known.
+pub(crate) fn choose(
+    defaults: &[Column],
+    known: &[Column],
+    options: &Semantic,
+) -> Result<Vec<Column>> {
     let find = |name: &str| -> Result<Column> {
         known.iter().find(|c| c.name == name).cloned().ok_or_else(|| {
             let mut names: Vec<&str> = known.iter().map(|c| c.name.as_str()).collect();

@@ -83,8 +83,22 @@ pub(crate) struct Filter {
     pub any: bool,
 }
 
-fn names(list: &[String]) -> Names {
+pub(crate) fn names(list: &[String]) -> Names {
     list.iter().map(|s| s.clone().into_bytes()).collect()
+}
+
+/// The share of read names that is kept: hashes below the first, with the second as seed.
+pub(crate) fn subsample(options: &Semantic) -> Result<Option<(u64, u64)>> {
+    Ok(match options.subsample {
+        None => None,
+        Some(share) if (0.0..=1.0).contains(&share) => {
+            // Share of the 64-bit range; 1.0 keeps everything (the cast saturates).
+            #[expect(clippy::cast_sign_loss, reason = "the share is not negative")]
+            let below = (share * 2_f64.powi(64)) as u64;
+            (share < 1.0).then_some((below, options.seed))
+        }
+        Some(share) => return Err(Error::input(format!("subsample {share} is not in 0..=1"))),
+    })
 }
 
 impl Filter {
@@ -102,16 +116,7 @@ impl Filter {
                 .map_err(|_| Error::input(format!("tag {name:?} does not have two characters")))?;
             tag_in.push((name, names(values)));
         }
-        let subsample = match options.subsample {
-            None => None,
-            Some(share) if (0.0..=1.0).contains(&share) => {
-                // Share of the 64-bit range; 1.0 keeps everything (the cast saturates).
-                #[expect(clippy::cast_sign_loss, reason = "the share is not negative")]
-                let below = (share * 2_f64.powi(64)) as u64;
-                (share < 1.0).then_some((below, options.seed))
-            }
-            Some(share) => return Err(Error::input(format!("subsample {share} is not in 0..=1"))),
-        };
+        let subsample = subsample(options)?;
         let mut filter = Self {
             regions,
             min_mapq: options.min_mapq,
@@ -292,7 +297,7 @@ impl Selector {
     /// Checks and filters the records of a unit.
     pub(crate) fn select(&self, stitched: Stitched, mut lease: Lease) -> Result<Selected> {
         let summary = if self.summarise { UnitSummary::of(&stitched).map(Box::new) } else { None };
-        let Stitched { unit, starts, ordinal, file_end } = stitched;
+        let Stitched { unit, starts, places, ordinal, file_end, faults } = stitched;
         let references = self.references.get(unit.input as usize).copied().unwrap_or(0);
         let mut rows = Rows::new(starts.len());
         let mut first = match self.resume_after {
@@ -325,10 +330,18 @@ impl Selector {
                     rows.leave_out(&starts, number);
                 }
                 Err(fault) => {
-                    let place = (ordinal + number as u64, unit.voffset(*start as usize).0);
+                    let place = places.as_ref().and_then(|p| p.get(number)).copied();
+                    let place = place.unwrap_or_else(|| unit.voffset(*start as usize).0);
+                    let place = (ordinal + number as u64, place);
+                    // What is wrong with a line is known better than what its stand-in shows.
+                    let told = faults.iter().find(|(at, ..)| *at as usize == number);
+                    let fault = told.map_or(fault, |(_, fault, _)| *fault);
                     rows.leave_out(&starts, number);
                     if !self.skip_bad {
-                        error = Some(fault_error(fault, place.0, place.1));
+                        error = Some(match told {
+                            Some((_, _, error)) => error.clone(),
+                            None => fault_error(fault, place.0, place.1),
+                        });
                         looked_at = number + 1;
                         break;
                     }
@@ -340,7 +353,14 @@ impl Selector {
             }
         }
         let starts = if rows.numbers.is_some() { std::mem::take(&mut rows.starts) } else { starts };
-        let (unit, starts, voffsets) = compact(unit, starts)?;
+        let places = match (places, &rows.numbers) {
+            (Some(places), Some(numbers)) => {
+                let kept = numbers.iter().map(|n| places.get(*n as usize).copied().unwrap_or(0));
+                Some(kept.collect())
+            }
+            (places, _) => places,
+        };
+        let (unit, starts, voffsets) = compact(unit, starts, places)?;
         lease.resize(rows.bytes() + 4 * starts.capacity() as u64)?;
         Ok(Selected {
             unit,
@@ -356,6 +376,7 @@ impl Selector {
             file_end,
             summary,
             error,
+            reads: None,
             _lease: lease,
         })
     }
@@ -367,21 +388,26 @@ const UNIT_OVERHEAD_BYTES: u64 = 1 << 10;
 /// Copies the records of a unit together where few are left, so that a batch of rare records does
 /// not hold all the units they come from.
 #[expect(clippy::type_complexity, reason = "three parts of one result")]
-fn compact(unit: Arc<Unit>, starts: Vec<u32>) -> Result<(Arc<Unit>, Vec<u32>, Option<Vec<u64>>)> {
+fn compact(
+    unit: Arc<Unit>,
+    starts: Vec<u32>,
+    places: Option<Vec<u64>>,
+) -> Result<(Arc<Unit>, Vec<u32>, Option<Vec<u64>>)> {
     let size = |start: u32| 4 + record_body(&unit.data, start as usize).len();
     let bytes: usize = starts.iter().map(|start| size(*start)).sum();
     if 2 * bytes > unit.data.len() {
-        return Ok((unit, starts, None));
+        return Ok((unit, starts, places));
     }
     let held = (bytes + 12 * starts.len()) as u64 + UNIT_OVERHEAD_BYTES;
     let lease = unit.lease.sibling(held)?;
     let mut data = Vec::with_capacity(bytes);
     let mut new_starts = Vec::with_capacity(starts.len());
     let mut voffsets = Vec::with_capacity(starts.len());
-    for start in &starts {
+    for (row, start) in starts.iter().enumerate() {
         let at = *start as usize;
         new_starts.push(data.len() as u32);
-        voffsets.push(unit.voffset(at).0);
+        let place = places.as_ref().and_then(|p| p.get(row)).copied();
+        voffsets.push(place.unwrap_or_else(|| unit.voffset(at).0));
         data.extend_from_slice(unit.data.get(at..at + size(*start)).unwrap_or_default());
     }
     let (input, plain) = (unit.input, unit.plain);

@@ -7,6 +7,7 @@ use crate::expression::Predicate;
 use crate::input::{Container, Kind};
 use crate::inputs::{Inputs, check_options, source_name};
 use crate::options::Semantic;
+use crate::reads::ReadsPlan;
 use crate::regions::RegionFilter;
 use crate::sample::{Sample, listed_fields};
 use crate::schema::{Content, Layout, TagField, TagMode, TagType};
@@ -40,12 +41,17 @@ pub(crate) struct Setup {
     pub count_only: bool,
     pub tag_fields: Vec<TagField>,
     pub record_sizes: Option<[u64; 3]>,
+    /// The inputs are reads without alignments.
+    pub reads: Option<Arc<ReadsPlan>>,
 }
 
 impl Setup {
     /// Decides a run. `group_bytes` is given where the output has row groups.
     pub(crate) fn new(inputs: &Inputs, semantic: &Semantic, count_only: bool) -> Result<Self> {
         check_options(semantic)?;
+        if let Some(kind) = inputs.reads()? {
+            return crate::reads::setup(inputs, kind, semantic, count_only);
+        }
         let layout = Layout::new(semantic, inputs.list.len() > 1)?;
         let keep_others = layout.has(Content::TagsOther);
         let needs_fields = matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
@@ -106,6 +112,7 @@ impl Setup {
             count_only,
             tag_fields,
             record_sizes,
+            reads: None,
         })
     }
 
@@ -308,7 +315,7 @@ fn metadata(
 }
 
 /// The filters that were given, for the metadata.
-fn filters(semantic: &Semantic) -> serde_json::Value {
+pub(crate) fn filters(semantic: &Semantic) -> serde_json::Value {
     const NAMES: [&str; 17] = [
         "regions",
         "intervals",

@@ -2,7 +2,7 @@
 
 use seqmill_base::pipeline::Item;
 use seqmill_base::{Error, Lease};
-use seqmill_io::bam::Record;
+use seqmill_io::bam::{Fault, Record};
 use seqmill_io::bgzf::{BlockMark, VirtualOffset};
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,6 +46,10 @@ pub(crate) struct Loaded {
     pub first_record: Option<usize>,
     /// Records if one begins at byte 0.
     pub assumed: Hop,
+    /// Where lines or records of text begin or end.
+    pub breaks: crate::load::Breaks,
+    /// Where each record begins in the file, when the unit cannot tell.
+    pub places: Option<Vec<u64>>,
     /// Bytes of the input consumed when this unit is done.
     pub file_end: u64,
 }
@@ -90,15 +94,49 @@ pub(crate) fn hop(data: &[u8], from: usize, starts: &mut Vec<u32>) -> (usize, bo
 pub(crate) struct Stitched {
     pub unit: Arc<Unit>,
     pub starts: Vec<u32>,
+    /// Where each record begins in the file, when the unit cannot tell.
+    pub places: Option<Vec<u64>>,
+    /// Number of the first record in its input.
+    pub ordinal: u64,
+    /// Bytes of the input consumed when this unit is done.
+    pub file_end: u64,
+    /// What is wrong with records, by their numbers within the unit: found in their text.
+    pub faults: Vec<(u32, Fault, Error)>,
+}
+
+impl Item for Stitched {
+    fn bytes(&self) -> u64 {
+        self.unit.data.len() as u64
+    }
+}
+
+/// Whole lines, or whole records of FASTA and FASTQ, that have not been looked at.
+pub(crate) struct TextRun {
+    pub unit: Arc<Unit>,
+    /// The lines.
+    pub range: Range<usize>,
+    /// Where records begin; empty for SAM, whose records are lines.
+    pub starts: Vec<u32>,
+    /// Number of the first line, from 1.
+    pub line: u64,
     /// Number of the first record in its input.
     pub ordinal: u64,
     /// Bytes of the input consumed when this unit is done.
     pub file_end: u64,
 }
 
-impl Item for Stitched {
+/// What the stitcher gives.
+pub(crate) enum Joined {
+    Records(Stitched),
+    Text(TextRun),
+}
+
+impl Item for Joined {
     fn bytes(&self) -> u64 {
-        self.unit.data.len() as u64
+        match self {
+            Self::Records(stitched) => stitched.bytes(),
+            Self::Text(run) => run.range.len() as u64,
+        }
     }
 }
 
@@ -127,6 +165,8 @@ pub(crate) struct Selected {
     pub summary: Option<Box<crate::chunk_index::UnitSummary>>,
     /// What is wrong with the record behind the last row.
     pub error: Option<Error>,
+    /// The rows are reads without alignments.
+    pub reads: Option<Box<crate::reads::ReadRows>>,
     /// Held until the rows are decoded.
     pub _lease: Lease,
 }
@@ -147,14 +187,32 @@ impl Selected {
         self.ordinal + within as u64
     }
 
+    /// Where a run could go on behind a row.
+    pub(crate) fn position(&self, row: usize) -> Position {
+        let mut position = Position {
+            input: self.unit.input,
+            voffset: self.voffset_of(row).0,
+            ordinal: self.ordinal_of(row),
+            ..Position::default()
+        };
+        if let Some(reads) = &self.reads {
+            let (voffset, mate, (line, mate_line)) = reads.places(row);
+            position = Position { voffset, line, mate, mate_line, ..position };
+        }
+        position
+    }
+
     /// The body of a row's record.
     pub(crate) fn body(&self, row: usize) -> &[u8] {
         let Some(start) = self.starts.get(row) else { return &[] };
         record_body(&self.unit.data, *start as usize)
     }
 
-    /// A row's record; rows have been checked when they were selected.
+    /// A row's record; rows have been checked when they were selected. Reads are none.
     pub(crate) fn record(&self, row: usize) -> Option<Record<'_>> {
+        if self.reads.is_some() {
+            return None;
+        }
         Record::new(self.body(row)).ok()
     }
 
@@ -226,6 +284,14 @@ pub(crate) struct Position {
     pub voffset: u64,
     /// Number of the last record given in its input.
     pub ordinal: u64,
+    /// Line on which it begins, in FASTA; 0: not known.
+    #[serde(default)]
+    pub line: u64,
+    /// Where the mate of the last record given begins, with a mate file, and its line.
+    #[serde(default)]
+    pub mate: u64,
+    #[serde(default)]
+    pub mate_line: u64,
 }
 
 /// Consecutive rows that become one record batch.

@@ -4,6 +4,7 @@
 
 pub mod bam;
 pub mod bgzf;
+pub mod cram;
 pub mod gzip;
 pub mod region;
 pub mod sam;

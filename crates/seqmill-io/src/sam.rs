@@ -12,3 +12,4 @@ mod tags;
 
 pub use header::{SamHeader, is_header_line};
 pub use line::{LineParser, NOTICES, Notices};
+pub(crate) use line::{bin, write_packed};

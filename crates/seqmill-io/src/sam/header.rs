@@ -24,6 +24,10 @@ const PLATFORMS: [&str; 12] = [
     "ULTIMA",
 ];
 
+/// Values of `SO` and `GO`.
+const ORDERS: [&str; 4] = ["unknown", "unsorted", "queryname", "coordinate"];
+const GROUPS: [&str; 3] = ["none", "query", "reference"];
+
 /// A header read from text.
 #[derive(Debug, Default)]
 pub struct SamHeader {
@@ -86,14 +90,14 @@ struct Reader {
 type Tags<'l> = Vec<(&'l str, &'l str)>;
 
 impl Reader {
-    fn hard(&self, line: u64, what: &str) -> Error {
+    fn hard(line: u64, what: &str) -> Error {
         Error::format(FormatKind::Header, what.to_owned()).at_line(line)
     }
 
     /// A fault that leaves the header readable.
     fn soft(&mut self, line: u64, what: &str) -> Result<()> {
         if self.strict {
-            return Err(self.hard(line, what));
+            return Err(Self::hard(line, what));
         }
         // One broken file must not make a warning for each of a million lines.
         if self.warnings.len() < 20 {
@@ -141,11 +145,9 @@ impl Reader {
             self.soft(number, "@HD has no VN of the form 1.6")?;
         }
         let order = get(tags, "SO").unwrap_or("unknown");
-        const ORDERS: [&str; 4] = ["unknown", "unsorted", "queryname", "coordinate"];
         if !ORDERS.contains(&order) {
             self.soft(number, &format!("@HD has SO:{order}, not one of {}", ORDERS.join(", ")))?;
         }
-        const GROUPS: [&str; 3] = ["none", "query", "reference"];
         if let Some(group) = get(tags, "GO")
             && !GROUPS.contains(&group)
         {
@@ -167,17 +169,17 @@ impl Reader {
 
     fn reference(&mut self, tags: &Tags<'_>) -> Result<()> {
         let number = self.number;
-        let name = get(tags, "SN").ok_or_else(|| self.hard(number, "@SQ has no SN"))?;
-        let length = get(tags, "LN").ok_or_else(|| self.hard(number, "@SQ has no LN"))?;
+        let name = get(tags, "SN").ok_or_else(|| Self::hard(number, "@SQ has no SN"))?;
+        let length = get(tags, "LN").ok_or_else(|| Self::hard(number, "@SQ has no LN"))?;
         let length: u64 =
             length.parse().ok().filter(|n| *n <= LENGTH_MAX).ok_or_else(|| {
-                self.hard(number, "LN of @SQ is not a number from 1 to 2147483647")
+                Self::hard(number, "LN of @SQ is not a number from 1 to 2147483647")
             })?;
         if length == 0 {
             self.soft(number, "LN of @SQ is 0")?;
         }
         if self.names.insert(name.to_owned(), number).is_some() {
-            return Err(self.hard(number, &format!("reference {name} is there twice")));
+            return Err(Self::hard(number, &format!("reference {name} is there twice")));
         }
         if !is_reference_name(name) {
             self.soft(

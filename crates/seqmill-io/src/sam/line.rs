@@ -1,4 +1,8 @@
 //! One line of SAM to the bytes of one BAM record (`SAMv1 §1.4`, §4.2).
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers have been compared with what their fields hold"
+)]
 
 use super::number::{signed, unsigned};
 use super::tags::write_tags;
@@ -89,8 +93,9 @@ impl LineParser {
         let result = match NOTICE_FIELDS.get(strict as usize) {
             Some(field) => {
                 let text = NOTICES.get(strict as usize).copied().unwrap_or_default();
-                // The field is told by itself.
-                Err(fault(field, text.split_once(' ').map_or(text, |(_, rest)| rest)))
+                // Of a fault the field is told by itself, unless that is one of the tags.
+                let rest = text.split_once(' ').map_or(text, |(_, rest)| rest);
+                Err(fault(field, if *field == "tags" { text } else { rest }))
             }
             None => result,
         };
@@ -119,7 +124,7 @@ impl LineParser {
         let tlen = signed(tlen)
             .and_then(|n| i32::try_from(n).ok())
             .ok_or(fault("tlen", "is not a number from -2147483648 to 2147483647"))?;
-        if !(flag & FLAG_UNMAPPED != 0) && (reference < 0 || cigar == b"*") {
+        if flag & FLAG_UNMAPPED == 0 && (reference < 0 || cigar == b"*") {
             // As samtools: such a record cannot be an alignment.
             flag |= FLAG_UNMAPPED;
             notices |= UNMAPPED;
@@ -136,7 +141,7 @@ impl LineParser {
         }
         let l_seq_field = u32::try_from(l_seq)
             .ok()
-            .filter(|n| *n <= i32::MAX as u32)
+            .filter(|n| i32::try_from(*n).is_ok())
             .ok_or(fault("seq", "is too long"))?;
         let long = (spans.operations > OPERATIONS_MAX)
             .then(|| move_long_cigar(out, cigar_at, l_seq_field, spans.reference));
@@ -197,18 +202,15 @@ fn split(line: &[u8]) -> Result<Fields<'_>, Fault> {
         let Some(text) = rest else {
             return Err(fault("line", "has less than 11 fields"));
         };
-        match memchr(b'\t', text) {
-            Some(at) => {
-                *field = text.get(..at).unwrap_or_default();
-                rest = text.get(at + 1..);
-            }
-            None => {
-                *field = text;
-                rest = None;
-            }
-        }
+        (*field, rest) = next_field(text);
     }
     Ok(Fields { fixed, tags: rest })
+}
+
+/// The text up to the next TAB, and what follows it.
+pub(super) fn next_field(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let end = memchr(b'\t', text).unwrap_or(text.len());
+    (text.get(..end).unwrap_or_default(), text.get(end + 1..))
 }
 
 fn check_name(name: &[u8]) -> Result<Notices, Fault> {
@@ -318,6 +320,7 @@ fn append_long_cigar(cigar: &[u8], out: &mut Vec<u8>) {
 
 /// Code of each letter; 16 for letters read as N (and U as T) with a notice, 255 for what is no
 /// letter. The top bit of 16 marks the notice: `code & 15` is the base.
+#[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
 const BASES: [u8; 256] = {
     let mut table = [255_u8; 256];
     let mut letter = b'A';
@@ -341,6 +344,20 @@ const BASES: [u8; 256] = {
     table
 };
 
+/// Appends bases as BAM holds them; the result has bit 7 set if one was no letter, and bit 4 if one
+/// was read as another.
+#[expect(clippy::indexing_slicing, reason = "the table has an entry for each byte")]
+pub(crate) fn write_packed(bases: &[u8], out: &mut Vec<u8>) -> u8 {
+    let mut seen = 0;
+    out.extend(bases.chunks(2).map(|pair| {
+        let code = |at: usize| pair.get(at).map_or(0, |b| BASES[usize::from(*b)]);
+        let (high, low) = (code(0), code(1));
+        seen |= high | low;
+        high << 4 | low & 15
+    }));
+    seen
+}
+
 fn write_sequence(seq: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Result<(), Fault> {
     const SHAPE: Fault = fault("seq", "is neither * nor letters, = and .");
     if seq == b"*" {
@@ -349,14 +366,7 @@ fn write_sequence(seq: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Resul
     if seq.is_empty() {
         return Err(SHAPE);
     }
-    let mut seen = 0;
-    let pairs = seq.chunks(2).map(|pair| {
-        let code = |at: usize| pair.get(at).map_or(0, |b| BASES[usize::from(*b)]);
-        let (high, low) = (code(0), code(1));
-        seen |= high | low;
-        high << 4 | low & 15
-    });
-    out.extend(pairs);
+    let seen = write_packed(seq, out);
     if seen & 0x80 != 0 {
         return Err(SHAPE);
     }
@@ -386,11 +396,11 @@ fn write_qualities(qual: &[u8], seq: &[u8], out: &mut Vec<u8>) -> Result<(), Fau
 }
 
 /// Bin of the BAI scheme (`SAMv1 §5.3`); beyond 2^29 the number is cut, as samtools does.
-fn bin(begin: i64, end: i64) -> u16 {
+pub(crate) fn bin(begin: i64, end: i64) -> u16 {
     let last = end - 1;
     for (shift, offset) in [(14, 4681), (17, 585), (20, 73), (23, 9), (26, 1)] {
         if begin >> shift == last >> shift {
-            return (offset + (begin >> shift)) as u16;
+            return ((offset + (begin >> shift)) & 0xffff).cast_unsigned() as u16;
         }
     }
     0

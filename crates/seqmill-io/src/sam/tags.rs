@@ -1,15 +1,14 @@
 //! Optional fields of a line (`SAMv1 §1.5`).
 
-use super::line::{Notices, TAG_FLOAT, TAG_HEX, TAG_NAME, TAG_TEXT, TAG_TWICE, fault};
+use super::line::{Notices, TAG_FLOAT, TAG_HEX, TAG_NAME, TAG_TEXT, TAG_TWICE, fault, next_field};
 use super::number::{float, signed};
 use crate::bam::Fault;
-use memchr::memchr;
 
 const fn tag(reason: &'static str) -> Fault {
     fault("tags", reason)
 }
 
-const INTEGER: Fault = tag("have an integer that is not from -2147483648 to 4294967295");
+const INTEGER: Fault = tag("an i is not a number from -2147483648 to 4294967295");
 
 /// Names seen in a line, to find those that occur twice.
 #[derive(Default)]
@@ -48,18 +47,10 @@ pub(super) fn write_tags(
     let mut seen = Seen::default();
     let mut rest = Some(text);
     while let Some(text) = rest {
-        let field = match memchr(b'\t', text) {
-            Some(at) => {
-                rest = text.get(at + 1..);
-                text.get(..at).unwrap_or_default()
-            }
-            None => {
-                rest = None;
-                text
-            }
-        };
+        let (field, more) = next_field(text);
+        rest = more;
         let Some((&[a, b, b':', kind, b':'], value)) = field.split_first_chunk::<5>() else {
-            return Err(tag("have a field that is not TAG:TYPE:VALUE"));
+            return Err(tag("a field is not TAG:TYPE:VALUE"));
         };
         if !(a.is_ascii_alphabetic() && b.is_ascii_alphanumeric()) {
             *notices |= TAG_NAME;
@@ -81,7 +72,7 @@ fn write_value(
 ) -> Result<(), Fault> {
     match kind {
         b'A' => {
-            let [character] = value else { return Err(tag("have an A that is not one character")) };
+            let [character] = value else { return Err(tag("an A is not one character")) };
             if !character.is_ascii_graphic() {
                 *notices |= TAG_TEXT;
             }
@@ -94,7 +85,7 @@ fn write_value(
         }
         b'Z' => {
             if value.contains(&0) {
-                return Err(tag("hold NUL"));
+                return Err(tag("a Z holds NUL"));
             }
             // `[ !-~]*`
             if value.iter().any(|b| !(b' '..=b'~').contains(b)) {
@@ -106,7 +97,7 @@ fn write_value(
         }
         b'H' => {
             if value.len() % 2 == 1 || !value.iter().all(u8::is_ascii_hexdigit) {
-                return Err(tag("have an H that is not pairs of hexadecimal digits"));
+                return Err(tag("an H is not pairs of hexadecimal digits"));
             }
             if value.iter().any(u8::is_ascii_lowercase) {
                 *notices |= TAG_HEX;
@@ -116,7 +107,7 @@ fn write_value(
             out.push(0);
         }
         b'B' => write_array(value, out, notices)?,
-        _ => return Err(tag("have a type other than A, i, f, Z, H and B")),
+        _ => return Err(tag("a tag has a type other than A, i, f, Z, H and B")),
     }
     Ok(())
 }
@@ -146,7 +137,7 @@ fn write_integer(value: i64, out: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 fn write_float(text: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Result<(), Fault> {
-    let (value, as_asked) = float(text).ok_or(tag("have an f that is not a number"))?;
+    let (value, as_asked) = float(text).ok_or(tag("an f is not a number"))?;
     if !as_asked {
         *notices |= TAG_FLOAT;
     }
@@ -155,12 +146,12 @@ fn write_float(text: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Result<
 }
 
 fn write_array(value: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Result<(), Fault> {
-    const RANGE: Fault = tag("have a B with an item that its subtype does not hold");
+    const RANGE: Fault = tag("a B has an item that its subtype does not hold");
     let Some((subtype, items)) = value.split_first() else {
-        return Err(tag("have a B without subtype"));
+        return Err(tag("a B has no subtype"));
     };
     if !b"cCsSiIf".contains(subtype) {
-        return Err(tag("have a B with a subtype other than c, C, s, S, i, I and f"));
+        return Err(tag("a B has a subtype other than c, C, s, S, i, I and f"));
     }
     out.extend_from_slice(&[b'B', *subtype]);
     let count_at = out.len();
@@ -168,7 +159,7 @@ fn write_array(value: &[u8], out: &mut Vec<u8>, notices: &mut Notices) -> Result
     let mut count = 0_u32;
     if !items.is_empty() {
         let Some(items) = items.strip_prefix(b",") else {
-            return Err(tag("have a B whose items do not begin with a comma"));
+            return Err(tag("the items of a B do not begin with a comma"));
         };
         for item in items.split(|b| *b == b',') {
             count = count.checked_add(1).ok_or(RANGE)?;

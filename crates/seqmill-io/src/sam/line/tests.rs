@@ -179,7 +179,7 @@ fn a_cigar_of_many_operations_goes_to_its_tag() {
     let (cigar, long) = record.cigar(&record.parts());
     assert!(long);
     assert_eq!(cigar.len(), 4 * 2 * n);
-    assert_eq!(record.end(), 6 + 2 * n as i64);
+    assert_eq!(record.end(), 6 + 140_000);
 }
 
 #[test]

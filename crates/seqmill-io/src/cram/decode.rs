@@ -1,0 +1,220 @@
+//! From a container to BAM records.
+
+use super::container::RawContainer;
+use super::encode::{RecordWriter, Reference};
+use super::guard::{ContainerFacts, SliceFacts};
+use super::reference::ReferenceStore;
+use noodles_cram as cram;
+use noodles_sam as sam;
+use noodles_sam::header::record::value::Map;
+use noodles_sam::header::record::value::map::ReferenceSequence;
+use seqmill_base::{Error, FormatKind, Lease, Result};
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+/// Decodes containers of one file; may be used by several threads.
+pub struct CramDecoder {
+    header: sam::Header,
+    references: Arc<ReferenceStore>,
+}
+
+/// The records of a container as BAM.
+pub struct Decoded {
+    /// Records with their `block_size`.
+    pub data: Vec<u8>,
+    /// Where each begins.
+    pub starts: Vec<u32>,
+    /// Holds them.
+    pub lease: Lease,
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs code of noodles, which panics on some damage: a panic becomes `None` and is not printed.
+fn fenced<T>(work: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(work)).ok();
+    QUIET.set(false);
+    result
+}
+
+impl CramDecoder {
+    /// A decoder of a file with this header text.
+    pub fn new(header: &crate::bam::Header, references: Arc<ReferenceStore>) -> Self {
+        let mut builder = sam::Header::builder();
+        for reference in &header.references {
+            let length = usize::try_from(reference.length).ok().and_then(NonZero::new);
+            let map = Map::<ReferenceSequence>::new(length.unwrap_or(NonZero::<usize>::MIN));
+            builder = builder.add_reference_sequence(reference.name.as_str(), map);
+        }
+        for line in header.text.lines().filter(|line| line.starts_with("@RG\t")) {
+            if let Some(id) = line.split('\t').find_map(|field| field.strip_prefix("ID:")) {
+                builder = builder.add_read_group(id, Map::default());
+            }
+        }
+        Self { header: builder.build(), references }
+    }
+
+    /// Where references are kept: `lease` tells the account they are charged to.
+    pub fn charge_references_to(&self, lease: Lease) {
+        self.references.charge_to(lease);
+    }
+
+    /// Decodes all records of a container.
+    pub fn decode(&self, container: &RawContainer, lease: Lease) -> Result<Decoded> {
+        let facts = ContainerFacts::of(container)?;
+        let out = Decoded { data: Vec::new(), starts: Vec::new(), lease };
+        let mut work = Work { decoder: self, container, facts: &facts, out };
+        match fenced(|| work.run()) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(error.at_offset(container.offset)),
+            None => return Err(work.damaged("its parts contradict each other")),
+        }
+        let mut decoded = work.out;
+        let held = decoded.data.capacity() + 4 * decoded.starts.capacity();
+        decoded.lease.resize(held as u64 + 8 * decoded.starts.len() as u64)?;
+        Ok(decoded)
+    }
+}
+
+struct Work<'w> {
+    decoder: &'w CramDecoder,
+    container: &'w RawContainer,
+    facts: &'w ContainerFacts,
+    out: Decoded,
+}
+
+impl Work<'_> {
+    fn damaged(&self, what: &str) -> Error {
+        let offset = self.container.offset;
+        let text = format!("the CRAM container at byte {offset} is damaged: {what}");
+        Error::format(FormatKind::Other, text).at_offset(offset)
+    }
+
+    fn explain(&self, error: &std::io::Error) -> Error {
+        if let Some(error) = self.decoder.references.take_failure() {
+            return error;
+        }
+        let text = error.to_string();
+        let offset = self.container.offset;
+        if text.contains("reference sequence checksum mismatch") {
+            let text = format!(
+                "the reference is not the one that the CRAM container at byte {offset} was made with: \
+                 its MD5 differs"
+            );
+            return Error::format(FormatKind::SequenceReference, text).at_offset(offset);
+        }
+        self.damaged(&text)
+    }
+
+    fn hold(&mut self, more: u64) -> Result<()> {
+        let own = self.out.data.capacity() + 12 * self.out.starts.capacity();
+        // noodles has a copy of the container.
+        let bytes = own as u64 + self.container.bytes.len() as u64 + more;
+        self.out.lease.resize(bytes).map_err(|e| {
+            let text = format!(
+                "the CRAM container at byte {} does not fit: {}",
+                self.container.offset,
+                e.message()
+            );
+            Error::budget(text, e.needed().unwrap_or(0))
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.hold(0)?;
+        let container = self.container;
+        let mut reader = cram::io::Reader::new(container.bytes.as_slice());
+        let mut copy = cram::io::reader::Container::default();
+        reader.read_container(&mut copy).map_err(|e| self.explain(&e))?;
+        let compression = copy.compression_header().map_err(|e| self.explain(&e))?;
+        for (slice, facts) in copy.slices().zip(&self.facts.slices) {
+            let slice = slice.map_err(|e| self.explain(&e))?;
+            self.hold(facts.raw_bytes + facts.scratch_bytes)?;
+            let (core, external) = slice.decode_blocks().map_err(|e| self.explain(&e))?;
+            let records = facts.records as u64;
+            let encodings = &self.facts.encodings;
+            let Some((bytes, bases)) = encodings.slice_bytes(records, &external) else {
+                return Err(self.damaged("read lengths are encoded in a way that cannot be read"));
+            };
+            // Records, then their text: names and tags are in the blocks.
+            let text = 2 * facts.raw_bytes + 2 * bases + 64 * records;
+            self.hold(facts.raw_bytes.saturating_add(bytes).saturating_add(text))?;
+            let references = &self.decoder.references;
+            let repository = if self.facts.external_reference {
+                references.repository()
+            } else {
+                references.let_go();
+                references.stand_ins()
+            };
+            let header = &self.decoder.header;
+            if self.facts.external_reference
+                && let Ok(id) = usize::try_from(facts.reference)
+                && let Some((name, _)) = header.reference_sequences().get_index(id)
+            {
+                references.prepare(name)?;
+            }
+            let decoded = slice
+                .records(repository.clone(), header, &compression, &core, &external)
+                .map_err(|e| self.explain(&e))?;
+            let embedded = embedded_reference(facts, &external);
+            let mut writer = RecordWriter {
+                header,
+                may_lack_qualities: encodings.may_lack_qualities(&external),
+                most: text.saturating_add(self.out.data.len() as u64),
+            };
+            for record in &decoded {
+                let reference = if let Some((bases, start)) = embedded {
+                    Reference::Part(bases, start)
+                } else if self.facts.external_reference {
+                    self.whole_reference(record)?
+                } else {
+                    Reference::None
+                };
+                let start = u32::try_from(self.out.data.len())
+                    .map_err(|_| self.damaged("it holds more than 4 GiB"))?;
+                writer
+                    .write(record, &reference, &mut self.out.data)
+                    .map_err(|e| self.explain(&e))?;
+                self.out.starts.push(start);
+            }
+        }
+        Ok(())
+    }
+
+    fn whole_reference(&self, record: &cram::Record<'_>) -> Result<Reference<'static>> {
+        use noodles_sam::alignment::Record as _;
+        if record.flags().is_ok_and(sam::alignment::record::Flags::is_unmapped) {
+            return Ok(Reference::None);
+        }
+        let header = &self.decoder.header;
+        let Some(Ok((name, _))) = record.reference_sequence(header) else {
+            return Ok(Reference::None);
+        };
+        self.decoder.references.prepare(name).map(Reference::Whole)
+    }
+}
+
+/// Bases of the embedded reference and the position of the first one, 1-based.
+fn embedded_reference<'e>(
+    facts: &SliceFacts,
+    external: &'e [(i32, Cow<'_, [u8]>)],
+) -> Option<(&'e [u8], usize)> {
+    let id = facts.embedded?;
+    let (_, bases) = external.iter().find(|(own, _)| *own == id)?;
+    Some((bases.as_ref(), usize::try_from(facts.start).ok()?))
+}
