@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmill.alignments import convert, scan_alignments
+    from seqmill.fetch import FastaStore
 
-__all__ = ["__version__", "convert", "scan_alignments"]
+__all__ = ["FastaStore", "__version__", "convert", "scan_alignments"]
 
 # Loaded when somebody asks: `seqmill --help` needs none of them.
-_HOMES = {"convert": "seqmill.alignments", "scan_alignments": "seqmill.alignments"}
+_HOMES = {
+    "FastaStore": "seqmill.fetch",
+    "convert": "seqmill.alignments",
+    "scan_alignments": "seqmill.alignments",
+}
 
 
 def __getattr__(name: str) -> Any:

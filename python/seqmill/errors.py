@@ -19,18 +19,23 @@ __all__ = [
     "ExitCode",
     "FormatError",
     "HeaderError",
+    "IndexFormatError",
     "IndexMismatchError",
     "InflateError",
     "InputError",
     "InternalError",
+    "NameNotFoundError",
     "NotAlignmentsError",
+    "NotBgzfError",
     "NotFoundError",
+    "OutOfRangeError",
     "OutputExistsError",
     "RecordError",
     "SamError",
     "SeqmillError",
     "SequenceFormatError",
     "SequenceReferenceError",
+    "StaleIndexError",
     "TagError",
     "TruncatedError",
     "exit_code",
@@ -88,6 +93,17 @@ class NotFoundError(SeqmillError, LookupError):
 
     name: str | None = None
     suggestions: tuple[str, ...] = ()
+
+
+class OutOfRangeError(InputError, IndexError):
+    """Raised when a window reaches outside of its contig and the caller did not allow that."""
+
+
+class NameNotFoundError(NotFoundError, KeyError):
+    """Raised when a store has no file, or a file no contig, of the name asked for."""
+
+    # A KeyError would show its message as a quoted string.
+    __str__ = Exception.__str__
 
 
 class FormatError(SeqmillError, ValueError):
@@ -161,6 +177,18 @@ class ChangedError(FormatError):
 
 class SequenceReferenceError(FormatError):
     """Raised when the reference that a CRAM file needs is missing or is another one."""
+
+
+class IndexFormatError(FormatError):
+    """Raised when a side file of a sequence file (`.fai`, `.gzi`) is malformed."""
+
+
+class StaleIndexError(FormatError):
+    """Raised when an index does not describe its sequence file as it is now."""
+
+
+class NotBgzfError(FormatError):
+    """Raised when a file is gzip without blocks where random access needs BGZF."""
 
 
 class BudgetError(SeqmillError, MemoryError):

@@ -48,7 +48,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
 
 
 def test_public_names() -> None:
-    assert seqmill.__all__ == ["__version__", "convert", "scan_alignments"]
+    assert seqmill.__all__ == ["FastaStore", "__version__", "convert", "scan_alignments"]
     assert set(seqmill.__all__) <= set(dir(seqmill))
     assert seqmill.convert is alignments.convert
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -126,7 +126,6 @@ def test_input_is_never_replaced(small: Path, tmp_path: Path) -> None:
         ({"output": "x.parquet", "regions": [("chr1", 5, 3)]}, "0-based and half-open"),
         ({"output": "x.parquet", "tag_types": ["NM"]}, "tags with a type"),
         ({"output": "x.parquet", "tag_types": ["NM:q"]}, "none of A i f Z H"),
-        ({"output": "x.parquet", "subsample": 2}, "subsample takes 0 to 1"),
         ({"output": "x.parquet", "shard": (4, 4)}, "shard takes"),
         ({"output": "x.parquet", "compression": "zstd:x"}, "zstd:3"),
         ({"output": "x.parquet", "compression": "brotli"}, "brotli"),

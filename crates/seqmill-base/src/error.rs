@@ -40,9 +40,42 @@ pub enum FormatKind {
     Changed,
     /// The reference of a CRAM slice is missing or another one.
     SequenceReference,
+    /// A side file of a sequence file is malformed.
+    IndexFormat,
+    /// A side file or the store index does not describe the sequence file as it is now.
+    StaleIndex,
+    /// A file is gzip without blocks where random access needs BGZF.
+    NotBgzf,
 }
 
 impl FormatKind {
+    /// Every kind.
+    const ALL: [Self; 18] = [
+        Self::Other,
+        Self::EmptyInput,
+        Self::NotAlignments,
+        Self::Header,
+        Self::Bgzf,
+        Self::Checksum,
+        Self::Inflate,
+        Self::Truncated,
+        Self::Record,
+        Self::Tag,
+        Self::Sam,
+        Self::Sequence,
+        Self::IndexMismatch,
+        Self::Changed,
+        Self::SequenceReference,
+        Self::IndexFormat,
+        Self::StaleIndex,
+        Self::NotBgzf,
+    ];
+
+    /// The kind of a class name, as [`Self::class_name`] gives it.
+    pub fn from_class_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.class_name().as_bytes() == name)
+    }
+
     /// Name of the Python class that stands for this kind.
     pub fn class_name(self) -> &'static str {
         match self {
@@ -61,6 +94,9 @@ impl FormatKind {
             Self::IndexMismatch => "IndexMismatchError",
             Self::Changed => "ChangedError",
             Self::SequenceReference => "SequenceReferenceError",
+            Self::IndexFormat => "IndexFormatError",
+            Self::StaleIndex => "StaleIndexError",
+            Self::NotBgzf => "NotBgzfError",
         }
     }
 }
@@ -71,8 +107,12 @@ impl FormatKind {
 pub enum ErrorKind {
     /// An option is out of range or malformed.
     Input,
+    /// A position is outside of a contig.
+    OutOfRange,
     /// A name given by the user does not exist.
     NotFound,
+    /// No file or contig of a store has this name.
+    NameNotFound,
     /// The input breaks its format.
     Format(FormatKind),
     /// The least possible reservation exceeds the limit.
@@ -141,6 +181,16 @@ impl Error {
         Self::new(ErrorKind::NotFound, message)
     }
 
+    /// A position outside of a contig.
+    pub fn out_of_range(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::OutOfRange, message)
+    }
+
+    /// A file or contig that a store does not have.
+    pub fn name_not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NameNotFound, message)
+    }
+
     /// Input that breaks its format.
     pub fn format(kind: FormatKind, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Format(kind), message)
@@ -173,6 +223,13 @@ impl Error {
     /// A bug of this program.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
+    }
+
+    /// Puts what was asked for in front of the message.
+    #[must_use]
+    pub fn within(mut self, what: &str) -> Self {
+        self.inner.message = format!("{what}: {}", self.inner.message);
+        self
     }
 
     /// Names the file, unless one is named already.
@@ -262,7 +319,9 @@ impl fmt::Display for Error {
         }
         if let Some(voffset) = place.voffset {
             details.push(format!("virtual offset {}:{}", voffset >> 16, voffset & 0xffff));
-        } else if let Some(offset) = place.offset {
+        } else if let Some(offset) = place.offset
+            && !self.inner.message.contains(&format!("byte {offset}"))
+        {
             details.push(format!("byte {offset}"));
         }
         if !details.is_empty() {

@@ -5,6 +5,7 @@
 pub mod bam;
 pub mod bgzf;
 pub mod cram;
+pub mod fasta;
 pub mod gzip;
 pub mod region;
 pub mod sam;

@@ -47,7 +47,7 @@ fn closest<'r>(references: &'r [Reference], name: &str) -> Vec<&'r str> {
 }
 
 /// Edit distance between two short names.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.bytes().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

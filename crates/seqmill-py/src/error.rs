@@ -24,7 +24,9 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     }
     let name = match error.kind() {
         ErrorKind::Input => "InputError",
+        ErrorKind::OutOfRange => "OutOfRangeError",
         ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::NameNotFound => "NameNotFoundError",
         ErrorKind::Format(kind) => kind.class_name(),
         ErrorKind::Budget => "BudgetError",
         ErrorKind::Exists => "OutputExistsError",

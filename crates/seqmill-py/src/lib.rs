@@ -3,6 +3,7 @@
 mod arrow;
 mod convert;
 mod error;
+mod fetch;
 mod files;
 mod job;
 
@@ -41,5 +42,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert::make_chunk_index, module)?)?;
     module.add_class::<convert::AlignmentScan>()?;
     module.add_class::<convert::BatchStream>()?;
+    module.add_class::<fetch::FetchStore>()?;
+    module.add_class::<fetch::FetchEncoder>()?;
     Ok(())
 }

@@ -25,6 +25,7 @@ COMPLETE_VARIABLE: Final = "_SEQMILL_COMPLETE"
 # The short help stands here as well as in the module: listing commands must not import them.
 COMMANDS: Final = {
     "convert": "Turn alignments and reads into Parquet or Arrow.",
+    "fetch": "Read windows of sequence out of many FASTA files.",
     "demo": "Show in five minutes what seqmill can do.",
     "info": "Tell versions, CPU features and usable resources.",
     "completion": "Print the completion script of a shell.",

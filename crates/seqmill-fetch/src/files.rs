@@ -1,0 +1,122 @@
+//! Open files of a process: few at a time, read by position only.
+
+use crate::walk::mtime_ns;
+use rustc_hash::FxBuildHasher;
+use seqmill_base::{Error, FormatKind, Result};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A sequence file that is the one the index describes.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: File,
+    path: PathBuf,
+    pub(crate) size: u64,
+}
+
+impl OpenFile {
+    /// Opens a file; one that is not as the index says is refused.
+    pub(crate) fn open(path: PathBuf, size: u64, mtime: i64) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::io(&path, &e);
+        let file = File::open(&path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if (meta.len(), mtime_ns(&meta)) != (size, mtime) {
+            let what = "the file has changed since it was indexed; open the store again";
+            return Err(Error::format(FormatKind::StaleIndex, what).at_path(&path));
+        }
+        advise_random(&file);
+        Ok(Self { file, path, size })
+    }
+
+    /// Opens a file that only we write.
+    pub(crate) fn open_any(path: PathBuf) -> Result<Self> {
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?;
+        Self::open(path, meta.len(), mtime_ns(&meta))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills the buffer from `offset` on; fewer bytes only at the end.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io(&self.path, &e)),
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn advise_random(file: &File) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the descriptor is open; the call is a hint.
+    unsafe {
+        libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file.as_raw_fd();
+}
+
+/// Most files that may be open at a time: a quarter of what the process is allowed.
+pub(crate) fn open_limit(wanted: usize) -> usize {
+    // SAFETY: an all-zero rlimit is a valid value of this plain C struct.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is live and writable.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let allowed =
+        if status == 0 { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 256 };
+    wanted.min(allowed / 4).max(1)
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_id: hashbrown::HashMap<u32, (Arc<OpenFile>, u64), FxBuildHasher>,
+    clock: u64,
+}
+
+/// The open files, of which the one unused for longest is closed for another.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    entries: Mutex<Entries>,
+    limit: usize,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { entries: Mutex::default(), limit: open_limit(limit) }
+    }
+
+    /// The file of an id, opened by `open` if it is not.
+    pub(crate) fn get(
+        &self,
+        id: u32,
+        open: impl FnOnce() -> Result<OpenFile>,
+    ) -> Result<Arc<OpenFile>> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = &mut *entries;
+        entries.clock += 1;
+        if let Some((file, used)) = entries.by_id.get_mut(&id) {
+            *used = entries.clock;
+            return Ok(Arc::clone(file));
+        }
+        if entries.by_id.len() >= self.limit {
+            let mut ages: Vec<u64> = entries.by_id.values().map(|entry| entry.1).collect();
+            // A quarter at once: otherwise each opening would look at all.
+            let keep = ages.len() / 4;
+            let (_, &mut border, _) = ages.select_nth_unstable(keep);
+            entries.by_id.retain(|_, entry| entry.1 > border);
+        }
+        let file = Arc::new(open()?);
+        entries.by_id.insert(id, (Arc::clone(&file), entries.clock));
+        Ok(file)
+    }
+}

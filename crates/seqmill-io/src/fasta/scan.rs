@@ -1,0 +1,292 @@
+//! Finding the contigs of FASTA text, as `samtools faidx` finds them (htslib `faidx.c`).
+
+use super::fai::{FaiIndex, FaiRecord};
+use memchr::memchr;
+use seqmill_base::{Error, FormatKind, Result};
+
+/// Longest name; a file without line ends must not be taken in as one.
+const NAME_MAX_BYTES: usize = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a line outside of sequence: blank lines and `>` may follow.
+    Outside,
+    /// Behind a carriage return of a blank line.
+    BlankReturn,
+    /// Within a name.
+    Name,
+    /// Behind a name.
+    HeaderRest,
+    /// At the beginning of a line of sequence.
+    LineStart,
+    /// Within a line of sequence.
+    Line,
+}
+
+/// Takes FASTA text in pieces and gives the contigs.
+#[derive(Debug)]
+pub struct FaiScanner {
+    state: State,
+    records: Vec<FaiRecord>,
+    current: FaiRecord,
+    /// A record with lines of sequence is not stored yet.
+    pending: bool,
+    /// Bytes and bases of the line that is read now.
+    line: (u64, u64),
+    name: Vec<u8>,
+    position: u64,
+    line_number: u64,
+}
+
+impl Default for FaiScanner {
+    fn default() -> Self {
+        Self {
+            state: State::Outside,
+            records: Vec::new(),
+            current: FaiRecord::default(),
+            pending: false,
+            line: (0, 0),
+            name: Vec::new(),
+            position: 0,
+            line_number: 1,
+        }
+    }
+}
+
+/// C's `isspace`.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | 9..=13)
+}
+
+impl FaiScanner {
+    /// Takes the next piece.
+    pub fn push(&mut self, data: &[u8]) -> Result<()> {
+        let mut rest = data;
+        while let Some(&byte) = rest.first() {
+            let used = match self.state {
+                State::Outside => self.outside(byte)?,
+                State::BlankReturn => self.blank_return(byte)?,
+                State::Name => self.name(rest)?,
+                State::HeaderRest => self.header_rest(rest),
+                State::LineStart => self.line_start(byte),
+                State::Line => self.line(rest)?,
+            };
+            self.position += used as u64;
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The contigs, once all pieces were taken.
+    pub fn finish(mut self) -> Result<FaiIndex> {
+        match self.state {
+            State::Line => self.end_line()?,
+            State::Name | State::HeaderRest => {
+                let name = String::from_utf8_lossy(&self.name).into_owned();
+                return Err(self.wrong(format!("the last entry {name:?} has no sequence")));
+            }
+            State::BlankReturn => {
+                return Err(self.wrong("carriage return without a line end"));
+            }
+            State::Outside | State::LineStart => {}
+        }
+        self.store();
+        Ok(FaiIndex::new(self.records))
+    }
+
+    fn wrong(&self, what: impl Into<String>) -> Error {
+        Error::format(FormatKind::Sequence, what).at_line(self.line_number)
+    }
+
+    fn outside(&mut self, byte: u8) -> Result<usize> {
+        match byte {
+            b'>' => self.begin_name(),
+            b'\n' => self.line_number += 1,
+            b'\r' => self.state = State::BlankReturn,
+            b'@' => return Err(self.wrong("this is FASTQ where FASTA is needed")),
+            _ => {
+                let shown = char::from(byte).escape_default();
+                return Err(self.wrong(format!(
+                    "unexpected \"{shown}\" behind a short or blank line: all lines of a contig \
+                     but its last must have one length",
+                )));
+            }
+        }
+        Ok(1)
+    }
+
+    fn blank_return(&mut self, byte: u8) -> Result<usize> {
+        if byte != b'\n' {
+            return Err(self.wrong("carriage return without a line end"));
+        }
+        self.line_number += 1;
+        self.state = State::Outside;
+        Ok(1)
+    }
+
+    fn begin_name(&mut self) {
+        self.state = State::Name;
+        self.name.clear();
+    }
+
+    fn name(&mut self, rest: &[u8]) -> Result<usize> {
+        self.store();
+        for (i, &byte) in rest.iter().enumerate() {
+            if byte == b'\n' {
+                self.begin_sequence(i);
+                return Ok(i + 1);
+            }
+            if !is_space(byte) {
+                self.name.push(byte);
+                if self.name.len() > NAME_MAX_BYTES {
+                    return Err(self.wrong("the name of a contig is longer than 1 MiB"));
+                }
+            } else if !self.name.is_empty() {
+                self.state = State::HeaderRest;
+                return Ok(i);
+            }
+        }
+        Ok(rest.len())
+    }
+
+    fn header_rest(&mut self, rest: &[u8]) -> usize {
+        let Some(end) = memchr(b'\n', rest) else { return rest.len() };
+        self.begin_sequence(end);
+        end + 1
+    }
+
+    /// A header ended with the line end at `end` of the rest.
+    fn begin_sequence(&mut self, end: usize) {
+        self.state = State::LineStart;
+        self.line_number += 1;
+        self.current = FaiRecord {
+            name: std::mem::take(&mut self.name),
+            offset: self.position + end as u64 + 1,
+            ..FaiRecord::default()
+        };
+    }
+
+    fn line_start(&mut self, byte: u8) -> usize {
+        match byte {
+            b'\n' => {
+                self.state = State::Outside;
+                self.line_number += 1;
+                1
+            }
+            b'>' => {
+                self.begin_name();
+                1
+            }
+            _ => {
+                self.state = State::Line;
+                self.pending = true;
+                self.line = (0, 0);
+                0
+            }
+        }
+    }
+
+    fn line(&mut self, rest: &[u8]) -> Result<usize> {
+        let end = memchr(b'\n', rest);
+        let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        self.line.0 += piece.len() as u64;
+        self.line.1 += count_graphic(piece);
+        if end.is_some() {
+            self.end_line()?;
+        }
+        Ok(piece.len() + usize::from(end.is_some()))
+    }
+
+    /// The line end counts, also where the file ends without one.
+    fn end_line(&mut self) -> Result<()> {
+        let (width, bases) = (self.line.0 + 1, self.line.1);
+        self.current.length += bases;
+        self.state = State::LineStart;
+        if self.current.line_width == 0 {
+            self.current.line_width = width;
+            self.current.line_bases = bases;
+        } else if self.current.line_width > width {
+            self.state = State::Outside;
+        } else if self.current.line_width < width {
+            let name = String::from_utf8_lossy(&self.current.name).into_owned();
+            return Err(self.wrong(format!("different line lengths in contig {name:?}")));
+        }
+        self.line_number += 1;
+        Ok(())
+    }
+
+    fn store(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            self.records.push(std::mem::take(&mut self.current));
+        }
+    }
+}
+
+/// Bytes that C's `isgraph` accepts.
+fn count_graphic(bytes: &[u8]) -> u64 {
+    // Sums of at most 255 bytes fit a byte: the compiler makes wide instructions of it.
+    bytes
+        .chunks(255)
+        .map(|chunk| {
+            let sum: u8 = chunk.iter().map(|b| u8::from((0x21..=0x7e).contains(b))).sum();
+            u64::from(sum)
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &[u8], piece: usize) -> Result<String> {
+        let mut scanner = FaiScanner::default();
+        for part in text.chunks(piece) {
+            scanner.push(part)?;
+        }
+        Ok(String::from_utf8(scanner.finish()?.to_bytes()).unwrap())
+    }
+
+    /// What samtools 1.16 wrote for these texts.
+    #[test]
+    fn contigs_are_found_as_samtools_finds_them() {
+        for (text, expected) in [
+            (">a x\nACGT\nAC\n>b\nA", "a\t6\t5\t4\t5\nb\t1\t16\t1\t2\n"),
+            (">a\r\nACGT\r\nAC\r\n", "a\t6\t4\t4\t6\n"),
+            (">s1\nA\n>s2\n>s3\nC\n>\n", "s1\t1\t4\t1\t2\ns3\t1\t14\t1\t2\n"),
+            (">\nN\n> s10\nC\n", "\t1\t2\t1\t2\ns10\t1\t10\t1\t2\n"),
+            (">a\nACGT \nAC\n\n\n>b\nG\n", "a\t6\t3\t4\t6\nb\t1\t17\t1\t2\n"),
+            ("", ""),
+        ] {
+            for piece in [1, 2, 3, 1000] {
+                assert_eq!(scan(text.as_bytes(), piece).unwrap(), expected, "{text:?} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_different_lengths_are_refused() {
+        for text in [
+            ">a\nAC\nACGT\n",
+            ">a\nACGT\nAC\nACGT\n",
+            ">a\nAC\n\nAC\n",
+            "ACGT\n",
+            "@r\nA\n+\nI\n",
+            ">a",
+        ] {
+            for piece in [1, 1000] {
+                let error = scan(text.as_bytes(), piece).unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    seqmill_base::ErrorKind::Format(FormatKind::Sequence),
+                    "{text:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn graphic_bytes_are_counted() {
+        let all: Vec<u8> = (0..=255).cycle().take(2560).collect();
+        assert_eq!(count_graphic(&all), 94 * 10);
+    }
+}

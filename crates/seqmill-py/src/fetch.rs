@@ -1,0 +1,485 @@
+//! `seqmill.FastaStore`: windows of sequence into buffers that Python owns.
+
+use crate::error::to_python;
+use crate::job::{new_job, run};
+use pyo3::buffer::{Element, PyBuffer};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use seqmill_base::{CancelToken, Error, Job};
+use seqmill_convert::Resources;
+use seqmill_fetch::{
+    Content, Contig, Encoder, Layout, OpenOptions, OutOfRange, Place, Root, Store, Window,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Batches of so few windows are read on the calling thread.
+const SHORT_BATCH: usize = 256;
+/// Longest time the calling thread is away from the interpreter.
+const AWAY: Duration = Duration::from_millis(50);
+
+/// A table of 256 entries and their layout.
+#[pyclass(frozen, module = "seqmill._native", name = "FetchEncoder")]
+pub(crate) struct FetchEncoder {
+    encoder: Encoder,
+}
+
+#[pymethods]
+impl FetchEncoder {
+    #[new]
+    fn new(py: Python<'_>, layout: &str, width: usize, table: Vec<u8>) -> PyResult<Self> {
+        let layout = match layout {
+            "rows" => Layout::Rows,
+            "planes" => Layout::Planes,
+            "2bit" => Layout::TwoBit,
+            other => return Err(PyValueError::new_err(format!("no layout {other:?}"))),
+        };
+        let encoder = Encoder::new(layout, width, table).map_err(|e| to_python(py, &e))?;
+        Ok(Self { encoder })
+    }
+
+    /// Bytes of a window of so many bases.
+    fn output_bytes(&self, bases: usize) -> usize {
+        self.encoder.output_bytes(bases)
+    }
+}
+
+/// A name given by the user as bytes; text that was bytes before comes back as it was.
+struct Name(Vec<u8>);
+
+impl<'py> FromPyObject<'_, 'py> for Name {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self(bytes.as_bytes().to_vec()));
+        }
+        let text = object.cast::<PyString>()?;
+        if let Ok(text) = text.to_cow() {
+            return Ok(Self(text.as_bytes().to_vec()));
+        }
+        let bytes = text.call_method1("encode", ("utf-8", "surrogateescape"))?;
+        Ok(Self(bytes.cast::<PyBytes>()?.as_bytes().to_vec()))
+    }
+}
+
+fn name_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(text) = std::str::from_utf8(name) {
+        return Ok(PyString::new(py, text).into_any());
+    }
+    PyBytes::new(py, name).call_method1("decode", ("utf-8", "surrogateescape"))
+}
+
+fn policy(name: &str) -> PyResult<OutOfRange> {
+    Ok(match name {
+        "error" => OutOfRange::Error,
+        "pad" => OutOfRange::Pad,
+        "clip" => OutOfRange::Clip,
+        "shift" => OutOfRange::Shift,
+        other => return Err(PyValueError::new_err(format!("no policy {other:?}"))),
+    })
+}
+
+/// A writable array of Python that is held while the engine fills it.
+struct Output(PyBuffer<u8>);
+
+impl<'py> FromPyObject<'_, 'py> for Output {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let buffer = PyBuffer::get(&object)?;
+        if buffer.readonly() || !buffer.is_c_contiguous() {
+            return Err(PyValueError::new_err("the output must be writable and contiguous"));
+        }
+        Ok(Self(buffer))
+    }
+}
+
+impl Output {
+    fn bytes(&mut self) -> &mut [u8] {
+        if self.0.len_bytes() == 0 {
+            return &mut [];
+        }
+        // SAFETY: the buffer is contiguous, writable and held while `self` lives. That no other
+        // thread uses the array meanwhile is the caller's part, as with NumPy's own functions.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast::<u8>(), self.0.len_bytes()) }
+    }
+}
+
+/// Many windows, as parallel arrays.
+struct Windows {
+    files: Vec<u32>,
+    contigs: Vec<u32>,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    strands: Vec<i8>,
+}
+
+impl Windows {
+    fn new(py: Python<'_>, arrays: &Bound<'_, PyAny>) -> PyResult<Self> {
+        fn column<T: Element + Copy>(
+            py: Python<'_>,
+            arrays: &Bound<'_, PyAny>,
+            i: usize,
+        ) -> PyResult<Vec<T>> {
+            PyBuffer::<T>::get(&arrays.get_item(i)?)?.to_vec(py)
+        }
+        let windows = Self {
+            files: column(py, arrays, 0)?,
+            contigs: column(py, arrays, 1)?,
+            starts: column(py, arrays, 2)?,
+            ends: column(py, arrays, 3)?,
+            strands: column(py, arrays, 4)?,
+        };
+        let n = windows.files.len();
+        let lengths = [
+            windows.contigs.len(),
+            windows.starts.len(),
+            windows.ends.len(),
+            windows.strands.len(),
+        ];
+        if lengths != [n; 4] {
+            return Err(PyValueError::new_err("the arrays have different lengths"));
+        }
+        Ok(windows)
+    }
+
+    fn place(&self, store: &Store, policy: OutOfRange) -> seqmill_base::Result<Vec<Window>> {
+        let mut placed = Vec::with_capacity(self.files.len());
+        let rows = self.files.iter().zip(&self.contigs).zip(&self.starts).zip(&self.ends);
+        for ((((&file, &contig), &start), &end), &strand) in rows.zip(&self.strands) {
+            let found = store.contig(file, contig)?;
+            let place = store.place(&found, start, Some(end), policy)?;
+            placed.push(Window { file, contig, place, minus: strand < 0 });
+        }
+        Ok(placed)
+    }
+}
+
+/// Many sequence files with one index.
+#[pyclass(frozen, module = "seqmill._native", name = "FetchStore")]
+pub(crate) struct FetchStore {
+    store: Arc<Store>,
+}
+
+impl FetchStore {
+    fn contig(&self, py: Python<'_>, file: u32, contig: u32) -> PyResult<Contig<'_>> {
+        self.store.contig(file, contig).map_err(|e| to_python(py, &e))
+    }
+}
+
+type PlaceTuple = (u64, u64, u64, u64);
+
+fn place_of((start, end, left, right): PlaceTuple, contig: &Contig<'_>) -> PyResult<Place> {
+    if start > end || end > contig.length() {
+        return Err(PyValueError::new_err("the place was not made by this store"));
+    }
+    Ok(Place { start, end, left, right })
+}
+
+#[pymethods]
+impl FetchStore {
+    #[new]
+    #[pyo3(signature = (base, files = None, *, suffixes, tracks = false, build_missing = true,
+        rebuild_stale = false, strict_eof = false, recompress_gzip = false, validate = true,
+        verify_index = false, no_cache = false, force_build = false, verify_blocks = true,
+        cache_bytes = 16 << 20, open_files = 256, threads = 1, memory = 256 << 20,
+        cache_directory = None, reopen = None))]
+    #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords")]
+    fn new(
+        py: Python<'_>,
+        base: PathBuf,
+        files: Option<Vec<PathBuf>>,
+        suffixes: Vec<String>,
+        tracks: bool,
+        build_missing: bool,
+        rebuild_stale: bool,
+        strict_eof: bool,
+        recompress_gzip: bool,
+        validate: bool,
+        verify_index: bool,
+        no_cache: bool,
+        force_build: bool,
+        verify_blocks: bool,
+        cache_bytes: usize,
+        open_files: usize,
+        threads: usize,
+        memory: u64,
+        cache_directory: Option<PathBuf>,
+        reopen: Option<(PathBuf, u64)>,
+    ) -> PyResult<Self> {
+        let root = match files {
+            Some(files) => Root::Files(base, files),
+            None => Root::Directory(base),
+        };
+        let content = if tracks { Content::Tracks } else { Content::Sequence };
+        let options = OpenOptions {
+            suffixes,
+            content,
+            build_missing,
+            rebuild_stale,
+            strict_eof,
+            recompress_gzip,
+            validate,
+            verify_index,
+            no_cache,
+            force_build,
+            verify_blocks,
+            cache_bytes,
+            open_files,
+            threads,
+            memory,
+            cache_directory,
+        };
+        let store = py
+            .detach(|| match reopen {
+                Some((path, build_id)) => Store::reopen(root, options, &path, build_id),
+                None => Store::open(root, options),
+            })
+            .map_err(|e| to_python(py, &e))?;
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    #[getter]
+    fn build_id(&self) -> u64 {
+        self.store.build_id()
+    }
+
+    #[getter]
+    fn index_path(&self) -> PathBuf {
+        self.store.index_path()
+    }
+
+    #[getter]
+    fn index_bytes(&self) -> usize {
+        self.store.index_bytes()
+    }
+
+    #[getter]
+    fn was_built(&self) -> bool {
+        self.store.was_built()
+    }
+
+    #[getter]
+    fn built(&self) -> Vec<String> {
+        self.store.built().to_vec()
+    }
+
+    fn __len__(&self) -> usize {
+        self.store.files() as usize
+    }
+
+    /// Warnings since the last call.
+    fn take_warnings(&self) -> Vec<String> {
+        self.store.take_warnings()
+    }
+
+    /// Indices of the files that cannot be read.
+    fn unreadable(&self, py: Python<'_>) -> PyResult<Vec<u32>> {
+        let mut found = Vec::new();
+        for file in 0..self.store.files() {
+            if self.store.is_unreadable(file).map_err(|e| to_python(py, &e))? {
+                found.push(file);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Name of a file.
+    fn name<'py>(&self, py: Python<'py>, file: u32) -> PyResult<Bound<'py, PyAny>> {
+        name_to_python(py, self.store.name(file).map_err(|e| to_python(py, &e))?)
+    }
+
+    /// Path of a file.
+    fn path(&self, py: Python<'_>, file: u32) -> PyResult<PathBuf> {
+        self.store.path(file).map_err(|e| to_python(py, &e))
+    }
+
+    /// The error of a file that cannot be read.
+    fn failure<'py>(&self, py: Python<'py>, file: u32) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let failure = self.store.failure(file).map_err(|e| to_python(py, &e))?;
+        Ok(failure.map(|e| to_python(py, &e).into_value(py).into_bound(py).into_any()))
+    }
+
+    /// Index of the file of a name.
+    fn find_file(&self, py: Python<'_>, name: Name) -> PyResult<u32> {
+        let Name(name) = name;
+        self.store.find_file(&name).map_err(|e| to_python(py, &e))
+    }
+
+    /// Index and length of a contig of a file.
+    fn find_contig(&self, py: Python<'_>, file: u32, name: Name) -> PyResult<(u32, u64)> {
+        let Name(name) = name;
+        let contig = self.store.find_contig(file, &name).map_err(|e| to_python(py, &e))?;
+        Ok((contig.id, contig.length()))
+    }
+
+    /// Number of contigs of a file.
+    fn contig_count(&self, py: Python<'_>, file: u32) -> PyResult<u32> {
+        self.store.contigs(file).map_err(|e| to_python(py, &e))
+    }
+
+    /// Names and lengths of the contigs of a file.
+    fn contigs<'py>(&self, py: Python<'py>, file: u32) -> PyResult<Vec<(Bound<'py, PyAny>, u64)>> {
+        let count = self.store.contigs(file).map_err(|e| to_python(py, &e))?;
+        (0..count)
+            .map(|id| {
+                let contig = self.contig(py, file, id)?;
+                Ok((name_to_python(py, contig.name)?, contig.length()))
+            })
+            .collect()
+    }
+
+    /// Places a window: first base, first base behind, padding before and behind.
+    fn place(
+        &self,
+        py: Python<'_>,
+        file: u32,
+        contig: u32,
+        start: i64,
+        end: Option<i64>,
+        out_of_range: &str,
+    ) -> PyResult<PlaceTuple> {
+        let contig = self.contig(py, file, contig)?;
+        let place = self
+            .store
+            .place(&contig, start, end, policy(out_of_range)?)
+            .map_err(|e| to_python(py, &e))?;
+        Ok((place.start, place.end, place.left, place.right))
+    }
+
+    /// Reads a placed window into a buffer of bytes.
+    #[expect(clippy::too_many_arguments, reason = "one call a window")]
+    fn read(
+        &self,
+        py: Python<'_>,
+        file: u32,
+        contig: u32,
+        place: PlaceTuple,
+        minus: bool,
+        encoder: &FetchEncoder,
+        pad: u8,
+        mut out: Output,
+    ) -> PyResult<()> {
+        let contig = self.contig(py, file, contig)?;
+        let place = place_of(place, &contig)?;
+        let out = out.bytes();
+        let encoding = (&encoder.encoder, pad);
+        py.detach(|| self.store.read(&contig, &place, minus, encoding, out))
+            .map_err(|e| to_python(py, &e))
+    }
+
+    /// Reads a placed window as bytes.
+    #[expect(clippy::too_many_arguments, reason = "one call a window")]
+    fn read_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        file: u32,
+        contig: u32,
+        place: PlaceTuple,
+        minus: bool,
+        encoder: &FetchEncoder,
+        pad: u8,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let contig = self.contig(py, file, contig)?;
+        let place = place_of(place, &contig)?;
+        let bases = usize::try_from(place.bases())?;
+        let encoding = (&encoder.encoder, pad);
+        PyBytes::new_with(py, encoder.encoder.output_bytes(bases), |out| {
+            py.detach(|| self.store.read(&contig, &place, minus, encoding, out))
+                .map_err(|e| to_python(py, &e))
+        })
+    }
+
+    /// Fills `lengths` with the bases that each window has.
+    fn measure_many(
+        &self,
+        py: Python<'_>,
+        windows: &Bound<'_, PyAny>,
+        out_of_range: &str,
+    ) -> PyResult<Vec<u64>> {
+        let windows = Windows::new(py, windows)?;
+        let policy = policy(out_of_range)?;
+        py.detach(|| {
+            let placed = windows.place(&self.store, policy)?;
+            Ok(placed.iter().map(|w| w.place.bases()).collect())
+        })
+        .map_err(|e: Error| to_python(py, &e))
+    }
+
+    /// Reads many windows into one buffer.
+    #[expect(clippy::too_many_arguments, reason = "one call a batch")]
+    fn read_many(
+        &self,
+        py: Python<'_>,
+        windows: &Bound<'_, PyAny>,
+        out_of_range: &str,
+        row_bases: usize,
+        encoder: &FetchEncoder,
+        pad: u8,
+        mut out: Output,
+        threads: usize,
+    ) -> PyResult<()> {
+        let windows = Windows::new(py, windows)?;
+        let policy = policy(out_of_range)?;
+        let out = out.bytes();
+        let encoding = (&encoder.encoder, pad);
+        let store = &self.store;
+        let cancel = CancelToken::default();
+        let short = windows.files.len() <= SHORT_BATCH;
+        let work = |out: &mut [u8]| {
+            let placed = windows.place(store, policy)?;
+            store.read_many(&placed, row_bases, encoding, out, threads, &cancel)
+        };
+        let done = py.detach(|| {
+            if short {
+                return Ok(work(out));
+            }
+            let (sender, receiver) = channel();
+            std::thread::scope(|scope| {
+                scope.spawn(move || sender.send(work(out)));
+                let mut interrupt = None;
+                loop {
+                    match receiver.recv_timeout(AWAY) {
+                        Ok(result) => return interrupt.map_or(Ok(result), Err),
+                        Err(RecvTimeoutError::Disconnected) => {
+                            return Ok(Err(Error::internal("a thread ended without a result")));
+                        }
+                        Err(RecvTimeoutError::Timeout) if interrupt.is_none() => {
+                            // This is the calling thread, so it may look for signals.
+                            if let Err(error) = signals() {
+                                cancel.cancel();
+                                interrupt = Some(error);
+                            }
+                        }
+                        Err(RecvTimeoutError::Timeout) => {}
+                    }
+                }
+            })
+        });
+        done?.map_err(|e| to_python(py, &e))
+    }
+
+    /// Compares the checksum of the index.
+    fn check_index(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.store.check_index()).map_err(|e| to_python(py, &e))
+    }
+
+    /// Reads a whole file and compares everything that is known of it.
+    fn check_file(&self, py: Python<'_>, file: u32, threads: usize, memory: u64) -> PyResult<()> {
+        let resources = Resources { threads, memory, ..Resources::default() };
+        let job = new_job(py, &resources)?;
+        let store = Arc::clone(&self.store);
+        run(py, &job, None, move |job: &Job| store.check_file(file, threads, job))?
+            .map_err(|e| to_python(py, &e))
+    }
+}
+
+/// What a signal that has come raises.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough")]
+fn signals() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
+}

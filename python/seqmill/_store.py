@@ -1,0 +1,308 @@
+"""What stores of sequences and of tracks have in common: opening, names, pickling."""
+
+import glob
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
+
+from seqmill import _native
+from seqmill.errors import InputError, NameNotFoundError, SeqmillError
+from seqmill.limits import choose_threads, parse_size
+
+__all__ = ["OutOfRange", "StoreBase", "StoreOptions", "Strand", "is_minus"]
+
+PathLike = str | os.PathLike[str]
+OutOfRange = Literal["error", "pad", "clip", "shift"]
+Strand = Literal["+", "-", 1, -1, ".", 0]
+
+_LOGGER: Final = logging.getLogger("seqmill")
+_WORKERS_MAX: Final = 16
+
+
+class StoreOptions(TypedDict, total=False):
+    """Options of :meth:`FastaStore.open`."""
+
+    suffixes: Sequence[str]
+    """Suffixes of the files that belong to the store."""
+    strict: bool
+    """A file that cannot be read is an error (default); else it is left out with a warning."""
+    strict_eof: bool
+    """A BGZF file without its end marker is an error; else a warning when it is indexed."""
+    build_missing: bool
+    """Build side files that are missing (default)."""
+    rebuild_stale: bool
+    """Build side files anew that are malformed or do not fit their file."""
+    gzip: Literal["error", "recompress"]
+    """What becomes of gzip without blocks: refused, or copied as BGZF into the cache folder."""
+    validate: Literal["stat", "none"]
+    """Compare sizes and times of all files with the index (default), or not."""
+    verify: Literal["crc", "none"]
+    """Compare checksums of blocks (default); without, short windows are faster."""
+    verify_index: bool
+    """Compare the checksum of the whole index."""
+    storage: Literal["mmap", "shmem", "memory"]
+    """An index file that is mapped (default), or one in memory only."""
+    no_cache: bool
+    """Neither look for an index file nor write one."""
+    force_build: bool
+    """Build the index even if a valid one is there."""
+    cache_size: int | str
+    """Bytes of inflated blocks that a process keeps; default 16 MiB, 0 keeps none."""
+    open_files: int
+    """Most files that a process keeps open; default 256."""
+    num_workers: int | None
+    """Threads that build; default all usable CPUs, at most 16."""
+    memory: int | str
+    """Bytes that building side files may use; default 256 MiB."""
+    min_contig_length: int
+    """Leave shorter contigs out of listing and look-up."""
+
+
+def is_minus(strand: object) -> bool:
+    """Tell whether a strand is the reverse one."""
+    if strand in ("-", -1):
+        return True
+    if strand in ("+", 1, ".", 0):
+        return False
+    message = f"{strand!r} is no strand; strand takes '+', '-', 1 or -1"
+    raise InputError(message, option="strand", value=strand, allowed="'+', '-', 1, -1")
+
+
+def cache_directory() -> str | None:
+    """Find the folder for indices whose root cannot be written, None if there is none."""
+    told = os.environ.get("SEQMILL_CACHE_DIR")
+    if told:
+        return told
+    base = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("HOME")
+    if base:
+        return os.fspath(Path(base, "seqmill"))
+    return os.fspath(Path(home, ".cache", "seqmill")) if home else None
+
+
+class StoreBase:
+    """A root, its index, and the names in it."""
+
+    _content: ClassVar[Literal["sequence", "tracks"]]
+    _default_suffixes: ClassVar[Sequence[str]]
+    _native: _native.FetchStore
+
+    def __init__(
+        self, path: PathLike | Sequence[PathLike], **options: Unpack[StoreOptions]
+    ) -> None:
+        self._path = path
+        self._options = options
+        self._open(None)
+        for index in self._native.unreadable():
+            failure = self._native.failure(index)
+            if failure is not None and options.get("strict", True):
+                raise failure
+            warnings.warn(f"left out: {failure}", stacklevel=3)
+        self._warn(stacklevel=4)
+        for built in self._native.built:
+            _LOGGER.info("built %s", built)
+
+    def _open(self, known: tuple[str, int] | None) -> None:
+        base, files = _find_files(self._path)
+        self._native = _native.FetchStore(base, files, reopen=known, **self._native_options())
+
+    def _native_options(self) -> dict[str, Any]:
+        options = self._options
+        unknown = set(options) - set(StoreOptions.__annotations__)
+        if unknown:
+            message = f"{min(unknown)!r} is no option of a store"
+            raise TypeError(message)
+        _check("gzip", options.get("gzip", "error"), ("error", "recompress"))
+        _check("validate", options.get("validate", "stat"), ("stat", "none"))
+        _check("verify", options.get("verify", "crc"), ("crc", "none"))
+        storage = _check("storage", options.get("storage", "mmap"), ("mmap", "shmem", "memory"))
+        workers = choose_threads(options.get("num_workers")).value
+        cache = options.get("cache_size", 16 << 20)
+        return {
+            "suffixes": list(options.get("suffixes", self._default_suffixes)),
+            "tracks": self._content == "tracks",
+            "build_missing": options.get("build_missing", True),
+            "rebuild_stale": options.get("rebuild_stale", False),
+            "strict_eof": options.get("strict_eof", False),
+            "recompress_gzip": options.get("gzip", "error") == "recompress",
+            "validate": options.get("validate", "stat") == "stat",
+            "verify_index": options.get("verify_index", False),
+            "no_cache": options.get("no_cache", False) or storage != "mmap",
+            "force_build": options.get("force_build", False),
+            "verify_blocks": options.get("verify", "crc") == "crc",
+            "cache_bytes": parse_size(cache) if cache else 0,
+            "open_files": options.get("open_files", 256),
+            "threads": min(workers, _WORKERS_MAX),
+            "memory": parse_size(options.get("memory", 256 << 20)),
+            "cache_directory": cache_directory(),
+        }
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Carry the way to the index, never the index."""
+        path = self._path
+        if not isinstance(path, str | os.PathLike):
+            path = [os.path.abspath(item) for item in path]  # noqa: PTH100 - keeps symbolic links
+        else:
+            path = os.path.abspath(path)  # noqa: PTH100
+        native = self._native
+        return _reopen, (type(self), path, self._options, str(native.index_path), native.build_id)
+
+    def __repr__(self) -> str:
+        """Name the root and the number of files."""
+        return f"{type(self).__name__}({self._path!r}, {len(self)} files)"
+
+    def __len__(self) -> int:
+        """Count the files that can be read."""
+        return len(self._native) - len(self._native.unreadable())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether the store has a file of this name."""
+        if not isinstance(name, str | bytes):
+            return False
+        try:
+            self._native.find_file(name)
+        except NameNotFoundError:
+            return False
+        return True
+
+    def _readable(self) -> list[int]:
+        broken = set(self._native.unreadable())
+        return [index for index in range(len(self._native)) if index not in broken]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files, sorted by byte order."""
+        return [self._native.name(index) for index in self._readable()]
+
+    @property
+    def index_path(self) -> Path:
+        """Where the index lies."""
+        return Path(self._native.index_path)
+
+    @property
+    def build_id(self) -> int:
+        """Id of the index: equal for equal files."""
+        return self._native.build_id
+
+    def path_of(self, name: str | bytes | int) -> Path:
+        """Give the path of a file."""
+        return Path(self._native.path(self._file(name)))
+
+    def contigs(self, name: str | bytes | int) -> list[tuple[str, int]]:
+        """List names and lengths of the contigs of a file, in file order."""
+        least = self._options.get("min_contig_length", 0)
+        found = self._native.contigs(self._file(name))
+        return [contig for contig in found if contig[1] >= least] if least else found
+
+    def resolve(self, name: str | bytes | int, contig: str | bytes | int) -> tuple[int, int]:
+        """Give the numbers of a file and of a contig in it; look-ups by number are faster."""
+        file = self._file(name)
+        if isinstance(contig, int):
+            return file, contig
+        number, length = self._native.find_contig(file, contig)
+        if length < self._options.get("min_contig_length", 0):
+            message = f"contig {contig!r} has {length} bases, fewer than min_contig_length"
+            raise NameNotFoundError(message)
+        return file, number
+
+    def length_of(self, name: str | bytes | int, contig: str | bytes) -> int:
+        """Give the length of a contig."""
+        return self._native.find_contig(self._file(name), contig)[1]
+
+    def _file(self, name: str | bytes | int) -> int:
+        return name if isinstance(name, int) else self._native.find_file(name)
+
+    def _warn(self, stacklevel: int = 3) -> None:
+        for text in self._native.take_warnings():
+            warnings.warn(text, stacklevel=stacklevel)
+
+    def check(self, *, threads: int = 1, memory: int = 256 << 20) -> list[str]:
+        """Read every file and compare checksums, side files and the index with it.
+
+        Parameters
+        ----------
+        threads
+            Threads that inflate.
+        memory
+            Bytes that they may use.
+
+        Returns
+        -------
+        list of str
+            What is wrong, empty if nothing is.
+        """
+        return [text for _, text in self.iter_check(threads=threads, memory=memory) if text]
+
+    def iter_check(
+        self, *, threads: int = 1, memory: int = 256 << 20
+    ) -> Iterator[tuple[Path, str | None]]:
+        """Check file by file: the path and what is wrong with it, None if nothing is."""
+
+        def fault_of(call: Callable[[], None]) -> str | None:
+            try:
+                call()
+            except (SeqmillError, OSError) as error:
+                return str(error)
+            return None
+
+        native = self._native
+        yield Path(native.index_path), fault_of(native.check_index)
+        for file in range(len(native)):
+            fault = fault_of(partial(native.check_file, file, threads, memory))
+            yield Path(native.path(file)), fault
+
+    @classmethod
+    def _restore(
+        cls, path: PathLike | Sequence[PathLike], options: StoreOptions, index: str, build_id: int
+    ) -> Self:
+        store = cls.__new__(cls)
+        vars(store).update(_path=path, _options=options)
+        store._open((index, build_id))  # noqa: SLF001 - its own
+        return store
+
+
+def _reopen(
+    cls: type[StoreBase],
+    path: PathLike | Sequence[PathLike],
+    options: StoreOptions,
+    index: str,
+    build_id: int,
+) -> StoreBase:
+    return cls._restore(path, options, index, build_id)
+
+
+def _check(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        words = ", ".join(map(repr, allowed))
+        message = f"{value!r} is not allowed; {option} takes {words}"
+        raise InputError(message, option=option, value=value, allowed=words)
+    return value
+
+
+def _find_files(path: PathLike | Sequence[PathLike]) -> tuple[str, list[str] | None]:
+    """Give a directory, and the paths below it where not all of it is meant."""
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if os.path.isdir(text):  # noqa: PTH112 - bytes of a path stay as they are
+            return text, None
+        if not os.path.exists(text) and glob.has_magic(text):  # noqa: PTH110
+            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
+            if not found:
+                message = f"no file matches {text!r}"
+                raise InputError(message, option="path", value=text)
+            return _find_files([item for item in found if os.path.isfile(item)])  # noqa: PTH113
+        os.stat(text)  # noqa: PTH116 - raises for a file that is not there
+        return os.path.dirname(text) or ".", [os.path.basename(text)]  # noqa: PTH119, PTH120
+    files = [os.path.abspath(item) for item in path]  # noqa: PTH100
+    if not files:
+        message = "an empty list of files is no store"
+        raise InputError(message, option="path")
+    for item in files:
+        os.stat(item)  # noqa: PTH116
+    folders = {os.path.dirname(item) for item in files}  # noqa: PTH120
+    base = os.path.commonpath(folders)
+    return base, [os.path.relpath(item, base) for item in files]

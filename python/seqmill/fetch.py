@@ -1,0 +1,381 @@
+"""Random access to directories of FASTA files: :class:`FastaStore`.
+
+Coordinates are 0-based half-open. The engine is :mod:`seqmill._native`; here options are checked,
+arrays are made and names are looked up.
+"""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, Literal, Unpack, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqmill._encodings import Case, Channels, Encode, Encoding, Iupac, choose_encoding
+from seqmill._intervals import Intervals, as_intervals
+from seqmill._store import OutOfRange, StoreBase, StoreOptions, Strand, is_minus
+from seqmill.errors import InputError
+
+__all__ = ["FastaStore", "Intervals"]
+
+PathLike = str | os.PathLike[str]
+
+SUFFIXES: Final = tuple(
+    f".{kind}{packed}"
+    for kind in ("fa", "fna", "fasta", "ffn", "frn")
+    for packed in ("", ".gz", ".bgz")
+)
+"""Suffixes of sequence files that a store looks for."""
+
+
+class FastaStore(StoreBase):
+    r"""Many FASTA files, read by window, with one index that all processes share.
+
+    A file's name is its path below the root without its suffix. Handles are small: they pickle,
+    survive a fork, and may be used by several threads at once.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "tiny.fa").write_text(">chr1\nACGTN\nac\n")
+    >>> store = FastaStore.open(folder)
+    >>> store.names, store.contigs("tiny")
+    (['tiny'], [('chr1', 7)])
+    >>> store.fetch("tiny", "chr1", 2, 7)
+    b'GTNac'
+    >>> store.fetch("tiny", "chr1", 0, 4, encode="tokens").tolist()
+    [0, 1, 2, 3]
+    """
+
+    _content = "sequence"
+    _default_suffixes = SUFFIXES
+
+    @classmethod
+    def open(
+        cls, path: PathLike | Sequence[PathLike], **options: Unpack[StoreOptions]
+    ) -> "FastaStore":
+        """Open a directory, a file, a list of files or a glob pattern.
+
+        Parameters
+        ----------
+        path
+            What to open. A directory is walked recursively.
+        **options
+            See :class:`StoreOptions`.
+
+        Returns
+        -------
+        FastaStore
+            Its index is found, or built if there is no valid one; missing `.fai` and `.gzi` files
+            are built too.
+
+        Raises
+        ------
+        FormatError
+            If a file or a side file is damaged and `strict` is set.
+        InputError
+            If two files would have one name.
+        """
+        return cls(path, **options)
+
+    @overload
+    def fetch(
+        self,
+        name: str | bytes | int,
+        contig: str | bytes | int,
+        start: int = ...,
+        end: int | None = ...,
+        *,
+        strand: Strand = ...,
+        encode: Literal["bytes"] = ...,
+        case: Case = ...,
+        mask: str | None = ...,
+        out_of_range: OutOfRange = ...,
+        pad_char: str = ...,
+    ) -> bytes: ...
+
+    @overload
+    def fetch(
+        self,
+        name: str | bytes | int,
+        contig: str | bytes | int,
+        start: int = ...,
+        end: int | None = ...,
+        *,
+        strand: Strand = ...,
+        encode: Literal["str"],
+        case: Case = ...,
+        mask: str | None = ...,
+        out_of_range: OutOfRange = ...,
+        pad_char: str = ...,
+    ) -> str: ...
+
+    @overload
+    def fetch(
+        self,
+        name: str | bytes | int,
+        contig: str | bytes | int,
+        start: int = ...,
+        end: int | None = ...,
+        *,
+        strand: Strand = ...,
+        encode: Encode,
+        dtype: Any = ...,
+        channels: Channels = ...,
+        case: Case = ...,
+        mask: str | None = ...,
+        n_value: float = ...,
+        iupac: Iupac = ...,
+        vocab: bytes | None = ...,
+        out_of_range: OutOfRange = ...,
+        pad_char: str = ...,
+        out: NDArray[Any] | None = ...,
+    ) -> Any: ...
+
+    def fetch(
+        self,
+        name: str | bytes | int,
+        contig: str | bytes | int,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        strand: Strand = "+",
+        encode: Encode = "bytes",
+        dtype: Any = None,
+        channels: Channels = "last",
+        case: Case = "keep",
+        mask: str | None = None,
+        n_value: float = 0.0,
+        iupac: Iupac = "zero",
+        vocab: bytes | None = None,
+        out_of_range: OutOfRange = "error",
+        pad_char: str = "N",
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Read one window.
+
+        Parameters
+        ----------
+        name, contig
+            File and contig, or the numbers that :meth:`resolve` gives.
+        start, end
+            0-based half-open; no end is the end of the contig.
+        strand
+            ``"-"`` gives the reverse complement of the same interval.
+        encode
+            ``"bytes"``, ``"str"``, ``"array"`` (uint8), ``"onehot"`` (order ACGT; others are all
+            zero), ``"tokens"`` (A0 C1 G2 T3, others 4), ``"2bit"`` (four bases a byte, then a bit a
+            base that is set where it is none of the four) or ``"softmask"`` (lower case).
+        dtype
+            Of one-hot: uint8, bool, float16 or float32; of tokens: uint8, int8, int32 or int64.
+        channels
+            ``"last"`` is (n, 4), ``"first"`` is (4, n).
+        case, mask
+            ``"keep"``, ``"upper"`` or ``"lower"``; mask ``"N"`` turns lower case into N.
+        n_value, iupac
+            Of float one-hot: what unknown bases have in all channels; ``"fraction"`` shares
+            ambiguous bases among those that they stand for.
+        vocab
+            256 tokens, by byte.
+        out_of_range
+            ``"error"``, ``"pad"`` with `pad_char`, ``"clip"`` or ``"shift"`` the window inside.
+        pad_char
+            What stands for bases outside of the contig.
+        out
+            Array to fill instead of a new one.
+
+        Returns
+        -------
+        bytes, str or numpy.ndarray
+            The window.
+
+        Raises
+        ------
+        NameNotFoundError
+            If there is no such file or contig.
+        OutOfRangeError
+            If the window is not within the contig.
+        FormatError
+            If a block is damaged or an index is stale; never wrong bases.
+        """
+        encoding = choose_encoding(
+            encode,
+            dtype=dtype,
+            channels=channels,
+            case=case,
+            mask=mask,
+            n_value=n_value,
+            iupac=iupac,
+            vocab=vocab,
+        )
+        native = self._native
+        file, number = self.resolve(name, contig)
+        place = native.place(file, number, start, end, out_of_range)
+        minus, pad = is_minus(strand), _pad_byte(pad_char)
+        if encoding.is_text:
+            text = native.read_bytes(file, number, place, minus, encoding.native, pad)
+            self._warn()
+            return text if encode == "bytes" else text.decode("latin-1")
+        bases = place[1] - place[0] + place[2] + place[3]
+        if out is None:
+            out = encoding.empty(None, bases)
+        else:
+            encoding.check(out, None, bases)
+        native.read(file, number, place, minus, encoding.native, pad, _as_bytes(out))
+        self._warn()
+        return out
+
+    def fetch_many(
+        self,
+        windows: "Intervals | Sequence[Any] | NDArray[Any]",
+        *,
+        encode: Encode = "array",
+        dtype: Any = None,
+        channels: Channels = "last",
+        case: Case = "keep",
+        mask: str | None = None,
+        n_value: float = 0.0,
+        iupac: Iupac = "zero",
+        vocab: bytes | None = None,
+        out_of_range: OutOfRange = "error",
+        pad_char: str = "N",
+        pad_to: int | None = None,
+        threads: int = 1,
+        out: NDArray[Any] | None = None,
+    ) -> Any:
+        """Read many windows; each block that they share is read and inflated once.
+
+        Parameters
+        ----------
+        windows
+            :class:`Intervals`, or a sequence of ``(name, contig, start, end[, strand])``.
+        encode, dtype, channels, case, mask, n_value, iupac, vocab, out_of_range, pad_char
+            As in :meth:`fetch`.
+        pad_to
+            Length of every row; shorter windows are filled with `pad_char` at their end.
+        threads
+            Threads that read, besides none that outlives the call.
+        out
+            Array to fill instead of a new one.
+
+        Returns
+        -------
+        numpy.ndarray, or a tuple of two
+            Windows of one length (or `pad_to`): one row each, in the order given. Else the data of
+            all, one after the other, and the offsets at which each begins and the last ends, in
+            bases. ``"bytes"`` and ``"str"`` give a list.
+        """
+        encoding = choose_encoding(
+            "array" if encode in ("bytes", "str") else encode,
+            dtype=dtype,
+            channels=channels,
+            case=case,
+            mask=mask,
+            n_value=n_value,
+            iupac=iupac,
+            vocab=vocab,
+        )
+        intervals = as_intervals(windows, self)
+        arrays = intervals.arrays
+        measured = out_of_range == "clip"
+        lengths = (
+            np.asarray(self._native.measure_many(arrays, out_of_range), np.int64)
+            if measured
+            else intervals.ends - intervals.starts
+        )
+        bases = _row_length(lengths, pad_to)
+        if encode in ("bytes", "str"):
+            bases = None
+        pad = _pad_byte(pad_char)
+        rows = len(intervals)
+        if bases is None:
+            return self._fetch_ragged(
+                arrays,
+                lengths,
+                encoding,
+                encode=encode,
+                out_of_range=out_of_range,
+                pad=pad,
+                threads=threads,
+                out=out,
+            )
+        if out is None:
+            out = encoding.empty(rows, bases)
+        else:
+            encoding.check(out, rows, bases)
+        target = _as_bytes(out)
+        native = self._native
+        native.read_many(
+            arrays, out_of_range, bases, encoding.native, pad, target, _threads(threads)
+        )
+        self._warn()
+        return out
+
+    def _fetch_ragged(
+        self,
+        arrays: tuple[NDArray[Any], ...],
+        lengths: NDArray[np.int64],
+        encoding: Encoding,
+        *,
+        encode: Encode,
+        out_of_range: OutOfRange,
+        pad: int,
+        threads: int,
+        out: NDArray[Any] | None,
+    ) -> Any:
+        if encoding.layout != "rows":
+            message = (
+                f"windows of different lengths cannot be {encode!r} in this layout; give pad_to"
+            )
+            raise InputError(message, option="pad_to")
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        total = int(offsets[-1])
+        if out is None:
+            out = encoding.empty(None, total)
+        else:
+            encoding.check(out, None, total)
+        self._native.read_many(
+            arrays, out_of_range, 0, encoding.native, pad, _as_bytes(out), _threads(threads)
+        )
+        self._warn()
+        if encode not in ("bytes", "str"):
+            return out, offsets
+        text = out.tobytes()
+        borders = offsets.tolist()
+        pieces = [text[a:b] for a, b in pairwise(borders)]
+        return pieces if encode == "bytes" else [piece.decode("latin-1") for piece in pieces]
+
+
+def _pad_byte(pad_char: str) -> int:
+    code = ord(pad_char) if len(pad_char) == 1 else 256
+    if not 0x21 <= code <= 0x7E:  # noqa: PLR2004 - the printable characters of ASCII
+        message = f"{pad_char!r} is no printable character; pad_char takes one, such as N"
+        raise InputError(message, option="pad_char", value=pad_char)
+    return code
+
+
+def _threads(threads: int) -> int:
+    if threads < 1:
+        raise InputError(
+            f"{threads} threads cannot read; threads takes 1 or more", option="threads"
+        )
+    return threads
+
+
+def _row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:
+    if pad_to is not None:
+        if len(lengths) and int(lengths.max()) > pad_to:
+            message = f"a window of {int(lengths.max())} bases is longer than pad_to, {pad_to}"
+            raise InputError(message, option="pad_to", value=pad_to)
+        return pad_to
+    if len(lengths) == 0:
+        return 0
+    first = int(lengths[0])
+    return first if first >= 0 and bool((lengths == first).all()) else None
+
+
+def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    return cast("NDArray[np.uint8]", array.reshape(-1).view(np.uint8))

@@ -1,0 +1,89 @@
+"""`seqmill fetch`: the output of `samtools faidx`, exit codes, pipes."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+REGIONS = ["chr1:101-260", "chr1:59,990-70,000", "chr2", "HLA-A*01:01:5-9", "{chr2}:3-3"]
+
+
+@pytest.fixture
+def folder(example_data: Path, tmp_path: Path) -> Path:
+    for name in ("genome.fa", "genome.fa.gz", "regions.bed"):
+        (tmp_path / name).write_bytes((example_data / name).read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["genome.fa", "genome.fa.gz"])
+def test_output_equals_samtools(run_seqmill: Run, folder: Path, name: str) -> None:
+    if shutil.which("samtools") is None:
+        pytest.skip("samtools is not installed")
+    reference = folder / "reference"
+    reference.mkdir()
+    shutil.copy(folder / name, reference)
+    for flags in ([], ["-i"]):
+        command = ["samtools", "faidx", *flags, reference / name, *REGIONS]
+        expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        told = run_seqmill("fetch", *flags, "--out-of-range", "clip", folder / name, *REGIONS)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert told.stdout == expected
+    for suffix in (".fai", ".gzi"):
+        made = reference / f"{name}{suffix}"
+        if made.exists():
+            assert (folder / f"{name}{suffix}").read_bytes() == made.read_bytes()
+
+
+def test_bed_with_strands(run_seqmill: Run, folder: Path) -> None:
+    (folder / "w.bed").write_text("chr1\t0\t4\ta\t0\t+\nchr1\t0\t4\tb\t0\t-\n")
+    told = run_seqmill("fetch", folder / "genome.fa", "-R", folder / "w.bed", "--format", "bed-seq")
+    forward, reverse = (line.split("\t") for line in told.stdout.splitlines())
+    assert forward[:6] == ["chr1", "0", "4", "a", "0", "+"]
+    assert reverse[6] == forward[6][::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+def test_errors_have_their_exit_codes(run_seqmill: Run, folder: Path) -> None:
+    fasta = folder / "genome.fa"
+    for arguments, code, words in (
+        ([fasta], 2, "no region"),
+        ([fasta, "chr9"], 2, "closest"),
+        ([fasta, "chr1:60,001-60,002"], 2, "reaches out"),
+        ([fasta, "chr1:9-1"], 2, "begin is behind end"),
+        ([folder / "none.fa", "chr1"], 74, "none.fa"),
+        ([folder, "chr1"], 2, "one name"),
+    ):
+        told = run_seqmill("fetch", *arguments)
+        assert told.returncode == code, told.stderr
+        assert words in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_output_file_is_whole_or_not_there(run_seqmill: Run, folder: Path) -> None:
+    out = folder / "out.fa"
+    assert run_seqmill("fetch", folder / "genome.fa", "chr1", "-o", out).returncode == 0
+    assert run_seqmill("fetch", folder / "genome.fa", "chr1", "-o", out).returncode == 2
+    other = folder / "other.fa"
+    told = run_seqmill("fetch", folder / "genome.fa", "chr1:1-5", "chr9", "-o", other)
+    assert told.returncode == 2
+    assert not [path for path in folder.iterdir() if "other" in path.name]
+
+
+def test_lists_index_and_check(run_seqmill: Run, folder: Path) -> None:
+    path = folder / "genome.fa.gz"
+    built = run_seqmill("fetch", path, "--index-only").stdout
+    assert "genome.fa.gz.fai" in built
+    assert run_seqmill("fetch", path, "--list", "names").stdout == "genome\n"
+    assert "genome\tchr1\t60000\n" in run_seqmill("fetch", path, "--list", "contigs").stdout
+    assert run_seqmill("fetch", path, "--check").returncode == 0
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 0xFF
+    time = path.stat().st_mtime
+    path.write_bytes(content)
+    os.utime(path, (time, time))
+    told = run_seqmill("fetch", path, "--check")
+    assert told.returncode == 1
+    assert "BGZF block at byte 0" in told.stdout
