@@ -67,8 +67,6 @@ class ScanOptions(TypedDict, total=False):
         Read names kept; ``"@FILE"`` reads them from a file.
     min_length, max_length
         Bounds of the length of the sequence.
-    subsample, seed
-        Share of the read names kept, 0 to 1, and the seed that chooses them; mates stay together.
     filter
         An expression such as ``"mapq >= 30 and not flag.dup and tags.NM <= 2"``.
     limit, offset
@@ -122,8 +120,6 @@ class ScanOptions(TypedDict, total=False):
     name_in: Texts | None
     min_length: int | None
     max_length: int | None
-    subsample: float | None
-    seed: int
     filter: str | None
     limit: int | None
     offset: int

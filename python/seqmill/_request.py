@@ -29,7 +29,6 @@ _COUNTS: Final[Mapping[str, tuple[int, int]]] = {
     "min_mapq": (0, 255),
     "min_length": (0, 1 << 31),
     "max_length": (0, 1 << 31),
-    "seed": (0, (1 << 64) - 1),
     "limit": (0, (1 << 63) - 1),
     "offset": (0, (1 << 63) - 1),
     "batch_rows": (1, 1_000_000),
@@ -49,7 +48,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 _DEFAULTS: Final[Mapping[str, Any]] = {
     **{name: words[0] for name, words in _WORDS.items()},
     **dict.fromkeys(("require_flags", "exclude_flags", "exclude_all_flags"), 0),
-    **dict.fromkeys(("min_mapq", "seed", "offset"), 0),
+    **dict.fromkeys(("min_mapq", "offset"), 0),
     **dict.fromkeys(("record_paths", "strict", "compat"), False),
     "verify": True,
     "max_tags": 256,
@@ -57,7 +56,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "row_group_bytes": 64 << 20,
 }
 # Named in the manual as coming: refused with a word, never ignored.
-_NOT_YET: Final = ("bloom", "unordered", "allow_network", "concurrent_ranges")
+_NOT_YET: Final = ("bloom", "subsample", "unordered", "allow_network", "concurrent_ranges")
 
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>s|min|h)")
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
@@ -222,12 +221,6 @@ def _tag_in(value: Mapping[str, object]) -> list[tuple[str, list[str]]]:
     return pairs
 
 
-def _share(option: str, value: Any) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _wrong(option, value, "0 to 1")
-    return float(value)
-
-
 def _shard(option: str, value: Any) -> tuple[int, int]:
     allowed = "(i, n) with 0 <= i < n"
     try:
@@ -266,7 +259,6 @@ _SEMANTIC: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     **dict.fromkeys(("columns", "exclude_columns"), lambda _, value: _names(value)),
     **dict.fromkeys(("read_groups", "name_in"), lambda _, value: _texts(value)),
     **dict.fromkeys(("reference", "mate"), lambda _, value: os.fspath(value)),
-    "subsample": _share,
     "tag_types": lambda _, value: _tag_types(value),
     "tag_in": lambda _, value: _tag_in(value),
     "shard": _shard,

@@ -284,7 +284,7 @@ impl Run<'_> {
             let between = append(writer, data)?;
             sink.appended(&meta, between)
         };
-        let pool: Threads = threads(&self.options.resources);
+        let pool: Threads = threads(&self.options.resources, self.job);
         parcels.run("write", WRITING, take, &pool, self.job)
     }
 

@@ -134,10 +134,6 @@ pub struct Semantic {
     pub min_length: Option<u64>,
     /// Greatest `l_seq`.
     pub max_length: Option<u64>,
-    /// Share of read names kept.
-    pub subsample: Option<f64>,
-    /// Seed of the subsample.
-    pub seed: u64,
     /// Most records given, after all filters.
     pub limit: Option<u64>,
     /// Records left out at the beginning, after all filters.
@@ -158,8 +154,6 @@ pub struct Semantic {
     pub row_group_bytes: u64,
     /// Parquet with PLAIN and dictionary encodings only.
     pub compat: bool,
-    /// Columns with Bloom filters (not built yet: refused).
-    pub bloom: Vec<String>,
     /// `error` or `skip`.
     pub on_bad_record: String,
     /// Treat what would be a warning as an error.
@@ -201,8 +195,6 @@ impl Default for Semantic {
             name_in: None,
             min_length: None,
             max_length: None,
-            subsample: None,
-            seed: 0,
             limit: None,
             offset: 0,
             shard: None,
@@ -213,7 +205,6 @@ impl Default for Semantic {
             compression_level: None,
             row_group_bytes: 64 << 20,
             compat: false,
-            bloom: Vec::new(),
             on_bad_record: "error".to_owned(),
             strict: false,
             verify: true,

@@ -50,27 +50,22 @@ fn bump(counts: &mut [u64], at: usize) {
     }
 }
 
-/// Bin of a length: `2 * log2`, halves of octaves.
+/// Bin of a length: 0, 1, then halves of octaves.
 fn length_bin(length: u32) -> usize {
-    if length == 0 {
-        return 0;
+    if length < 2 {
+        return length as usize;
     }
     let octave = length.ilog2();
-    let half = octave > 0 && length >> (octave - 1) & 1 == 1;
-    1 + 2 * octave as usize + usize::from(half)
+    2 * octave as usize + (length >> (octave - 1) & 1) as usize
 }
 
 /// Least length of a bin.
 fn bin_edge(bin: usize) -> u64 {
-    match bin {
-        0 => 0,
-        1 | 2 => bin as u64,
-        _ => {
-            let octave = (bin - 1) / 2;
-            let whole = 1_u64 << octave;
-            if bin % 2 == 1 { whole } else { whole + whole / 2 }
-        }
+    if bin < 2 {
+        return bin as u64;
     }
+    let whole = 1_u64 << (bin / 2);
+    if bin.is_multiple_of(2) { whole } else { whole + whole / 2 }
 }
 
 impl Overview {
@@ -196,5 +191,19 @@ impl Overview {
             "tags": tags,
             "quality": self.quality,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_lies_within_its_bin() {
+        for length in (0..5000).chain([1 << 20, u32::MAX]) {
+            let bin = length_bin(length);
+            assert!(bin_edge(bin) <= u64::from(length), "{length}");
+            assert!(u64::from(length) < bin_edge(bin + 1), "{length}");
+        }
     }
 }

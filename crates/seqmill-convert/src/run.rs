@@ -66,12 +66,17 @@ impl Accounts {
     }
 }
 
-/// Threads as the options ask for.
-pub(crate) fn threads(resources: &Resources) -> Threads {
-    match resources.stage_threads {
-        Some([load, process, write]) => Threads::PerGroup(vec![load, process, write]),
-        None => Threads::Shared(resources.threads.max(1)),
+/// What one thread takes beside what the accounts know: a batch in the making and its views,
+/// states of compressors, what the allocator keeps for it.
+const THREAD_FLOOR: u64 = 8 << 20;
+
+/// Threads as the options ask for, or as many as the budget has room for (`workflow.md` A.4).
+pub(crate) fn threads(resources: &Resources, job: &Job) -> Threads {
+    if let Some([load, process, write]) = resources.stage_threads {
+        return Threads::PerGroup(vec![load, process, write]);
     }
+    let room = usize::try_from(job.budget.pool() / THREAD_FLOOR).unwrap_or(usize::MAX);
+    Threads::Shared(resources.threads.min(room).max(1))
 }
 
 /// Gives the units of all inputs in order.

@@ -112,7 +112,7 @@ fn scan(
             // The consumer has gone: nobody wants the rest.
             sender.send(Ok(processed)).map_err(|_| Error::cancelled())
         };
-        processed.run("deliver", WRITING, take, &threads(resources), job)
+        processed.run("deliver", WRITING, take, &threads(resources, job), job)
     });
     let (result, stages) = match result {
         Ok((result, stages)) => (result, stages),
@@ -150,7 +150,7 @@ pub fn count(
         Ok(())
     };
     let pipeline = batches(inputs, &setup, job, accounts, None, Extras::default())?;
-    pipeline.run("count", WRITING, take, &threads(resources), job).0?;
+    pipeline.run("count", WRITING, take, &threads(resources, job), job).0?;
     warn_of(inputs, &CutState::default());
     Ok(rows)
 }

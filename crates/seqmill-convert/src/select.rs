@@ -14,7 +14,6 @@ use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, TagKind, Tags};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A set of byte strings.
 pub(crate) type Names = HashSet<Vec<u8>, FxBuildHasher>;
@@ -76,8 +75,6 @@ pub(crate) struct Filter {
     pub name_in: Option<Names>,
     pub min_length: u64,
     pub max_length: u64,
-    /// Keep hashes below this, with the seed.
-    pub subsample: Option<(u64, u64)>,
     pub expression: Option<Predicate>,
     /// There is a condition.
     pub any: bool,
@@ -85,20 +82,6 @@ pub(crate) struct Filter {
 
 pub(crate) fn names(list: &[String]) -> Names {
     list.iter().map(|s| s.clone().into_bytes()).collect()
-}
-
-/// The share of read names that is kept: hashes below the first, with the second as seed.
-pub(crate) fn subsample(options: &Semantic) -> Result<Option<(u64, u64)>> {
-    Ok(match options.subsample {
-        None => None,
-        Some(share) if (0.0..=1.0).contains(&share) => {
-            // Share of the 64-bit range; 1.0 keeps everything (the cast saturates).
-            #[expect(clippy::cast_sign_loss, reason = "the share is not negative")]
-            let below = (share * 2_f64.powi(64)) as u64;
-            (share < 1.0).then_some((below, options.seed))
-        }
-        Some(share) => return Err(Error::input(format!("subsample {share} is not in 0..=1"))),
-    })
 }
 
 impl Filter {
@@ -116,7 +99,6 @@ impl Filter {
                 .map_err(|_| Error::input(format!("tag {name:?} does not have two characters")))?;
             tag_in.push((name, names(values)));
         }
-        let subsample = subsample(options)?;
         let mut filter = Self {
             regions,
             min_mapq: options.min_mapq,
@@ -128,7 +110,6 @@ impl Filter {
             name_in: options.name_in.as_deref().map(names),
             min_length: options.min_length.unwrap_or(0),
             max_length: options.max_length.unwrap_or(u64::MAX),
-            subsample,
             expression,
             any: false,
         };
@@ -140,7 +121,6 @@ impl Filter {
             || filter.name_in.is_some()
             || filter.min_length > 0
             || filter.max_length < u64::MAX
-            || filter.subsample.is_some()
             || filter.expression.is_some();
         Ok(filter)
     }
@@ -168,11 +148,6 @@ impl Filter {
         let parts = record.parts();
         if self.name_in.as_ref().is_some_and(|set| !set.contains(parts.name)) {
             return Ok(Some(Note::Name));
-        }
-        if let Some((below, seed)) = self.subsample
-            && xxh3_64_with_seed(parts.name, seed) >= below
-        {
-            return Ok(Some(Note::Subsample));
         }
         if let Some(groups) = &self.read_groups
             && !tag_is_in(parts.tags, *b"RG", groups)?

@@ -93,7 +93,8 @@ impl Setup {
             stretches = vec![found.map(|(begin, end, _)| (begin, end)).into_iter().collect()];
         }
         let sizes = Sizes {
-            batch_bytes: semantic.batch_bytes,
+            // A row group is a run of whole batches.
+            batch_bytes: semantic.batch_bytes.min(semantic.row_group_bytes),
             batch_rows: semantic.batch_rows,
             group_bytes: (semantic.format == "parquet").then_some(semantic.row_group_bytes),
             offset: semantic.offset,
@@ -302,7 +303,8 @@ fn metadata(
         ("seqmill.profile", semantic.profile.clone()),
         ("seqmill.coords", semantic.coords.clone()),
         ("sam.header", inputs.header().to_owned()),
-        ("sam.references", json(&serde_json::json!(references))),
+        // Not by way of a tree of values, which would take 150 bytes for each reference.
+        ("sam.references", serde_json::to_string(&references).unwrap_or_default()),
         ("seqmill.source", json(&inputs.identities(false, semantic.record_paths)?)),
         ("seqmill.filters", json(&filters(semantic))),
         ("seqmill.tags", json(&serde_json::Value::Object(tags))),
@@ -316,7 +318,7 @@ fn metadata(
 
 /// The filters that were given, for the metadata.
 pub(crate) fn filters(semantic: &Semantic) -> serde_json::Value {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 15] = [
         "regions",
         "intervals",
         "min_mapq",
@@ -328,8 +330,6 @@ pub(crate) fn filters(semantic: &Semantic) -> serde_json::Value {
         "name_in",
         "min_length",
         "max_length",
-        "subsample",
-        "seed",
         "limit",
         "offset",
         "shard",
@@ -354,7 +354,24 @@ pub(crate) fn differing_options(semantic: &Semantic) -> serde_json::Map<String, 
     let defaults = as_map(&Semantic::default());
     let mut given = as_map(semantic);
     given.retain(|name, value| defaults.get(name) != Some(value));
+    given.values_mut().for_each(shorten);
     given
+}
+
+/// Longer lists appear in the metadata as their length and hash.
+const LIST_MAX: usize = 64;
+
+/// Replaces long lists, such as 100,000 barcodes.
+fn shorten(value: &mut serde_json::Value) {
+    if let Some(list) = value.as_array_mut() {
+        if list.len() > LIST_MAX {
+            let text = serde_json::Value::Array(std::mem::take(list)).to_string();
+            let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+            *value = serde_json::json!({"bytes": text.len(), "xxh3": hash});
+        } else {
+            list.iter_mut().for_each(shorten);
+        }
+    }
 }
 
 fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>> {

@@ -245,14 +245,13 @@ pub(crate) enum Note {
     Tag,
     Name,
     Length,
-    Subsample,
     Expression,
     /// The record is kept; its name lacks the NUL.
     UnterminatedName,
 }
 
 /// Names of the notes, in their order.
-pub(crate) const NOTE_NAMES: [&str; 11] = [
+pub(crate) const NOTE_NAMES: [&str; 10] = [
     "bad",
     "region",
     "mapq",
@@ -261,7 +260,6 @@ pub(crate) const NOTE_NAMES: [&str; 11] = [
     "tag",
     "name",
     "length",
-    "subsample",
     "expression",
     "unterminated_name",
 ];

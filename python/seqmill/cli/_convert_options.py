@@ -115,15 +115,6 @@ filter_options: Final = _section(
     ("--min-length", _number("Least length of the sequence.")),
     ("--max-length", _number("Greatest length of the sequence.")),
     (
-        "--subsample",
-        {
-            "type": click.FloatRange(0, 1),
-            "metavar": "SHARE",
-            "help": "Keep this share of the read names, 0 to 1; mates stay together.",
-        },
-    ),
-    ("--seed", _number("Seed of --subsample.  [default: 0]")),
-    (
         "--filter",
         _text("TEXT", "An expression, such as 'mapq >= 30 and not flag.dup and tags.NM <= 2'."),
     ),

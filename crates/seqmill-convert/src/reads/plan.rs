@@ -6,7 +6,7 @@ use crate::input::Kind;
 use crate::inputs::{Inputs, source_name};
 use crate::options::Semantic;
 use crate::schema::{CigarMode, Column, Content, Layout, TagMode, choose, column, dictionary_type};
-use crate::select::{Names, Weights, names, subsample};
+use crate::select::{Names, Weights, names};
 use crate::setup::{Setup, differing_options, filters};
 use crate::tags::TagPlan;
 use arrow_schema::DataType;
@@ -29,12 +29,10 @@ pub(crate) struct ReadFilter {
     pub min_length: u64,
     pub max_length: u64,
     pub name_in: Option<Names>,
-    /// Keep hashes below this, with the seed.
-    pub subsample: Option<(u64, u64)>,
 }
 
 /// Options that have a meaning for reads; the others are refused.
-const OPTIONS: [&str; 21] = [
+const OPTIONS: [&str; 19] = [
     "format",
     "columns",
     "exclude_columns",
@@ -53,8 +51,6 @@ const OPTIONS: [&str; 21] = [
     "min_length",
     "max_length",
     "name_in",
-    "subsample",
-    "seed",
     "discover",
 ];
 
@@ -124,7 +120,6 @@ pub(crate) fn setup(
             min_length: semantic.min_length.unwrap_or(0),
             max_length: semantic.max_length.unwrap_or(u64::MAX),
             name_in: semantic.name_in.as_deref().map(names),
-            subsample: subsample(semantic)?,
         },
         fixed: fixed.sum(),
     };

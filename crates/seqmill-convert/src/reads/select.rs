@@ -7,7 +7,6 @@ use crate::unit::{Note, Selected};
 use seqmill_base::{Error, FormatKind, Lease, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Rows of reads that were selected, by their numbers in the run.
 pub(crate) struct ReadRows {
@@ -85,11 +84,8 @@ impl ReadSelector {
             return Some(Note::Length);
         }
         let name = read.name;
-        if filter.name_in.as_ref().is_some_and(|set| !set.contains(name)) {
-            return Some(Note::Name);
-        }
-        let below = filter.subsample?;
-        (xxh3_64_with_seed(template_name(name), below.1) >= below.0).then_some(Note::Subsample)
+        let wanted = filter.name_in.as_ref().is_none_or(|set| set.contains(name));
+        (!wanted).then_some(Note::Name)
     }
 
     /// Checks and filters the records of a run.

@@ -111,6 +111,8 @@ pub struct ParquetFile {
     groups: u64,
     rows: u64,
     totals: Vec<LeafTotals>,
+    /// The file as it was when the last row group was closed.
+    closed: FileState,
 }
 
 impl ParquetFile {
@@ -161,9 +163,11 @@ impl ParquetFile {
             groups: state.groups,
             rows: state.rows,
             totals: state.leaves.clone(),
+            closed: state.clone(),
             plan,
         })
     }
+
     /// Takes the pages of a batch; true if that closed a row group, which is then written.
     pub fn append(&mut self, batch: FinishedBatch) -> Result<bool> {
         self.open_rows += batch.rows as u64;
@@ -237,21 +241,22 @@ impl ParquetFile {
         self.rows += self.open_rows;
         self.open_rows = 0;
         self.held_bytes = 0;
-        Ok(())
-    }
-
-    /// Makes all closed row groups durable and says how to go on from there; pages of an open row
-    /// group do not count.
-    pub fn state(&mut self) -> Result<FileState> {
-        self.data.sync()?;
-        self.spool.sync()?;
-        Ok(FileState {
+        self.closed = FileState {
             data_bytes: self.data.position(),
             spool_bytes: self.spool.position(),
             groups: self.groups,
             rows: self.rows,
             leaves: self.totals.clone(),
-        })
+        };
+        Ok(())
+    }
+
+    /// Makes all closed row groups durable and says how to go on from there; what was written
+    /// behind the last one does not count, also after a write that failed halfway.
+    pub fn state(&mut self) -> Result<FileState> {
+        self.data.sync_until(self.closed.data_bytes)?;
+        self.spool.sync_until(self.closed.spool_bytes)?;
+        Ok(self.closed.clone())
     }
 
     /// Writes page indexes and footer and makes the file durable. The last row group must have

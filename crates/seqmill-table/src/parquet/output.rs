@@ -85,6 +85,14 @@ impl Output {
         self.file.sync_all().map_err(|e| Error::io(&self.path, &e))
     }
 
+    /// Waits until the first `bytes` bytes are on the disk.
+    pub(super) fn sync_until(&mut self, bytes: u64) -> Result<()> {
+        if self.written < bytes {
+            self.flush()?;
+        }
+        self.file.sync_all().map_err(|e| Error::io(&self.path, &e))
+    }
+
     /// Reads bytes that have been flushed.
     pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         self.file.read_exact_at(bytes, at).map_err(|e| Error::io(&self.path, &e))
