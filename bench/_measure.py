@@ -99,8 +99,10 @@ def measure(tools: Tools, command: list[str], output: Path | None = None) -> Run
     *messages, usage_line = done.stderr.rstrip().splitlines()
     usage = json.loads(usage_line)
     if usage["exit"] != 0:
-        said = [line for line in messages if line.strip()]
-        return Run(failure=(said[-1] if said else f"exit {usage['exit']}")[:200])
+        said = [line.strip() for line in messages if line.strip()]
+        # Some print a stack behind their message.
+        errors = [line for line in said if "error" in line.lower() or "panicked" in line]
+        return Run(failure=(errors or said or [f"exit {usage['exit']}"])[-1][:300])
     answer = _last_json(done.stdout)
     whole = usage["user"] + usage["sys"]
     return Run(

@@ -146,7 +146,9 @@ class Claim:
 
     @property
     def holds(self) -> bool | None:
-        """Whether it holds; None if it was not measured."""
+        """Whether it holds; None if it was not measured. What failed does not hold."""
+        if self.note.startswith("failed"):
+            return False
         if self.value is None or self.bound is None:
             return None
         return self.value <= self.bound
