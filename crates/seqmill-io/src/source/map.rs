@@ -7,7 +7,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Pages are dropped in steps of this size.
+/// Pages are dropped whenever so many bytes have been copied out of them, wherever they lie: the
+/// sample reads all over the file before the run begins at its front.
 const DROP_STEP: u64 = 4 << 20;
 
 /// A private read-only map with sequential advice.
@@ -16,7 +17,8 @@ pub(super) struct MapSource {
     file: File,
     path: PathBuf,
     identity: Identity,
-    dropped: AtomicU64,
+    /// Bytes copied so far.
+    copied: AtomicU64,
 }
 
 impl MapSource {
@@ -32,7 +34,7 @@ impl MapSource {
             let _ = map.advise(Advice::Sequential);
             Some(map)
         };
-        Ok(Self { map, file, path: path.to_path_buf(), identity, dropped: AtomicU64::new(0) })
+        Ok(Self { map, file, path: path.to_path_buf(), identity, copied: AtomicU64::new(0) })
     }
 }
 
@@ -46,6 +48,12 @@ impl Source for MapSource {
         if let (Some(to), Some(from)) = (buffer.get_mut(..n), rest.get(..n)) {
             to.copy_from_slice(from);
         }
+        let before = self.copied.fetch_add(n as u64, Ordering::Relaxed);
+        if before / DROP_STEP != (before + n as u64) / DROP_STEP {
+            // SAFETY: dropping pages of a private, read-only file map changes no byte: they are
+            // read from the file again when touched.
+            let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
         Ok(n)
     }
 
@@ -55,21 +63,6 @@ impl Source for MapSource {
 
     fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn done_until(&self, offset: u64) {
-        let Some(map) = &self.map else { return };
-        let from = self.dropped.load(Ordering::Relaxed);
-        let until = offset.min(self.identity.size) / DROP_STEP * DROP_STEP;
-        if until <= from || self.dropped.swap(until, Ordering::Relaxed) != from {
-            return;
-        }
-        let (Ok(from), Ok(length)) = (usize::try_from(from), usize::try_from(until - from)) else {
-            return;
-        };
-        // SAFETY: dropping pages of a private, read-only file map changes no byte: they are read
-        // from the file again when touched.
-        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, length) };
     }
 
     fn check_unchanged(&self) -> Result<()> {
