@@ -68,6 +68,8 @@ def verdict(check: dict[str, Any]) -> str:
         parts.append(f"{check['rows']} rows")
     if check["missing"]:
         parts.append("no " + ", ".join(check["missing"]))
+    if "qname" in check["wrong"]:
+        return "; ".join([*parts, "other rows, or in another order"])
     if check["wrong"]:
         parts.append("wrong " + ", ".join(check["wrong"]))
     if check["tags"] != "all":

@@ -346,7 +346,7 @@ def _measure_regions(environment: Environment, rounds: int) -> list[Claim]:
     samtools starts anew for each command; its start is left out by asking for one window and for
     all of them in one command each, and dividing the difference by the number of the others.
     """
-    candidates = {"simulated": environment.scratch / "inputs" / "simulated.bam"}
+    candidates = {"simulated": _inputs.indexed_simulated(environment.scratch)}
     real = _inputs.originals().get("short")
     if real is not None:
         candidates["short, original file"] = real
