@@ -42,6 +42,8 @@ class StoreOptions(TypedDict, total=False):
     """Compare sizes and times of all files with the index (default), or not."""
     verify: Literal["crc", "none"]
     """Compare checksums of blocks (default); without, short windows are faster."""
+    pack: Literal["auto", "require", "never"]
+    """Whether packed sidecars are used: where there are fresh ones (default), always or never."""
     verify_index: bool
     """Compare the checksum of the whole index."""
     storage: Literal["mmap", "shmem", "memory"]
@@ -139,9 +141,10 @@ class StoreBase:
             "threads": min(workers, _WORKERS_MAX),
             "memory": parse_size(options.get("memory", 256 << 20)),
             "cache_directory": cache_directory(),
+            "pack": _check("pack", options.get("pack", "auto"), ("auto", "require", "never")),
         }
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Carry the way to the index, never the index."""
         path = self._path
         if not isinstance(path, str | os.PathLike):

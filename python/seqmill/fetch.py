@@ -7,6 +7,7 @@ arrays are made and names are looked up.
 import os
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final, Literal, Unpack, cast, overload
 
 import numpy as np
@@ -312,6 +313,24 @@ class FastaStore(StoreBase):
         )
         self._warn()
         return out
+
+    def pack(self, name: str | bytes | int) -> tuple[Path, int]:
+        """Write the packed sidecar of a file: two bits a base and what two bits cannot say.
+
+        It lies beside the file as ``NAME.sqm2`` and is used as long as the file is what it was.
+
+        Parameters
+        ----------
+        name
+            The file.
+
+        Returns
+        -------
+        tuple of Path and int
+            Where it lies, and its bytes.
+        """
+        path, size = self._native.pack(self._file(name))
+        return Path(path), size
 
     def _fetch_ragged(
         self,

@@ -489,3 +489,36 @@ def test_random_damage_never_crashes_nor_gives_bases_of_another_contig(
                     continue
                 if target == "x.fna.gz":
                     assert got == intact.fetch(*window[:4])
+
+
+def test_packed_sidecar_gives_the_same_and_is_left_when_stale(
+    fasta_data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(fasta_data / "store", root)
+    odd = "".join(random.Random(5).choices("ACGTNacgtnURYK-*u", k=9000))  # noqa: S311
+    (root / "odd.fa").write_text(f">one\n{odd}\n>empty\n>two\nAC\n")
+    plain = FastaStore.open(root, pack="never")
+    windows = random_windows(plain, 300, 6000, 4)
+    expected = [plain.fetch(*w[:4], strand=w[4]) for w in windows]
+    with pytest.raises(errors.StaleIndexError, match="--pack"):
+        FastaStore.open(root, pack="require").fetch(*windows[0][:4])
+    for name in plain.names:
+        path, size = plain.pack(name)
+        assert path == root / f"{name}.sqm2"
+        bases = sum(length for _, length in plain.contigs(name))
+        if name.startswith("GCF"):
+            assert size < 0.26 * bases + 6000
+    packed = FastaStore.open(root, pack="require")
+    assert not packed._native.was_built
+    assert [packed.fetch(*w[:4], strand=w[4]) for w in windows] == expected
+    assert packed.fetch_many(windows, encode="bytes", threads=2) == expected
+    assert packed.fetch("odd", "one", -3, 9000, out_of_range="pad") == b"NNN" + odd.encode()
+    content = bytearray((root / "odd.sqm2").read_bytes())
+    content[5000] ^= 1
+    (root / "odd.sqm2").write_bytes(content)
+    with pytest.raises(errors.ChecksumError, match="packed sidecar"):
+        FastaStore.open(root).fetch("odd", "one")
+    (root / "odd.fa").write_text(">one\nACGT\n")
+    (root / "odd.fa.fai").unlink()
+    assert FastaStore.open(root).fetch("odd", "one") == b"ACGT"

@@ -136,12 +136,14 @@ impl Store {
                 *side += lacking as u64;
             }
             let bytes = encoder.output_bytes(row_bases.max(bases));
-            if view.as_ref().is_none_or(|view| view.id != window.file) {
+            let packed = self.packed(process, window.file)?.is_some();
+            if !packed && view.as_ref().is_none_or(|view| view.id != window.file) {
                 view = Some(self.open_view(process, window.file)?);
             }
             let contig = self.contig(window.file, window.contig)?;
             let Place { start, end, .. } = window.place;
             let blocks = match &view {
+                _ if packed => (start, start),
                 Some(view) if end > start => {
                     let span =
                         (contig.geometry.position(start), contig.geometry.position(end - 1) + 1);
@@ -187,7 +189,12 @@ impl Store {
             let total = usize::try_from(window.place.bases()).unwrap_or(0);
             let mut writer = Writer::new(encoder, out, total, window.minus)?;
             writer.pad(usize::try_from(window.place.left).unwrap_or(0), pad);
-            if window.place.end > window.place.start {
+            let Place { start, end, .. } = window.place;
+            if end > start
+                && let Some(packed) = self.packed(process, window.file)?
+            {
+                packed.read(&contig, (start, end), &mut writer)?;
+            } else if end > start {
                 if view.as_ref().is_none_or(|view| view.id != window.file) {
                     stretch.clear();
                     view = Some(self.open_view(process, window.file)?);

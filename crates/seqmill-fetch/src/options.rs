@@ -66,6 +66,20 @@ pub struct OpenOptions {
     pub memory: u64,
     /// Where the index goes if the root cannot take it.
     pub cache_directory: Option<PathBuf>,
+    /// Whether packed sidecars are used.
+    pub pack: Pack,
+}
+
+/// Whether packed sidecars are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pack {
+    /// Where they are there and of the file as it is.
+    #[default]
+    Auto,
+    /// Always; a file without one is an error.
+    Require,
+    /// Never.
+    Never,
 }
 
 impl Default for OpenOptions {
@@ -87,6 +101,7 @@ impl Default for OpenOptions {
             threads: 1,
             memory: 256 << 20,
             cache_directory: None,
+            pack: Pack::Auto,
         }
     }
 }

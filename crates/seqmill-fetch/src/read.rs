@@ -136,7 +136,7 @@ impl Store {
         process: &Process,
         contig: &Contig<'_>,
         place: &Place,
-        minus: bool,
+        (minus, may_be_packed): (bool, bool),
         (encoder, pad): (&Encoder, u8),
         out: &mut [u8],
     ) -> Result<()> {
@@ -146,6 +146,11 @@ impl Store {
         let pads = |n: u64| usize::try_from(n).unwrap_or(0);
         writer.pad(pads(place.left), pad);
         if place.end > place.start {
+            if may_be_packed && let Some(packed) = self.packed(process, contig.file)? {
+                packed.read(contig, (place.start, place.end), &mut writer)?;
+                writer.pad(pads(place.right), pad);
+                return Ok(());
+            }
             let mut stretch = process.take_stretch(self.verify_blocks());
             let result =
                 self.read_bases(process, contig, place, &mut stretch, &mut writer).map_err(|e| {

@@ -8,11 +8,13 @@ use crate::flat::{FileRecord, Format};
 use crate::gzip::recompressed_path;
 use crate::index::{Blocks, Index};
 use crate::load::{Loaded, load, reopen};
-use crate::options::{Content, OpenOptions, Root};
+use crate::options::{Content, OpenOptions, Pack, Root};
+use crate::packed::{ContigHash, Packed, SUFFIX, Source, write_packed};
 use crate::read::OpenView;
 use crate::walk::suffix_of;
 use crate::window::{OutOfRange, Place, place};
-use seqmill_base::{Error, FormatKind, Result};
+use rustc_hash::FxBuildHasher;
+use seqmill_base::{CancelToken, Error, FormatKind, Result};
 use seqmill_io::fasta::FaiRecord;
 use seqmill_io::region::distance;
 use std::ffi::OsStr;
@@ -21,10 +23,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Names that are compared to find those that resemble one.
 const COMPARED_NAMES: u32 = 10_000;
+
+/// Sidecars that were looked for, by file.
+type PackedFiles = hashbrown::HashMap<u32, Option<Arc<Packed>>, FxBuildHasher>;
 
 /// What one process holds: a child that was forked starts with its own, so that no lock and no
 /// memory of a thread that is gone is ever waited for.
@@ -36,6 +41,7 @@ pub(crate) struct Process {
     /// One bit a contig: its header was compared.
     checked: Vec<AtomicU64>,
     warnings: Mutex<Vec<String>>,
+    packed: Mutex<PackedFiles>,
     child: OnceLock<Box<Process>>,
 }
 
@@ -51,6 +57,7 @@ impl Process {
             stretches: Mutex::default(),
             checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
             warnings: Mutex::default(),
+            packed: Mutex::default(),
             child: OnceLock::new(),
         }
     }
@@ -314,6 +321,67 @@ impl Store {
         })
     }
 
+    /// Like [`Self::read`], but never from a sidecar.
+    pub(crate) fn read_unpacked(
+        &self,
+        contig: &Contig<'_>,
+        place: &Place,
+        encoding: (&Encoder, u8),
+        out: &mut [u8],
+    ) -> Result<()> {
+        self.read_placed(self.process(), contig, place, (false, false), encoding, out)
+    }
+
+    /// Writes the packed sidecar of a file beside it, and returns its path and size.
+    pub fn pack(&self, file: u32, cancel: &CancelToken) -> Result<(PathBuf, u64)> {
+        self.failure(file)?.map_or(Ok(()), Err)?;
+        let path = self.packed_path(file)?;
+        write_packed(self, file, self.packed_source(file)?, &path, cancel)?;
+        let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
+        let packed = &self.process().packed;
+        packed.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
+        Ok((path, size))
+    }
+
+    fn packed_path(&self, file: u32) -> Result<PathBuf> {
+        let mut path = self.root.base().join(OsStr::from_bytes(self.name(file)?)).into_os_string();
+        path.push(SUFFIX);
+        Ok(path.into())
+    }
+
+    fn packed_source(&self, file: u32) -> Result<Source> {
+        let record = self.index.file(file)?;
+        let mut hash = ContigHash::default();
+        for id in 0..record.contigs {
+            let contig = self.index.contig(&record, id)?;
+            hash.add(self.index.contig_name(&contig)?, contig.length);
+        }
+        Ok(Source { size: record.size, mtime_ns: record.mtime_ns, contigs: hash.digest() })
+    }
+
+    /// The packed sidecar of a file, if there is one and it may be used.
+    pub(crate) fn packed(&self, process: &Process, file: u32) -> Result<Option<Arc<Packed>>> {
+        if self.options.pack == Pack::Never || self.is_raw() {
+            return Ok(None);
+        }
+        let mut known = process.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = known.get(&file) {
+            return Ok(packed.clone());
+        }
+        let path = self.packed_path(file)?;
+        let packed = if path.exists() {
+            Packed::open(&path, self.packed_source(file)?, self.verify_blocks()).map(Arc::new)
+        } else {
+            None
+        };
+        if packed.is_none() && self.options.pack == Pack::Require {
+            let what = "there is no packed sidecar of the file as it is; make one with --pack";
+            return Err(Error::format(FormatKind::StaleIndex, what).at_path(&path));
+        }
+        known.insert(file, packed.clone());
+        Ok(packed)
+    }
+
     /// Writes a window into `out`, which has [`Encoder::output_bytes`] of its bases.
     pub fn read(
         &self,
@@ -323,7 +391,7 @@ impl Store {
         encoding: (&Encoder, u8),
         out: &mut [u8],
     ) -> Result<()> {
-        self.read_placed(self.process(), contig, place, minus, encoding, out)
+        self.read_placed(self.process(), contig, place, (minus, true), encoding, out)
     }
 
     pub(crate) fn open_view(&self, process: &Process, id: u32) -> Result<OpenView<'_>> {

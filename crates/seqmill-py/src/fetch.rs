@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyString};
 use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::Resources;
 use seqmill_fetch::{
-    Content, Contig, Encoder, Layout, OpenOptions, OutOfRange, Place, Root, Store, Window,
+    Content, Contig, Encoder, Layout, OpenOptions, OutOfRange, Pack, Place, Root, Store, Window,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -187,7 +187,7 @@ impl FetchStore {
         rebuild_stale = false, strict_eof = false, recompress_gzip = false, validate = true,
         verify_index = false, no_cache = false, force_build = false, verify_blocks = true,
         cache_bytes = 16 << 20, open_files = 256, threads = 1, memory = 256 << 20,
-        cache_directory = None, reopen = None))]
+        cache_directory = None, pack = "auto", reopen = None))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -209,11 +209,18 @@ impl FetchStore {
         threads: usize,
         memory: u64,
         cache_directory: Option<PathBuf>,
+        pack: &str,
         reopen: Option<(PathBuf, u64)>,
     ) -> PyResult<Self> {
         let root = match files {
             Some(files) => Root::Files(base, files),
             None => Root::Directory(base),
+        };
+        let pack = match pack {
+            "auto" => Pack::Auto,
+            "require" => Pack::Require,
+            "never" => Pack::Never,
+            other => return Err(PyValueError::new_err(format!("no way to pack {other:?}"))),
         };
         let content = if tracks { Content::Tracks } else { Content::Sequence };
         let options = OpenOptions {
@@ -233,6 +240,7 @@ impl FetchStore {
             threads,
             memory,
             cache_directory,
+            pack,
         };
         let store = py
             .detach(|| match reopen {
@@ -466,6 +474,14 @@ impl FetchStore {
     /// Compares the checksum of the index.
     fn check_index(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.store.check_index()).map_err(|e| to_python(py, &e))
+    }
+
+    /// Writes the packed sidecar of a file; gives its path and size.
+    fn pack(&self, py: Python<'_>, file: u32) -> PyResult<(PathBuf, u64)> {
+        let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+        let store = Arc::clone(&self.store);
+        run(py, &job, None, move |job: &Job| store.pack(file, &job.cancel))?
+            .map_err(|e| to_python(py, &e))
     }
 
     /// Reads a whole file and compares everything that is known of it.

@@ -116,6 +116,12 @@ class Wanted(NamedTuple):
 )
 @grouped_option(
     "output",
+    "--pack",
+    is_flag=True,
+    help="Write packed sidecars, from which windows are read without inflating.",
+)
+@grouped_option(
+    "output",
     "--check",
     is_flag=True,
     help="Read everything and compare it with checksums, side files and index; print the faults.",
@@ -154,8 +160,10 @@ def command(
             _list(store, options["listing"], out)
         elif options["index_only"]:
             _tell_built(store, out)
+        elif options["pack"]:
+            _pack(store, out)
         elif not asked and regions_file is None:
-            message = "no region; give REGION, -r or -R, or --list, --check or --index-only"
+            message = "no region; give REGION, -r or -R, or --list, --pack, --check or --index-only"
             raise InputError(message, option="region")
         else:
             wanted = _wanted(store, asked, regions_file, name, minus=minus)
@@ -228,6 +236,12 @@ def _tell_built(store: "FastaStore", out: BinaryIO) -> None:
     if native.was_built:
         lines.append(str(store.index_path))
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def _pack(store: "FastaStore", out: BinaryIO) -> None:
+    for name in store.names:
+        path, size = store.pack(name)
+        out.write(f"{path}\t{size}\n".encode("utf-8", "surrogateescape"))
 
 
 def _wanted(
