@@ -522,3 +522,78 @@ def test_packed_sidecar_gives_the_same_and_is_left_when_stale(
     (root / "odd.fa").write_text(">one\nACGT\n")
     (root / "odd.fa.fai").unlink()
     assert FastaStore.open(root).fetch("odd", "one") == b"ACGT"
+
+
+@pytest.mark.parametrize("odd", ["crlf", "iupac", "white", "dupl", "multi", "spaced", "seqkit"])
+def test_odd_files_are_indexed_and_read_as_samtools_does(
+    odd: str, shared_data: Path, tmp_path: Path
+) -> None:
+    if shutil.which("samtools") is None:
+        pytest.skip("samtools is not installed")
+    for path in sorted((shared_data / "real" / "fasta_oddities").glob(f"*{odd}*")):
+        ours, theirs = tmp_path / path.name, tmp_path / f"theirs_{path.name}"
+        shutil.copyfile(path, ours)
+        shutil.copyfile(path, theirs)
+        indexed = subprocess.run(["samtools", "faidx", theirs], capture_output=True, check=False)
+        if indexed.returncode != 0:
+            with pytest.raises(errors.FormatError):
+                FastaStore.open(ours)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Repeated names.
+            store = FastaStore.open(ours)
+        index = theirs.with_name(f"{theirs.name}.fai").read_bytes()
+        assert ours.with_name(f"{ours.name}.fai").read_bytes() == index
+        for contig, _ in store.contigs(0):
+            if not contig:
+                continue
+            command = ["samtools", "faidx", theirs, f"{{{contig}}}"]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            expected = "".join(told.splitlines()[1:])
+            try:
+                assert store.fetch(0, contig, encode="str") == expected
+            except errors.StaleIndexError:
+                assert contig == "s11"  # Its line begins with a space: no base, no position.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["yeast", "genome"])
+def test_ten_thousand_windows_of_real_genomes(
+    folder: str, shared_data: Path, tmp_path: Path
+) -> None:
+    pysam = pytest.importorskip("pysam")
+    for path in sorted((shared_data / "real" / folder).glob("*.fa.gz")):
+        copy = tmp_path / path.name
+        shutil.copyfile(path, copy)
+        store = FastaStore.open(copy)
+        peer = pysam.FastaFile(str(copy))
+        draw = random.Random(path.name)  # noqa: S311
+        contigs = store.contigs(0)
+        windows = []
+        for _ in range(10_000):
+            contig, length = draw.choice(contigs)
+            start = draw.randint(0, length)
+            windows.append((0, contig, start, start + draw.choice((1, 61, 1000, 5000))))
+        batch = store.fetch_many(windows, encode="str", out_of_range="clip", threads=2)
+        for window, bases in zip(windows, batch, strict=True):
+            assert peer.fetch(*window[1:]) == bases
+
+
+def test_what_a_killed_builder_left_is_removed_when_it_is_old(tiny: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old, fresh = (tiny / f"{INDEX}.tmp.{ended.pid}.{name}" for name in ("0000000a", "0000000b"))
+    for path in (old, fresh):
+        path.write_bytes(b"half an index")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    assert FastaStore.open(tiny).names == ["a", "sub/b"]
+    assert not old.exists()
+    assert fresh.exists()
+
+
+def test_an_incremental_build_equals_a_full_one(tiny: Path) -> None:
+    FastaStore.open(tiny)
+    (tiny / "new.fa").write_text(">n\nACGT\n")
+    grown = FastaStore.open(tiny)
+    whole = FastaStore.open(tiny, force_build=True)
+    assert grown.build_id == whole.build_id
