@@ -13,7 +13,15 @@ from seqmill import _native
 from seqmill.errors import InputError, NameNotFoundError, SeqmillError
 from seqmill.limits import choose_threads, parse_size
 
-__all__ = ["OutOfRange", "StoreBase", "StoreOptions", "Strand", "is_minus"]
+__all__ = [
+    "OutOfRange",
+    "StoreBase",
+    "StoreOptions",
+    "Strand",
+    "check_threads",
+    "is_minus",
+    "pad_byte",
+]
 
 PathLike = str | os.PathLike[str]
 OutOfRange = Literal["error", "pad", "clip", "shift"]
@@ -72,6 +80,26 @@ def is_minus(strand: object) -> bool:
         return False
     message = f"{strand!r} is no strand; strand takes '+', '-', 1 or -1"
     raise InputError(message, option="strand", value=strand, allowed="'+', '-', 1, -1")
+
+
+def pad_byte(pad_char: str) -> int:
+    """Give the byte of a padding character."""
+    if pad_char == "N":
+        return ord("N")
+    code = ord(pad_char) if len(pad_char) == 1 else 256
+    if not 0x21 <= code <= 0x7E:  # noqa: PLR2004 - the printable characters of ASCII
+        message = f"{pad_char!r} is no printable character; pad_char takes one, such as N"
+        raise InputError(message, option="pad_char", value=pad_char)
+    return code
+
+
+def check_threads(threads: int) -> int:
+    """Refuse a number of threads that cannot read."""
+    if threads < 1:
+        raise InputError(
+            f"{threads} threads cannot read; threads takes 1 or more", option="threads"
+        )
+    return threads
 
 
 def cache_directory() -> str | None:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from seqmill._encodings import Case, Channels, Encode, Encoding, Iupac, choose_encoding
 from seqmill._intervals import Intervals, as_intervals
-from seqmill._store import OutOfRange, StoreBase, StoreOptions, Strand, is_minus
+from seqmill._store import (
+    OutOfRange,
+    StoreBase,
+    StoreOptions,
+    Strand,
+    check_threads,
+    is_minus,
+    pad_byte,
+)
 from seqmill.errors import InputError
 
 __all__ = ["FastaStore", "Intervals"]
@@ -28,6 +36,10 @@ SUFFIXES: Final = tuple(
     for packed in ("", ".gz", ".bgz")
 )
 """Suffixes of sequence files that a store looks for."""
+
+
+# A look-up of equal options would take as long as a short window of a plain file.
+_BYTES: Final = choose_encoding("bytes")
 
 
 class FastaStore(StoreBase):
@@ -201,20 +213,24 @@ class FastaStore(StoreBase):
         FormatError
             If a block is damaged or an index is stale; never wrong bases.
         """
-        encoding = choose_encoding(
-            encode,
-            dtype=dtype,
-            channels=channels,
-            case=case,
-            mask=mask,
-            n_value=n_value,
-            iupac=iupac,
-            vocab=vocab,
-        )
+        if encode == "bytes" and case == "keep" and mask is None:
+            encoding = _BYTES
+        else:
+            encoding = choose_encoding(
+                encode,
+                dtype=dtype,
+                channels=channels,
+                case=case,
+                mask=mask,
+                n_value=n_value,
+                iupac=iupac,
+                vocab=vocab,
+            )
         native = self._native
         file, number = self.resolve(name, contig)
         place = native.place(file, number, start, end, out_of_range)
-        minus, pad = is_minus(strand), _pad_byte(pad_char)
+        minus = strand != "+" and is_minus(strand)
+        pad = pad_byte(pad_char)
         if encoding.is_text:
             text = native.read_bytes(file, number, place, minus, encoding.native, pad)
             self._warn()
@@ -289,7 +305,7 @@ class FastaStore(StoreBase):
         bases = _row_length(lengths, pad_to)
         if encode in ("bytes", "str"):
             bases = None
-        pad = _pad_byte(pad_char)
+        pad = pad_byte(pad_char)
         rows = len(intervals)
         if bases is None:
             return self._fetch_ragged(
@@ -309,7 +325,7 @@ class FastaStore(StoreBase):
         target = _as_bytes(out)
         native = self._native
         native.read_many(
-            arrays, out_of_range, bases, encoding.native, pad, target, _threads(threads)
+            arrays, out_of_range, bases, encoding.native, pad, target, check_threads(threads)
         )
         self._warn()
         return out
@@ -357,7 +373,7 @@ class FastaStore(StoreBase):
         else:
             encoding.check(out, None, total)
         self._native.read_many(
-            arrays, out_of_range, 0, encoding.native, pad, _as_bytes(out), _threads(threads)
+            arrays, out_of_range, 0, encoding.native, pad, _as_bytes(out), check_threads(threads)
         )
         self._warn()
         if encode not in ("bytes", "str"):
@@ -366,22 +382,6 @@ class FastaStore(StoreBase):
         borders = offsets.tolist()
         pieces = [text[a:b] for a, b in pairwise(borders)]
         return pieces if encode == "bytes" else [piece.decode("latin-1") for piece in pieces]
-
-
-def _pad_byte(pad_char: str) -> int:
-    code = ord(pad_char) if len(pad_char) == 1 else 256
-    if not 0x21 <= code <= 0x7E:  # noqa: PLR2004 - the printable characters of ASCII
-        message = f"{pad_char!r} is no printable character; pad_char takes one, such as N"
-        raise InputError(message, option="pad_char", value=pad_char)
-    return code
-
-
-def _threads(threads: int) -> int:
-    if threads < 1:
-        raise InputError(
-            f"{threads} threads cannot read; threads takes 1 or more", option="threads"
-        )
-    return threads
 
 
 def _row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:

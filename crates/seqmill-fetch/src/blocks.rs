@@ -60,6 +60,15 @@ impl Stretch {
         self.cut = false;
     }
 
+    /// Room for so many bytes of a file that is not in blocks; what was here is forgotten.
+    pub(crate) fn buffer(&mut self, length: usize) -> &mut [u8] {
+        self.clear();
+        if self.data.len() < length {
+            self.data.resize(length, 0);
+        }
+        self.data.get_mut(..length).unwrap_or_default()
+    }
+
     /// The text from `begin` to `end`, as far as it is here.
     pub(crate) fn text(&self, begin: u64, end: u64) -> &[u8] {
         let within = |x: u64| {

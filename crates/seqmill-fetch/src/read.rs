@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// Blocks that are inflated before their bases are taken: bounds the memory of long windows.
 pub(crate) const STEP_BLOCKS: u32 = 16;
-/// Bytes of a plain file that are read at once.
-const PLAIN_STEP_BYTES: u64 = 256 << 10;
+/// Bytes of a plain file that are read at once: they stay in the nearest cache.
+const PLAIN_STEP_BYTES: u64 = 32 << 10;
 /// Bytes behind the last block of a window that may belong to it: nothing in the index says
 /// where the file's last block ends.
 const LAST_BLOCK_BYTES: u64 = 1 << 16;
@@ -58,7 +58,7 @@ impl OpenView<'_> {
             return Ok(());
         }
         if self.format == Format::Plain {
-            return self.read_plain(begin, end, take);
+            return self.read_plain(stretch, begin, end, take);
         }
         let (first, last) = self.block_range(begin, end);
         let file = self.block_file();
@@ -93,21 +93,13 @@ impl OpenView<'_> {
 
     fn read_plain(
         &self,
+        stretch: &mut Stretch,
         begin: u64,
         end: u64,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        // A window of a few thousand bases needs no allocation.
-        let mut small = [0; 4096];
-        let mut large = Vec::new();
         let step = (end - begin).min(PLAIN_STEP_BYTES);
-        let length = usize::try_from(step).unwrap_or(0);
-        let buffer = if let Some(buffer) = small.get_mut(..length) {
-            buffer
-        } else {
-            large.resize(length, 0);
-            large.as_mut_slice()
-        };
+        let buffer = stretch.buffer(usize::try_from(step).unwrap_or(0));
         let mut at = begin;
         while at < end {
             let wanted = usize::try_from((end - at).min(step)).unwrap_or(0);
