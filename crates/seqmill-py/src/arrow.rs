@@ -1,4 +1,4 @@
-//! Tables leave through the Arrow PyCapsule protocol.
+//! Tables leave through the Arrow `PyCapsule` protocol.
 
 use arrow_array::ffi_stream::FFI_ArrowArrayStream;
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -55,12 +55,12 @@ impl RecordBatchReader for Reader {
 }
 
 /// A capsule `arrow_array_stream` over batches.
-pub(crate) fn stream_capsule<'py>(
-    py: Python<'py>,
+pub(crate) fn stream_capsule(
+    py: Python<'_>,
     schema: SchemaRef,
     source: Source,
     last_error: LastError,
-) -> PyResult<Bound<'py, PyCapsule>> {
+) -> PyResult<Bound<'_, PyCapsule>> {
     let reader = Reader { schema, source: Some(source), last_error };
     let stream = FFI_ArrowArrayStream::new(Box::new(reader));
     PyCapsule::new_with_value(py, stream, c"arrow_array_stream")

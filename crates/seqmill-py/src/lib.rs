@@ -1,4 +1,8 @@
 //! The boundary to Python: `seqmill._native`. One file per capability; nothing here computes.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "arguments of Python functions arrive as values of their own"
+)]
 
 mod arrow;
 mod convert;
