@@ -14,12 +14,11 @@ use seqmill_fetch::{
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 /// Batches of so few windows are read on the calling thread.
 const SHORT_BATCH: usize = 256;
 /// Longest time the calling thread is away from the interpreter.
-const AWAY: Duration = Duration::from_millis(50);
+const AWAY: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A table of 256 entries and their layout.
 #[pyclass(frozen, module = "seqmill._native", name = "FetchEncoder")]
