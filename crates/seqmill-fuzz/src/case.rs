@@ -3,7 +3,7 @@
 use crate::corpus::{Seed, Wrapping};
 use crate::frame::{gzip, reframe_anyhow};
 use crate::random::Random;
-use crate::{bam, index, mutate, text};
+use crate::{bam, cram, index, mutate, text};
 use seqmill_convert::{Expression, Options, Resources, Scalar, Semantic};
 
 /// What is done with the input.
@@ -43,7 +43,11 @@ pub(crate) fn make(corpus: &[Seed], seed: u64, number: u64) -> Case {
     let mut random = Random::of_case(seed, number);
     // The seeds made here come first and are small: each of them is worth many cases.
     let among = if random.once_in(4) { crate::corpus::MADE_COUNT } else { corpus.len() };
-    let from = &corpus[random.below(among)];
+    let crams: Vec<&Seed> = corpus.iter().filter(|seed| seed.suffix == "cram").collect();
+    let from = match crams.get(random.below(12 * crams.len())) {
+        Some(cram) => cram,
+        None => &corpus[random.below(among)],
+    };
     let other = &corpus[random.below(corpus.len())];
     let mut story = Vec::new();
     let mut bytes = from.bytes.clone();
@@ -115,7 +119,8 @@ fn plain(from: &Seed, other: &Seed, data: &mut Vec<u8>, random: &mut Random) -> 
     if from.is_bam() {
         bam::damage(data, random)
     } else if from.suffix == "cram" {
-        mutate::bytes(data, &other.bytes, random)
+        let inside = cram::damage(data, &other.bytes, random);
+        inside.unwrap_or_else(|| mutate::bytes(data, &other.bytes, random))
     } else {
         text::damage(data, random)
     }

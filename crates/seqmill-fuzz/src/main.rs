@@ -20,6 +20,7 @@ mod allocator;
 mod bam;
 mod case;
 mod corpus;
+mod cram;
 mod frame;
 mod index;
 mod mutate;
