@@ -4,6 +4,7 @@ mod detect;
 mod units;
 
 use detect::detect;
+use seqmill_base::fingerprint::{Fingerprint, fingerprint};
 use seqmill_base::{Error, FormatKind, Result};
 use seqmill_io::bam::{Header, HeaderProgress};
 use seqmill_io::bgzf::{BlockMark, BlockReader, VirtualOffset, is_bgzf};
@@ -12,7 +13,7 @@ use seqmill_io::gzip::GzipStream;
 use seqmill_io::sam::{LineParser, SamHeader, is_header_line};
 use seqmill_io::{IoMode, Source, open_source};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use units::{RawUnit, UnitSource};
 
@@ -73,6 +74,19 @@ pub(crate) struct Input {
     pub cram: Option<Arc<CramDecoder>>,
     /// What was noticed while the input was opened.
     pub warnings: Vec<String>,
+    /// Identity of the file, once it was asked for.
+    print: OnceLock<Fingerprint>,
+}
+
+impl Input {
+    /// Identity of the file when it was first asked for: an open scan asks for every query.
+    pub(crate) fn fingerprint(&self) -> Result<&Fingerprint> {
+        if let Some(print) = self.print.get() {
+            return Ok(print);
+        }
+        let print = fingerprint(&self.path)?;
+        Ok(self.print.get_or_init(|| print))
+    }
 }
 
 /// How inputs are opened.
@@ -216,6 +230,7 @@ fn open_head(source: &Arc<dyn Source>, options: &OpenOptions) -> Result<Input> {
         parser: None,
         cram: None,
         warnings: Vec::new(),
+        print: OnceLock::new(),
     };
     if head.container == Container::Gzip {
         let text = "gzip without blocks is inflated by one thread; bgzip makes blocks";

@@ -4,7 +4,6 @@ use crate::chunk_index::complete_tags;
 use crate::input::{Input, Kind, OpenOptions, open_input};
 use crate::options::{Options, Semantic};
 use crate::sample::Sample;
-use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::{Error, Result};
 use seqmill_io::bam::Reference;
 use seqmill_io::bam::chunk_index::{ChunkIndex, chunk_index_path};
@@ -204,7 +203,7 @@ impl Inputs {
                 list.push(serde_json::json!({"name": name}));
                 continue;
             }
-            let print = fingerprint(&input.path)?;
+            let print = input.fingerprint()?;
             let mut entry =
                 serde_json::json!({"name": name, "size": print.size, "xxh3": print.hash});
             if with_time && let Some(entry) = entry.as_object_mut() {

@@ -15,6 +15,8 @@ pub(crate) use text::Breaks;
 
 /// Bytes of a unit after inflation. A constant: units do not show in the output.
 pub(crate) const UNIT_BYTES: usize = 1 << 20;
+/// The same for stretches found by an index, which are short.
+pub(crate) const STRETCH_UNIT_BYTES: usize = 128 << 10;
 
 /// Makes a unit of what the scanner gave: inflates blocks, decodes a CRAM container, and finds the
 /// records, assuming that one begins at the first byte.

@@ -5,7 +5,7 @@ use crate::columns::{Decoded, Decoder};
 use crate::cut::{Cutter, SharedIndex};
 use crate::input::{Kind, UnitSource};
 use crate::inputs::Inputs;
-use crate::load::UNIT_BYTES;
+use crate::load::{STRETCH_UNIT_BYTES, UNIT_BYTES};
 use crate::mismatch::IndexedPlaces;
 use crate::options::Resources;
 use crate::select::selection_claim;
@@ -96,8 +96,9 @@ impl Scanner {
     fn next(&mut self, lease: Lease) -> Result<Option<Scanned>> {
         let Some(input) = self.inputs.list.get(self.input) else { return Ok(None) };
         let stretches = self.stretches.get(self.input).map_or(&[][..], Vec::as_slice);
+        let unit_bytes = if self.to_the_end { UNIT_BYTES } else { STRETCH_UNIT_BYTES };
         let units =
-            self.current.get_or_insert_with(|| UnitSource::new(input, stretches, UNIT_BYTES));
+            self.current.get_or_insert_with(|| UnitSource::new(input, stretches, unit_bytes));
         let next = units.next_unit(lease).map_err(|e| e.at_path(&input.path))?;
         if let Some(raw) = next {
             let input = u32::try_from(self.input).unwrap_or(u32::MAX);

@@ -43,8 +43,12 @@ pub(crate) struct Weights {
     pub tags: bool,
 }
 
+/// This many raw bytes count as one byte of a batch at least.
+const RAW_SHARE: u32 = 4;
+
 impl Weights {
-    /// About the Arrow bytes of a record: a function of the record and the columns alone.
+    /// About the Arrow bytes of a record: a function of the record and the columns alone. Raw
+    /// bytes count for a part, too: a batch of few columns must not hold hundreds of units.
     #[inline]
     fn of(&self, record: &Record<'_>) -> u32 {
         let mut weight = self.fixed + self.per_base_halves * record.length() / 2;
@@ -58,7 +62,7 @@ impl Weights {
         if self.tags {
             weight += record.tag_bytes() as u32;
         }
-        weight
+        weight.max(record.bytes() as u32 / RAW_SHARE)
     }
 }
 

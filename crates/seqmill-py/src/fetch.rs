@@ -6,6 +6,7 @@ use pyo3::buffer::{Element, PyBuffer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
+use seqmill_base::process::memory_figures;
 use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::Resources;
 use seqmill_fetch::{
@@ -485,6 +486,9 @@ impl FetchStore {
 
     /// Reads a whole file and compares everything that is known of it.
     fn check_file(&self, py: Python<'_>, file: u32, threads: usize, memory: u64) -> PyResult<()> {
+        // The bytes are the check's own: what the process holds already comes on top.
+        let held = memory_figures().rss.unwrap_or(0);
+        let memory = memory.saturating_add(held).saturating_add(held / 16);
         let resources = Resources { threads, memory, ..Resources::default() };
         let job = new_job(py, &resources)?;
         let store = Arc::clone(&self.store);

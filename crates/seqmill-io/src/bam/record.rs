@@ -191,6 +191,12 @@ impl<'a> Record<'a> {
         usize::from(u16::from_le_bytes([self.fixed[12], self.fixed[13]]))
     }
 
+    /// Bytes of the whole record.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        FIXED_BYTES + self.rest.len()
+    }
+
     /// Bytes of the tags.
     #[inline]
     pub fn tag_bytes(&self) -> usize {
