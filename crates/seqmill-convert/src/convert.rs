@@ -21,7 +21,7 @@ use seqmill_table::parquet::{ParquetFile, Plan};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Layout of the state directory.
@@ -206,7 +206,8 @@ impl Run<'_> {
                 setup.leaf_options(path, data_type)
             };
             let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
-            let file = parquet_file(state, &plan, accounts.open_pages, earlier)?;
+            let overflow = Overflow::new(state, self.options.resources.tmpdir.as_deref());
+            let file = parquet_file(state, &overflow, &plan, accounts.open_pages, earlier)?;
             let account = self.job.budget.account("open_row_group", accounts.open_pages);
             let _open_pages = self.job.budget.must_reserve(account, accounts.open_pages)?;
             let pages = parquet_pages(processed, setup, &plan, accounts.write)?;
@@ -338,13 +339,40 @@ fn append_message(writer: &mut Writer, data: &IpcMessage) -> Result<bool> {
     }
 }
 
+/// Where pages of the open row group wait that do not fit in memory; gone with the run.
+struct Overflow(PathBuf);
+
+impl Overflow {
+    /// In the folder for temporary files, else in the state directory.
+    fn new(state: &StateDirectory, tmpdir: Option<&Path>) -> Self {
+        Self(match tmpdir {
+            Some(folder) => folder.join(format!("seqmill-{}-{OVERFLOW_FILE}", unique_number())),
+            None => state.file(OVERFLOW_FILE),
+        })
+    }
+}
+
+impl Drop for Overflow {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A number that no other run on this machine uses now.
+fn unique_number() -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
+}
+
 fn parquet_file(
     state: &StateDirectory,
+    overflow: &Overflow,
     plan: &Arc<Plan>,
     open_pages: u64,
     earlier: Option<&Checkpoint>,
 ) -> Result<ParquetFile> {
-    let [data, spool, overflow] = [DATA_FILE, SPOOL_FILE, OVERFLOW_FILE].map(|n| state.file(n));
+    let [data, spool] = [DATA_FILE, SPOOL_FILE].map(|n| state.file(n));
+    let overflow = overflow.0.clone();
     let plan = Arc::clone(plan);
     match earlier.map(|c| &c.file) {
         Some(FileCheckpoint::Parquet(at)) => {

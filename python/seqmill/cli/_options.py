@@ -231,28 +231,32 @@ def region_options(command: _Command) -> _Command:
     )
 
 
+threads_option = grouped_option(
+    "resources",
+    "-@",
+    "--threads",
+    type=_Threads(),
+    metavar="N",
+    help="Threads; auto is every CPU that this process may use.  [env: SEQMILL_THREADS; "
+    "default: auto]",
+)
+
+memory_option = grouped_option(
+    "resources",
+    "-m",
+    "--memory",
+    type=SizeType(),
+    metavar="SIZE",
+    help="Memory of the whole process, such as 512M or 2G.  [env: SEQMILL_MEMORY; default: auto]",
+)
+
+
 def resource_options(command: _Command) -> _Command:
     """Add `-@/--threads`, `-m/--memory` and `--tmpdir`."""
     return _add(
         command,
-        grouped_option(
-            "resources",
-            "-@",
-            "--threads",
-            type=_Threads(),
-            metavar="N",
-            help="Threads; auto is every CPU that this process may use.  [env: SEQMILL_THREADS; "
-            "default: auto]",
-        ),
-        grouped_option(
-            "resources",
-            "-m",
-            "--memory",
-            type=SizeType(),
-            metavar="SIZE",
-            help="Memory of the whole process, such as 512M or 2G.  [env: SEQMILL_MEMORY; "
-            "default: auto]",
-        ),
+        threads_option,
+        memory_option,
         grouped_option(
             "resources",
             "--tmpdir",

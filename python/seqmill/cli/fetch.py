@@ -11,14 +11,13 @@ import click
 from seqmill.cli._options import (
     Example,
     JobCommand,
-    Session,
-    display_options,
+    color_option,
     force_option,
     grouped_option,
+    memory_option,
     output_option,
-    pass_session,
     region_options,
-    resource_options,
+    threads_option,
 )
 
 if TYPE_CHECKING:
@@ -127,12 +126,10 @@ class Wanted(NamedTuple):
     help="Read everything and compare it with checksums, side files and index; print the faults.",
 )
 @force_option
-@resource_options
-@display_options
-@pass_session
+@threads_option
+@memory_option
+@color_option
 def command(
-    session: Session,
-    /,
     *,
     path: str,
     more: tuple[str, ...],
@@ -168,7 +165,6 @@ def command(
         else:
             wanted = _wanted(store, asked, regions_file, name, minus=minus)
             _write(store, wanted, out, options)
-    _ = session
     return 0
 
 
