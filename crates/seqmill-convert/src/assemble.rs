@@ -58,7 +58,10 @@ impl Assembly {
         blame: impl Fn(Error) -> Error + Send + 'a,
     ) -> Result<Pipeline<'a, Stitched>> {
         let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
+        let mut load_account = account;
         if inputs.list.iter().any(|i| i.kind == Kind::Cram) {
+            // One container takes as much as all that is read ahead of another input.
+            load_account = job.budget.account("containers", job.budget.pool() / 2);
             let references = job.budget.account("references", job.budget.pool());
             for cram in inputs.list.iter().filter_map(|i| i.cram.as_ref()) {
                 cram.charge_references_to(job.budget.must_reserve(references, 0)?);
@@ -77,7 +80,7 @@ impl Assembly {
                 })
             })
         };
-        let loaded = load(scanned, inputs, account, self.verify, paths.clone());
+        let loaded = load(scanned, inputs, load_account, self.verify, paths.clone());
         if inputs.list.iter().any(|i| i.kind == Kind::Sam) {
             let warnings = Arc::clone(inputs);
             let warn = Box::new(move |text| warnings.warn(text));

@@ -10,6 +10,7 @@ mod guard;
 mod matches;
 mod number;
 mod reference;
+mod rewrite;
 
 pub use container::{ContainerScanner, RawContainer, check_version, read_file_header};
 pub use decode::{CramDecoder, Decoded};

@@ -4,6 +4,7 @@ use super::container::RawContainer;
 use super::encode::{RecordWriter, Reference};
 use super::guard::{ContainerFacts, SliceFacts};
 use super::reference::ReferenceStore;
+use super::rewrite::{RecordReferences, rewritten};
 use noodles_cram as cram;
 use noodles_sam as sam;
 use noodles_sam::header::record::value::Map;
@@ -30,6 +31,9 @@ pub struct Decoded {
     /// Holds them.
     pub lease: Lease,
 }
+
+/// Bases added to an embedded reference that is too short.
+const PADDING_BYTES: usize = 16 << 20;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -78,8 +82,15 @@ impl CramDecoder {
     pub fn decode(&self, container: &RawContainer, lease: Lease) -> Result<Decoded> {
         let facts = ContainerFacts::of(container)?;
         let out = Decoded { data: Vec::new(), starts: Vec::new(), lease };
-        let mut work = Work { decoder: self, container, facts: &facts, out };
-        match fenced(|| work.run()) {
+        let mut work = Work { decoder: self, container, facts: &facts, out, padding: 0 };
+        let mut result = fenced(|| work.run());
+        if result.is_none() && facts.slices.iter().any(|slice| slice.embedded.is_some()) {
+            work.out.data.clear();
+            work.out.starts.clear();
+            work.padding = PADDING_BYTES;
+            result = fenced(|| work.run());
+        }
+        match result {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(error.at_offset(container.offset)),
             None => return Err(work.damaged("its parts contradict each other")),
@@ -96,6 +107,8 @@ struct Work<'w> {
     container: &'w RawContainer,
     facts: &'w ContainerFacts,
     out: Decoded,
+    /// Bases added to embedded references.
+    padding: usize,
 }
 
 impl Work<'_> {
@@ -123,8 +136,8 @@ impl Work<'_> {
 
     fn hold(&mut self, more: u64) -> Result<()> {
         let own = self.out.data.capacity() + 12 * self.out.starts.capacity();
-        // noodles has a copy of the container.
-        let bytes = own as u64 + self.container.bytes.len() as u64 + more;
+        // noodles has a copy of the container, and it may be a changed one.
+        let bytes = own as u64 + 2 * self.container.bytes.len() as u64 + more;
         self.out.lease.resize(bytes).map_err(|e| {
             let text = format!(
                 "the CRAM container at byte {} does not fit: {}",
@@ -137,22 +150,27 @@ impl Work<'_> {
 
     fn run(&mut self) -> Result<()> {
         self.hold(0)?;
-        let container = self.container;
-        let mut reader = cram::io::Reader::new(container.bytes.as_slice());
+        let (changed, one_reference) = match rewritten(self.container, self.facts) {
+            Some((bytes, one_reference)) => (Some(bytes), one_reference),
+            None => (None, false),
+        };
+        let bytes = changed.as_deref().unwrap_or(&self.container.bytes);
+        let mut reader = cram::io::Reader::new(bytes);
         let mut copy = cram::io::reader::Container::default();
         reader.read_container(&mut copy).map_err(|e| self.explain(&e))?;
         let compression = copy.compression_header().map_err(|e| self.explain(&e))?;
         for (slice, facts) in copy.slices().zip(&self.facts.slices) {
             let slice = slice.map_err(|e| self.explain(&e))?;
-            self.hold(facts.raw_bytes + facts.scratch_bytes)?;
-            let (core, external) = slice.decode_blocks().map_err(|e| self.explain(&e))?;
+            self.hold(facts.raw_bytes + facts.scratch_bytes + self.padding as u64)?;
+            let (core, mut external) = slice.decode_blocks().map_err(|e| self.explain(&e))?;
+            pad_reference(facts, &mut external, self.padding);
             let records = facts.records as u64;
             let encodings = &self.facts.encodings;
             let Some((bytes, bases)) = encodings.slice_bytes(records, &external) else {
                 return Err(self.damaged("read lengths are encoded in a way that cannot be read"));
             };
             // Records, then their text: names and tags are in the blocks.
-            let text = 2 * facts.raw_bytes + 2 * bases + 64 * records;
+            let text = 2 * facts.raw_bytes + 2 * bases + 64 * records + self.padding as u64;
             self.hold(facts.raw_bytes.saturating_add(bytes).saturating_add(text))?;
             let references = &self.decoder.references;
             let repository = if self.facts.external_reference {
@@ -172,12 +190,20 @@ impl Work<'_> {
                 .records(repository.clone(), header, &compression, &core, &external)
                 .map_err(|e| self.explain(&e))?;
             let embedded = embedded_reference(facts, &external);
+            let mut found = None;
+            if one_reference && facts.reference == -2 {
+                found = RecordReferences::of(encodings, &external, facts);
+                if found.is_none() {
+                    return Err(self.damaged("references and mates contradict each other"));
+                }
+            }
             let mut writer = RecordWriter {
                 header,
-                may_lack_qualities: encodings.may_lack_qualities(&external),
+                flags: encodings.flags(&external, facts.records),
+                references: found,
                 most: text.saturating_add(self.out.data.len() as u64),
             };
-            for record in &decoded {
+            for (number, record) in decoded.iter().enumerate() {
                 let reference = if let Some((bases, start)) = embedded {
                     Reference::Part(bases, start)
                 } else if self.facts.external_reference {
@@ -188,7 +214,7 @@ impl Work<'_> {
                 let start = u32::try_from(self.out.data.len())
                     .map_err(|_| self.damaged("it holds more than 4 GiB"))?;
                 writer
-                    .write(record, &reference, &mut self.out.data)
+                    .write(record, number, &reference, &mut self.out.data)
                     .map_err(|e| self.explain(&e))?;
                 self.out.starts.push(start);
             }
@@ -217,4 +243,14 @@ fn embedded_reference<'e>(
     let id = facts.embedded?;
     let (_, bases) = external.iter().find(|(own, _)| *own == id)?;
     Some((bases.as_ref(), usize::try_from(facts.start).ok()?))
+}
+
+/// Appends N to an embedded reference: some writers end it before the records do, where all bases
+/// are in the records; noodles takes none of it but wants it to be there.
+fn pad_reference(facts: &SliceFacts, external: &mut [(i32, Cow<'_, [u8]>)], padding: usize) {
+    let found = external.iter_mut().find(|(own, _)| Some(*own) == facts.embedded);
+    if let Some((_, bases)) = found.filter(|_| padding > 0) {
+        let length = bases.len() + padding;
+        bases.to_mut().resize(length, b'N');
+    }
 }

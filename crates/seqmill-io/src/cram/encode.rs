@@ -1,6 +1,8 @@
 //! One record of noodles as the bytes of a BAM record.
 
+use super::guard::RecordFlags;
 use super::matches::describe_matches;
+use super::rewrite::RecordReferences;
 use crate::sam::{bin, write_packed};
 use noodles_cram::Record;
 use noodles_fasta::record::Sequence;
@@ -17,6 +19,7 @@ const OPERATIONS_MAX: usize = 0xffff;
 /// Longest operation: 28 bits.
 const OPERATION_MAX: usize = (1 << 28) - 1;
 const FLAG_UNMAPPED: u16 = 0x4;
+const FLAG_FIRST: u16 = 0x40;
 
 /// The reference of a record, where there is one.
 pub(super) enum Reference<'r> {
@@ -45,17 +48,20 @@ fn wrong(what: &str) -> io::Error {
 /// Writes records.
 pub(super) struct RecordWriter<'w> {
     pub header: &'w sam::Header,
-    /// Qualities of zero may stand for missing ones: noodles gives zeros for them.
-    pub may_lack_qualities: bool,
+    /// CRAM flags of the records of the slice.
+    pub flags: RecordFlags,
+    /// References of the records, where noodles does not know them.
+    pub references: Option<RecordReferences>,
     /// Bytes that were reserved for all records.
     pub most: u64,
 }
 
 impl RecordWriter<'_> {
-    /// Appends a record with its `block_size`.
+    /// Appends the record of this number in its slice, with its `block_size`.
     pub(super) fn write(
         &mut self,
         record: &Record<'_>,
+        number: usize,
         reference: &Reference<'_>,
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
@@ -72,8 +78,12 @@ impl RecordWriter<'_> {
             None => Ok(-1_i32),
             Some(id) => i32::try_from(id).map_err(|_| wrong("a reference does not exist")),
         };
-        let reference_id = id(record.reference_sequence_id(self.header))?;
-        let mate_id = id(record.mate_reference_sequence_id(self.header))?;
+        let mut reference_id = id(record.reference_sequence_id(self.header))?;
+        let mut mate_id = id(record.mate_reference_sequence_id(self.header))?;
+        if let Some(references) = &self.references {
+            reference_id = references.own(number).unwrap_or(reference_id);
+            mate_id = references.mate(number).unwrap_or(mate_id);
+        }
         let position = |p: Option<io::Result<noodles_core::Position>>| match p.transpose()? {
             None => Ok(-1_i32),
             Some(p) => {
@@ -82,7 +92,12 @@ impl RecordWriter<'_> {
         };
         let pos = position(record.alignment_start())?;
         let mate_pos = position(record.mate_alignment_start())?;
-        let mapq = record.mapping_quality().transpose()?.map_or(255, |q| q.get());
+        // Records that are not aligned have no quality in a CRAM.
+        let mapq = match record.mapping_quality().transpose()? {
+            Some(quality) => quality.get(),
+            None if flags & FLAG_UNMAPPED != 0 => 0,
+            None => 255,
+        };
         out.extend_from_slice(&[0; 36]);
         out.extend_from_slice(name);
         out.push(0);
@@ -106,8 +121,8 @@ impl RecordWriter<'_> {
             out.extend_from_slice(&operation(span, 3).to_le_bytes());
         }
         write_packed(&bases, out);
-        self.write_qualities(record, l_seq, out)?;
-        Self::write_tags(record, flags, pos, &bases, reference, out)?;
+        write_qualities(record, l_seq, self.flags.may_lack_qualities(number), out)?;
+        self.write_tags(record, flags, pos, &bases, reference, out)?;
         let mut fixed_operations = operations;
         if let Some(long) = long {
             fixed_operations = 2;
@@ -129,32 +144,14 @@ impl RecordWriter<'_> {
         fixed.extend_from_slice(&l_seq.to_le_bytes());
         fixed.extend_from_slice(&mate_id.to_le_bytes());
         fixed.extend_from_slice(&mate_pos.to_le_bytes());
-        fixed.extend_from_slice(&record.template_length()?.to_le_bytes());
+        let mut length = record.template_length()?;
+        if self.flags.is_attached(number) {
+            let mates = (reference_id, pos) == (mate_id, mate_pos);
+            length = attached_length(length, flags, reference_id == mate_id, mates);
+        }
+        fixed.extend_from_slice(&length.to_le_bytes());
         if let Some(place) = out.get_mut(at..at + 36) {
             place.copy_from_slice(&fixed);
-        }
-        Ok(())
-    }
-
-    fn write_qualities(
-        &self,
-        record: &Record<'_>,
-        l_seq: usize,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        let begin = out.len();
-        if l_seq == 0 {
-            return Ok(());
-        }
-        for score in record.quality_scores().iter().take(l_seq + 1) {
-            out.push(score?);
-        }
-        let scores = out.get(begin..).unwrap_or_default();
-        if scores.is_empty() || (self.may_lack_qualities && scores.iter().all(|q| *q == 0)) {
-            out.truncate(begin);
-            out.resize(begin + l_seq, 0xff);
-        } else if scores.len() != l_seq {
-            return Err(wrong("a record has another number of qualities than of bases"));
         }
         Ok(())
     }
@@ -162,6 +159,7 @@ impl RecordWriter<'_> {
     /// Tags as stored; `MD` and `NM`, which a CRAM leaves out, are made up before `RG`, as samtools
     /// does.
     fn write_tags(
+        &self,
         record: &Record<'_>,
         flags: u16,
         pos: i32,
@@ -177,9 +175,19 @@ impl RecordWriter<'_> {
             let name: &[u8; 2] = tag.as_ref();
             has_md |= name == b"MD";
             has_nm |= name == b"NM";
-            if name == b"RG" {
-                group = Some(value);
-                continue;
+            match (name, &value) {
+                // A group of the header is a number in the record; any other is a tag like others.
+                (b"RG", Value::String(id)) if self.is_group(id.as_ref()) => {
+                    group = Some(value);
+                    continue;
+                }
+                // A mark of htslib: which of the two were not there when the CRAM was written.
+                (b"cF", Value::UInt8(absent)) => {
+                    has_md |= absent & 1 != 0;
+                    has_nm |= absent & 2 != 0;
+                    continue;
+                }
+                _ => {}
             }
             out.extend_from_slice(name);
             write_value(&value, out)?;
@@ -187,6 +195,7 @@ impl RecordWriter<'_> {
         if let (Some((reference, start)), Ok(pos)) = (reference.bases(), usize::try_from(pos))
             && flags & FLAG_UNMAPPED == 0
             && !bases.is_empty()
+            && !(has_md && has_nm)
         {
             let cigar = record.cigar();
             let operations = cigar.iter().map(|op| op.map(|op| (op.kind(), op.len())));
@@ -207,6 +216,47 @@ impl RecordWriter<'_> {
         }
         Ok(())
     }
+
+    fn is_group(&self, id: &[u8]) -> bool {
+        self.header.read_groups().contains_key(id)
+    }
+}
+
+/// Qualities; noodles gives zeros where none are stored.
+fn write_qualities(
+    record: &Record<'_>,
+    l_seq: usize,
+    may_lack: bool,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let begin = out.len();
+    if l_seq == 0 {
+        return Ok(());
+    }
+    for score in record.quality_scores().iter().take(l_seq + 1) {
+        out.push(score?);
+    }
+    let scores = out.get(begin..).unwrap_or_default();
+    if scores.is_empty() || (may_lack && scores.iter().all(|q| *q == 0)) {
+        out.truncate(begin);
+        out.resize(begin + l_seq, 0xff);
+    } else if scores.len() != l_seq {
+        return Err(wrong("a record has another number of qualities than of bases"));
+    }
+    Ok(())
+}
+
+/// The template length of a record whose mate was found in the slice: 0 on different references;
+/// of mates that begin at the same place the first read has the positive one, as in htslib.
+fn attached_length(length: i32, flags: u16, same_reference: bool, same_place: bool) -> i32 {
+    if !same_reference {
+        return 0;
+    }
+    if !same_place {
+        return length;
+    }
+    let positive = flags & FLAG_FIRST != 0;
+    if positive { length.saturating_abs() } else { -length.saturating_abs() }
 }
 
 fn write_count(count: u32, out: &mut Vec<u8>) {

@@ -23,6 +23,8 @@ pub(super) struct SliceFacts {
     pub raw_bytes: u64,
     /// Bytes that decoders need for a time.
     pub scratch_bytes: u64,
+    /// It has blocks of 256 symbols that are marked as packed.
+    mispacked: bool,
 }
 
 /// What is known of a container.
@@ -31,6 +33,10 @@ pub(super) struct ContainerFacts {
     pub slices: Vec<SliceFacts>,
     /// Bases are differences to a reference that is not in the file.
     pub external_reference: bool,
+    /// Positions are differences to those of the records before.
+    pub deltas: bool,
+    /// There are blocks of 256 symbols that are marked as packed.
+    pub mispacked: bool,
     pub encodings: Encodings,
 }
 
@@ -58,7 +64,7 @@ impl ContainerFacts {
         }
         check_size(header.raw_bytes, body.len(), offset)?;
         let header = header.inflate(offset)?;
-        let (external_reference, encodings) = parse_compression_header(&header)
+        let (external_reference, deltas, encodings) = parse_compression_header(&header)
             .ok_or_else(|| broken("has a damaged compression header", offset))?;
         let mut slices = Vec::new();
         for (number, landmark) in container.landmarks.iter().enumerate() {
@@ -71,7 +77,8 @@ impl ContainerFacts {
         if !rest.0.is_empty() {
             return Err(broken("has bytes behind its last slice", offset));
         }
-        Ok(Self { slices, external_reference, encodings })
+        let mispacked = slices.iter().any(|slice| slice.mispacked);
+        Ok(Self { slices, external_reference, deltas, mispacked, encodings })
     }
 }
 
@@ -114,6 +121,7 @@ fn slice_facts(rest: &mut Bytes<'_>, offset: u64) -> Result<SliceFacts> {
     }
     let (mut raw_bytes, mut scratch_bytes) = (0_u64, 0_u64);
     let mut found = embedded.is_none();
+    let mut mispacked = false;
     for number in 0..blocks {
         let block = Block::read(rest, offset)?;
         let expected = if number == 0 { Block::CORE } else { Block::EXTERNAL };
@@ -122,6 +130,7 @@ fn slice_facts(rest: &mut Bytes<'_>, offset: u64) -> Result<SliceFacts> {
         }
         found |= number > 0 && Some(block.content_id) == embedded;
         raw_bytes += block.raw_bytes as u64;
+        mispacked |= mispacked_head(&block).is_some();
         if check_block(&block).is_none() {
             return Err(broken("has a block whose lengths contradict each other", offset));
         }
@@ -130,7 +139,7 @@ fn slice_facts(rest: &mut Bytes<'_>, offset: u64) -> Result<SliceFacts> {
     if blocks == 0 || !found {
         return Err(broken("lacks a block that its slice header names", offset));
     }
-    Ok(SliceFacts { records, reference, start, embedded, raw_bytes, scratch_bytes })
+    Ok(SliceFacts { records, reference, start, embedded, raw_bytes, scratch_bytes, mispacked })
 }
 
 /// Compares the length that an entropy coder states with that of the block; `None` if they
@@ -159,7 +168,31 @@ const STRIPE: u8 = 0x08;
 const NO_SIZE: u8 = 0x10;
 const STORED: u8 = 0x20;
 const RUNS: u8 = 0x40;
-const PACKED: u8 = 0x80;
+pub(super) const PACKED: u8 = 0x80;
+
+/// Where a stream says that it is packed although it is not.
+pub(super) struct MispackedHead {
+    pub mark_begin: usize,
+    pub mark_end: usize,
+}
+
+/// Finds the mark of packing with 256 symbols, whose number was cut to 0.
+pub(super) fn mispacked_head(block: &Block<'_>) -> Option<MispackedHead> {
+    let mut data = Bytes(block.data);
+    let flags = data.u8().filter(|_| matches!(block.method, 5 | 6))?;
+    if flags & PACKED == 0 || flags & (STRIPE | STORED) != 0 {
+        return None;
+    }
+    if flags & NO_SIZE == 0 {
+        data.uint7()?;
+    }
+    let mark_begin = block.data.len() - data.0.len();
+    let symbols = data.u8()?;
+    let length = data.uint7()?;
+    let mark_end = block.data.len() - data.0.len();
+    let found = symbols == 0 && length == block.raw_bytes as u64;
+    found.then_some(MispackedHead { mark_begin, mark_end })
+}
 
 /// Follows the lengths of a stream of rANS Nx16 or of the arithmetic coder, parts within parts.
 fn check_entropy(mut data: Bytes<'_>, raw: u64, is_rans: bool, depth: u32) -> Option<()> {
@@ -261,7 +294,8 @@ pub(super) struct Encodings {
     tags: Vec<Encoding>,
 }
 
-fn parse_compression_header(data: &[u8]) -> Option<(bool, Encodings)> {
+/// Whether the reference is needed, whether positions are differences, and the encodings.
+fn parse_compression_header(data: &[u8]) -> Option<(bool, bool, Encodings)> {
     let mut rest = Bytes(data);
     let map = |rest: &mut Bytes<'_>| {
         let length = rest.length()?;
@@ -273,12 +307,13 @@ fn parse_compression_header(data: &[u8]) -> Option<(bool, Encodings)> {
         Some((count, map))
     };
     let (count, preservation) = map(&mut rest)?;
-    let mut external_reference = true;
+    let (mut external_reference, mut deltas) = (true, true);
     let mut fields = Bytes(&preservation);
     for _ in 0..count {
         match fields.take(2)? {
             b"RR" => external_reference = fields.u8()? != 0,
-            b"RN" | b"AP" | b"QO" => drop(fields.u8()?),
+            b"AP" => deltas = fields.u8()? != 0,
+            b"RN" | b"QO" => drop(fields.u8()?),
             b"SM" => drop(fields.take(5)?),
             b"TD" => {
                 let length = fields.length()?;
@@ -301,7 +336,7 @@ fn parse_compression_header(data: &[u8]) -> Option<(bool, Encodings)> {
         fields.itf8()?;
         tags.push(parse_encoding(&mut fields)?);
     }
-    Some((external_reference, Encodings { series, tags }))
+    Some((external_reference, deltas, Encodings { series, tags }))
 }
 
 /// Encodings by their numbers (`CRAMv3 §13`).
@@ -429,23 +464,67 @@ impl Encodings {
         Some((bytes, bases))
     }
 
-    /// Whether records may lack stored qualities (bit 0 of the CRAM flags).
-    pub(super) fn may_lack_qualities(&self, external: &External<'_>) -> bool {
-        match self.get(*b"CF") {
-            Some(Encoding::External(id)) => {
-                let Some((_, data)) = external.iter().find(|(own, _)| own == id) else {
-                    return true;
-                };
-                let mut rest = Bytes(data);
-                while !rest.0.is_empty() {
-                    if rest.itf8().is_none_or(|flags| flags & 1 == 0) {
-                        return true;
-                    }
-                }
-                false
-            }
-            Some(Encoding::Bounded(highest, lowest)) if highest == lowest => highest & 1 == 0,
-            _ => true,
+    /// Whether the values of a series of numbers can be read without decoding records.
+    pub(super) fn are_told(&self, name: [u8; 2]) -> bool {
+        match self.get(name) {
+            Some(Encoding::External(id)) => self.users(*id) == 1,
+            Some(Encoding::Bounded(highest, lowest)) => highest == lowest,
+            Some(_) => false,
+            None => true,
         }
+    }
+
+    /// The first `count` values of such a series; fewer are `None`.
+    pub(super) fn values(
+        &self,
+        name: [u8; 2],
+        external: &External<'_>,
+        count: usize,
+    ) -> Option<Vec<i32>> {
+        if !self.are_told(name) {
+            return None;
+        }
+        match self.get(name)? {
+            Encoding::External(id) => {
+                let (_, data) = external.iter().find(|(own, _)| own == id)?;
+                let mut rest = Bytes(data);
+                // No more values than bytes, whatever the count claims.
+                let mut values = Vec::with_capacity(count.min(data.len()));
+                for _ in 0..count {
+                    values.push(rest.itf8()?);
+                }
+                Some(values)
+            }
+            Encoding::Bounded(value, _) => Some(vec![i32::try_from(*value).ok()?; count]),
+            _ => None,
+        }
+    }
+
+    /// The CRAM flags (`CF`) of all records, if their encoding tells.
+    pub(super) fn flags(&self, external: &External<'_>, records: usize) -> RecordFlags {
+        RecordFlags(self.values(*b"CF", external, records))
+    }
+}
+
+/// CRAM flags of records (`CRAMv3 §10.2`), which noodles does not show.
+#[derive(Debug)]
+pub(super) struct RecordFlags(Option<Vec<i32>>);
+
+impl RecordFlags {
+    const QUALITIES: i32 = 1;
+    const DETACHED: i32 = 2;
+
+    fn get(&self, number: usize) -> Option<i32> {
+        self.0.as_ref()?.get(number).copied()
+    }
+
+    /// Whether a record may lack stored qualities.
+    pub(super) fn may_lack_qualities(&self, number: usize) -> bool {
+        self.get(number).is_none_or(|flags| flags & Self::QUALITIES == 0)
+    }
+
+    /// Whether the mate's fields were found by looking at the mate, not stored.
+    pub(super) fn is_attached(&self, number: usize) -> bool {
+        self.get(number).is_some_and(|flags| flags & Self::DETACHED == 0)
     }
 }
