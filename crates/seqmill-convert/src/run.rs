@@ -206,14 +206,18 @@ fn records_before(inputs: &Inputs, position: Position) -> u64 {
     if kind == Some(Kind::Cram) { split_place(position.voffset).1 } else { 0 }
 }
 
-/// Names the record that damage of the container falls on, where the records were counted from
-/// the beginning of the only input.
+/// Names the record that damage of the container falls on, or at which the budget was used up,
+/// where the records were counted from the beginning of the only input.
 pub(crate) fn with_record(error: Error, inputs: &Inputs, setup: &Setup, job: &Job) -> Error {
     let container = matches!(
         error.kind(),
-        ErrorKind::Format(
-            FormatKind::Bgzf | FormatKind::Checksum | FormatKind::Inflate | FormatKind::Truncated
-        )
+        ErrorKind::Budget
+            | ErrorKind::Format(
+                FormatKind::Bgzf
+                    | FormatKind::Checksum
+                    | FormatKind::Inflate
+                    | FormatKind::Truncated
+            )
     );
     if !container || setup.index_used.is_some() || inputs.list.len() > 1 {
         return error;
