@@ -6,7 +6,9 @@ use crate::inputs::Inputs;
 use crate::options::Options;
 use crate::output::{Held, Parcel, codec, ipc_compression, ipc_messages, parquet_pages};
 use crate::report::{Meter, Outcome, document};
-use crate::run::{Accounts, Extras, WRITING, batches, process, threads, with_record};
+use crate::run::{
+    Accounts, Extras, WRITING, batches, process, reserve_headers, threads, with_record,
+};
 use crate::setup::{Setup, differing_options};
 use crate::sink::{Checkpoint, FileCheckpoint, Sink, Writer};
 use crate::unit::{CutState, Note};
@@ -63,6 +65,7 @@ fn convert_opened(
 ) -> Result<Report> {
     let output = options.output.clone().ok_or_else(|| Error::input("no output is given"))?;
     job.progress.bytes_total.store(inputs.total_bytes().unwrap_or(0), Ordering::Relaxed);
+    let _headers = reserve_headers(inputs, job)?;
     let mut setup = Setup::new(inputs, &options.semantic, false)?;
     provenance(options, &mut setup);
     let (bad, on_bad) = bad_records(options);

@@ -181,6 +181,14 @@ impl Inputs {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Bytes of the texts of all headers and of their references.
+    pub(crate) fn header_bytes(&self) -> (u64, u64) {
+        let references = self.list.iter().flat_map(|input| &input.header.references);
+        let names: usize = references.map(|r| r.name.len() + size_of::<Reference>()).sum();
+        let texts: usize = self.list.iter().map(|input| input.header.text.len()).sum();
+        (texts as u64, names as u64)
+    }
+
     /// Bytes of all inputs, if they are known.
     pub(crate) fn total_bytes(&self) -> Option<u64> {
         self.sources().map(|s| s.len()).sum()

@@ -66,6 +66,20 @@ impl Accounts {
     }
 }
 
+/// How often the text of a header is held: by its input, in the schema, in what the output says of
+/// itself, and by whoever reads or writes it just now. Measured.
+const HEADER_TEXTS: u64 = 8;
+/// The same for the references: by their input, by all inputs, in the dictionary.
+const HEADER_REFERENCES: u64 = 3;
+
+/// Reserves the headers, before anything is made of them.
+pub(crate) fn reserve_headers(inputs: &Inputs, job: &Job) -> Result<Lease> {
+    let (texts, references) = inputs.header_bytes();
+    let bytes = HEADER_TEXTS * texts + HEADER_REFERENCES * references;
+    let account = job.budget.account("headers", bytes);
+    job.budget.must_reserve(account, bytes)
+}
+
 /// What one thread takes beside what the accounts know: a batch in the making and its views,
 /// states of compressors, what the allocator keeps for it.
 const THREAD_FLOOR: u64 = 8 << 20;

@@ -4,7 +4,9 @@ use crate::convert::warn_of;
 use crate::inputs::Inputs;
 use crate::options::{Resources, Semantic};
 use crate::report::{Meter, Outcome, Totals, document};
-use crate::run::{Accounts, Extras, Processed, WRITING, batches, process, threads, with_record};
+use crate::run::{
+    Accounts, Extras, Processed, WRITING, batches, process, reserve_headers, threads, with_record,
+};
 use crate::setup::Setup;
 use crate::unit::{Batch, CutState};
 use arrow_array::RecordBatch;
@@ -37,11 +39,15 @@ impl Batches {
         resources: &Resources,
         job: Job,
     ) -> Result<Self> {
+        let headers = reserve_headers(inputs, &job)?;
         let setup = Setup::new(inputs, semantic, false)?;
         let schema = Arc::clone(&setup.columns.schema);
         let (sender, receiver) = sync_channel(QUEUE_BATCHES);
         let (inputs, resources, own) = (Arc::clone(inputs), resources.clone(), job.clone());
-        let run = move || scan(&inputs, &setup, &resources, &own, &sender);
+        let run = move || {
+            let _headers = headers;
+            scan(&inputs, &setup, &resources, &own, &sender)
+        };
         let builder = std::thread::Builder::new().name("seqmill-scan".to_owned());
         let thread = builder.spawn(run).map_err(|e| Error::internal(format!("no thread: {e}")))?;
         Ok(Self { schema, receiver: Some(receiver), thread: Some(thread), job, document: None })
@@ -142,6 +148,7 @@ pub fn count(
     resources: &Resources,
     job: &Job,
 ) -> Result<u64> {
+    let _headers = reserve_headers(inputs, job)?;
     let setup = Setup::new(inputs, semantic, true)?;
     let accounts = Accounts::new(job, resources);
     let mut rows = 0;

@@ -120,12 +120,11 @@ impl Setup {
     /// Adds keys to the metadata of the schema.
     pub(crate) fn add_metadata(&mut self, keys: impl IntoIterator<Item = (String, String)>) {
         if let Some(columns) = Arc::get_mut(&mut self.columns) {
-            let schema = columns.schema.as_ref().clone();
-            let mut metadata = schema.metadata().clone();
+            // Changed in place: a header of a million references is long.
+            let schema = Arc::make_mut(&mut columns.schema);
             for (key, value) in keys {
-                metadata.insert(key, value);
+                schema.metadata.insert(key, value);
             }
-            columns.schema = Arc::new(schema.with_metadata(metadata));
         }
     }
 
