@@ -16,7 +16,7 @@ pub(crate) fn full_sample(inputs: &Inputs) -> Result<Sample> {
                 "a stream cannot be read twice: --discover full needs a file",
             ));
         }
-        let mut records = Serial::new(input, u64::MAX)?;
+        let mut records = Serial::new(input, u64::MAX, inputs.memory)?;
         // Damage is reported by the run itself, with its place.
         while let Ok(Some(stitched)) = records.next_records() {
             for start in &stitched.starts {

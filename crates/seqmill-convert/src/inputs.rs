@@ -17,6 +17,8 @@ pub struct Inputs {
     pub(crate) list: Vec<Input>,
     /// The file with the mates of the only input, of the same format.
     pub(crate) mate: Option<Input>,
+    /// The memory budget of the process.
+    pub(crate) memory: u64,
     /// References of all inputs in order of appearance.
     pub(crate) references: Vec<Reference>,
     /// Numbers in `references` of each input's references; none where they are the same.
@@ -64,6 +66,7 @@ impl Inputs {
         Ok(Self {
             list,
             mate,
+            memory: options.resources.memory,
             references,
             reference_maps,
             sample: OnceLock::new(),
@@ -106,7 +109,7 @@ impl Inputs {
         }
         let mut sample = Sample::default();
         for (input, index) in self.list.iter().zip(self.chunk_indices()?) {
-            sample.add_input(input)?;
+            sample.add_input(input, self.memory)?;
             if let Some(index) = index {
                 complete_tags(&mut sample, index);
             }

@@ -66,10 +66,10 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Takes the sample of an input and adds it to this one.
-    pub(crate) fn add_input(&mut self, input: &Input) -> Result<()> {
+    /// Takes the sample of an input and adds it to this one; `memory` is the budget of the process.
+    pub(crate) fn add_input(&mut self, input: &Input, memory: u64) -> Result<()> {
         if input.kind != Kind::Bam {
-            return self.add_decoded(input);
+            return self.add_decoded(input, memory);
         }
         if input.container != Container::Bgzf {
             return self.add_stream(input);

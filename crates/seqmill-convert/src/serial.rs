@@ -5,6 +5,7 @@ use crate::lines::{LineNumberer, Parsed, parse_lines};
 use crate::load::{LoadInput, StitchInput, Stitcher, UNIT_BYTES, load_unit};
 use crate::unit::{Joined, Stitched};
 use seqmill_base::budget::AccountId;
+use seqmill_base::process::memory_figures;
 use seqmill_base::{Budget, Error, Result};
 use seqmill_io::Source;
 use seqmill_io::bgzf::Inflater;
@@ -12,8 +13,15 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that may be held. A constant: what a sample shows must not depend on the budget.
+/// Bytes that are held at most.
 const MEMORY_BYTES: u64 = 256 << 20;
+
+/// Bytes that may be held: no more than the run itself may, which needs more for the same record, so
+/// that what a sample shows does not depend on the budget of a run that succeeds.
+fn memory_bytes(memory: u64) -> u64 {
+    let taken = memory_figures().rss.unwrap_or(0).min(memory / 2);
+    MEMORY_BYTES.min(memory - taken)
+}
 
 /// Records of one input, unit by unit.
 pub(crate) struct Serial<'i> {
@@ -32,11 +40,14 @@ pub(crate) struct Serial<'i> {
 impl<'i> Serial<'i> {
     /// Reads from the first record on, at most `most` bytes of the input. A stream keeps what is
     /// read, so that the run can read it again.
-    pub(crate) fn new(input: &'i Input, most: u64) -> Result<Self> {
+    ///
+    /// `memory` is the budget of the process.
+    pub(crate) fn new(input: &'i Input, most: u64, memory: u64) -> Result<Self> {
         let source = Arc::new(Peek { source: Arc::clone(&input.source), end: most });
         let units = UnitSource::of(source, input, &[(input.first, None)], UNIT_BYTES);
-        let budget = Budget::new(MEMORY_BYTES, 0)?;
-        let account = budget.account("sample", MEMORY_BYTES);
+        let bytes = memory_bytes(memory);
+        let budget = Budget::new(bytes, 0)?;
+        let account = budget.account("sample", bytes);
         let what = LoadInput::new(input);
         if let Some(cram) = &what.cram {
             cram.charge_references_to(budget.must_reserve(account, 0)?);

@@ -6,6 +6,7 @@
 mod container;
 mod decode;
 mod encode;
+mod encodings;
 mod guard;
 mod matches;
 mod number;

@@ -91,18 +91,11 @@ impl UnitSource {
         let begin = stretches.first().map_or(0, |s| s.0);
         if input.kind == Kind::Cram {
             let (offset, _) = split_place(begin.max(input.first));
-            return Self::Containers(ContainerScanner::new(Arc::clone(&source), offset));
+            return Self::Containers(ContainerScanner::new(source, offset));
         }
         let gzip =
             (input.container == Container::Gzip).then(|| GzipStream::new(Arc::clone(&source)));
-        Self::Bytes(Box::new(ByteUnits {
-            source: Arc::clone(&input.source),
-            gzip,
-            at: 0,
-            begin,
-            unit_bytes,
-            began: false,
-        }))
+        Self::Bytes(Box::new(ByteUnits { source, gzip, at: 0, begin, unit_bytes, began: false }))
     }
 
     /// Bytes to reserve before the next unit is asked for.

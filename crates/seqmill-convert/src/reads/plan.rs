@@ -31,6 +31,9 @@ pub(crate) struct ReadFilter {
     pub name_in: Option<Names>,
 }
 
+/// A row counts for so much at least, so that millions of empty reads make no batch of them all.
+const ROW_LEAST_BYTES: u64 = 32;
+
 /// Options that have a meaning for reads; the others are refused.
 const OPTIONS: [&str; 19] = [
     "format",
@@ -121,7 +124,7 @@ pub(crate) fn setup(
             max_length: semantic.max_length.unwrap_or(u64::MAX),
             name_in: semantic.name_in.as_deref().map(names),
         },
-        fixed: fixed.sum(),
+        fixed: fixed.sum::<u64>().max(ROW_LEAST_BYTES),
     };
     let metadata = [
         ("seqmill.schema", "reads/1".to_owned()),

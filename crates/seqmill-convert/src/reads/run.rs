@@ -138,6 +138,8 @@ impl Scanner {
 /// Stitches both sides and brings them together.
 struct Joiner {
     stitchers: [Stitcher; 2],
+    /// Inputs of each side.
+    paths: [Vec<PathBuf>; 2],
     pairing: Option<Pairing>,
     flow: Arc<[Flow; 2]>,
 }
@@ -147,25 +149,29 @@ impl Joiner {
         let mut joined = Vec::new();
         let Some(Sided { unit, side }) = loaded else {
             for side in 0..2 {
-                let result = match self.stitchers.get_mut(side) {
-                    Some(stitcher) => stitcher.stitch(None, &mut joined),
-                    None => Ok(()),
-                };
+                let result = self.stitch(side, None, &mut joined);
                 self.give(side, &mut joined, out);
                 result?;
             }
             return self.pairing.as_ref().map_or(Ok(()), Pairing::end);
         };
         let bytes = unit.unit.data.len() as u64;
-        let result = match self.stitchers.get_mut(side) {
-            Some(stitcher) => stitcher.stitch(Some(unit), &mut joined),
-            None => Ok(()),
-        };
+        let result = self.stitch(side, Some(unit), &mut joined);
         if let Some(flow) = self.flow.get(side) {
             flow.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         self.give(side, &mut joined, out);
         result
+    }
+
+    fn stitch(&mut self, side: usize, loaded: Option<Loaded>, out: &mut Vec<Joined>) -> Result<()> {
+        let Some(stitcher) = self.stitchers.get_mut(side) else { return Ok(()) };
+        stitcher.stitch(loaded, out).map_err(|error| {
+            match self.paths.get(side).and_then(|paths| paths.get(stitcher.input())) {
+                Some(path) => error.at_path(path),
+                None => error,
+            }
+        })
     }
 
     fn give(&mut self, side: usize, joined: &mut Vec<Joined>, out: &mut Vec<ReadRun>) {
@@ -214,8 +220,7 @@ pub(crate) fn batches<'a>(
         mate_path: mate_path.clone(),
         resume_after: position.map(|p| (p.input, p.ordinal)),
     };
-    let mut joiner =
-        joiner(inputs, position, &flow, [paths.first().cloned().unwrap_or_default(), mate_path]);
+    let mut joiner = joiner(inputs, position, &flow, [paths.clone(), vec![mate_path]]);
     let mut state = resume.unwrap_or_default();
     state.looked_at -= u64::from(resume.is_some());
     let mut cutter = Cutter::new(setup.sizes, state, None, paths, Arc::clone(&job.progress));
@@ -273,18 +278,20 @@ fn joiner(
     inputs: &Inputs,
     position: Option<Position>,
     flow: &Arc<[Flow; 2]>,
-    paths: [PathBuf; 2],
+    paths: [Vec<PathBuf>; 2],
 ) -> Joiner {
     let (input, ordinal) = position.map_or((0, 0), |p| (p.input, p.ordinal));
     let line = |line: Option<u64>| line.filter(|line| *line > 0);
     let first = inputs.list.iter().map(StitchInput::new).collect();
     let mates = inputs.mate.iter().map(StitchInput::new).collect();
+    let both = paths.clone().map(|side| side.first().cloned().unwrap_or_default());
     Joiner {
         stitchers: [
             Stitcher::new(first, input, ordinal, line(position.map(|p| p.line))),
             Stitcher::new(mates, 0, ordinal, line(position.map(|p| p.mate_line))),
         ],
-        pairing: inputs.mate.is_some().then(|| Pairing::new(paths, ordinal)),
+        paths,
+        pairing: inputs.mate.is_some().then(|| Pairing::new(both, ordinal)),
         flow: Arc::clone(flow),
     }
 }

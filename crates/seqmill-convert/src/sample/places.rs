@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 impl Sample {
     /// The first records, and of SAM that can be entered anywhere some lines at 64 places.
-    pub(super) fn add_decoded(&mut self, input: &Input) -> Result<()> {
+    pub(super) fn add_decoded(&mut self, input: &Input, memory: u64) -> Result<()> {
         let most = if input.source.is_seekable() { u64::MAX } else { STREAM_MAX_BYTES };
-        let mut records = Serial::new(input, most)?;
+        let mut records = Serial::new(input, most, memory)?;
         let (mut taken, mut bytes, mut done_until) = (0, 0, 0);
         while taken < FIRST_RECORDS && bytes < FIRST_MAX_BYTES {
             // Damage is reported by the run itself, with its place.

@@ -1,6 +1,6 @@
 //! One record of noodles as the bytes of a BAM record.
 
-use super::guard::RecordFlags;
+use super::encodings::RecordFlags;
 use super::matches::describe_matches;
 use super::rewrite::RecordReferences;
 use crate::sam::{bin, write_packed};

@@ -6,7 +6,8 @@
 //! records are read here.
 
 use super::container::{Block, RawContainer};
-use super::guard::{ContainerFacts, Encodings, External, PACKED, SliceFacts, mispacked_head};
+use super::encodings::{Encodings, External};
+use super::guard::{ContainerFacts, PACKED, SliceFacts, mispacked_head};
 use super::number::Bytes;
 use libdeflater::crc32;
 
