@@ -1,7 +1,8 @@
 """What a finished table says about itself, read from its end: metadata, row groups.
 
-Only footers are read, so that neither resuming nor `--explain` needs pyarrow. Parquet footers are
-Thrift's compact protocol, those of Arrow files are FlatBuffers.
+Only footers are read, and the first message of an Arrow stream, which has none: neither resuming
+nor `--explain` needs pyarrow. Parquet footers are Thrift's compact protocol, those of Arrow files
+and messages of streams are FlatBuffers.
 """
 
 import json
@@ -18,6 +19,8 @@ __all__ = ["RowGroup", "count_rows", "is_made_of", "read_metadata", "read_row_gr
 
 _PARQUET_MAGIC: Final = b"PAR1"
 _ARROW_MAGIC: Final = b"ARROW1"
+_STREAM_START: Final = b"\xff" * 4
+_STREAM_END: Final = _STREAM_START + bytes(4)
 # Field numbers of parquet.thrift.
 _ROW_GROUPS, _KEY_VALUES = 4, 5
 _COLUMNS, _NUM_ROWS = 1, 3
@@ -25,6 +28,7 @@ _COLUMN_METADATA, _PATH, _STATISTICS = 3, 3, 12
 _MAX_VALUE, _MIN_VALUE = 5, 6
 # Field numbers of Footer, Schema and KeyValue in the FlatBuffers files of Arrow.
 _FOOTER_SCHEMA, _SCHEMA_METADATA = 1, 2
+_MESSAGE_HEADER: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +149,16 @@ def _u32(data: bytes, at: int) -> int:
 
 
 def _footer(path: Path) -> tuple[bytes, bytes]:
-    """Read the footer; gives the magic at the end of the file too."""
+    """Read the footer, or a stream's first message; gives the bytes at the end of the file too."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 10))
         tail = file.read()
+        if tail.endswith(_STREAM_END):
+            file.seek(0)
+            head = file.read(8)
+            if head.startswith(_STREAM_START):
+                return _STREAM_END, file.read(_u32(head, 4))
         magic = next((m for m in (_PARQUET_MAGIC, _ARROW_MAGIC) if tail.endswith(m)), b"")
         if not magic or len(tail) < len(magic) + 4:
             return b"", b""
@@ -162,14 +171,15 @@ def _footer(path: Path) -> tuple[bytes, bytes]:
 
 
 def read_metadata(path: str) -> dict[str, str]:
-    """Read the metadata of a Parquet or an Arrow file; empty where there is none."""
+    """Read the metadata of a Parquet file, an Arrow file or stream; empty where there is none."""
     magic, footer = _footer(Path(path))
     try:
         if magic == _PARQUET_MAGIC:
             pairs = _Compact(footer).struct().get(_KEY_VALUES, [])
             return {pair[1].decode(): pair.get(2, b"").decode() for pair in pairs}
-        if magic == _ARROW_MAGIC:
-            schema = _Table.root(footer).table(_FOOTER_SCHEMA)
+        if magic in (_ARROW_MAGIC, _STREAM_END):
+            place = _FOOTER_SCHEMA if magic == _ARROW_MAGIC else _MESSAGE_HEADER
+            schema = _Table.root(footer).table(place)
             items = schema.tables(_SCHEMA_METADATA) if schema else []
             return {item.text(0): item.text(1) for item in items}
     except (IndexError, KeyError, ValueError, struct.error) as error:

@@ -383,3 +383,21 @@ def test_data_shorter_than_the_checkpoint(
     assert code not in (0, 1), errors
     assert "Traceback" not in errors
     assert not output.exists()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_killed_between_the_name_and_the_end(
+    suffix: str, start: Start, hg002: Path, whole: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    """The output has its name already, the state is still there."""
+    output = tmp_path / f"out.{suffix}"
+    process = start(hg002, output, "-@", "1")
+    with ended(process):
+        assert wait_for_checkpoint(process, output)
+        process.kill()
+        process.communicate()
+    (state_of(output) / "data.partial").unlink()
+    output.write_bytes(whole(suffix))
+    assert convert(start, hg002, output, "--resume") == (0, "")
+    assert output.read_bytes() == whole(suffix)
+    assert not state_of(output).exists()
