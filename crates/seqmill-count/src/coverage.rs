@@ -1,0 +1,1 @@
+//! Depth of coverage by region, window and base.

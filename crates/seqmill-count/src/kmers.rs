@@ -1,0 +1,1 @@
+//! K-mers counted exactly: extraction, counting, spill, merge, sorted tables.

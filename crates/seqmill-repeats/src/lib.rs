@@ -1,0 +1,1 @@
+//! De novo repeat families of a genome, exact and inside one memory budget.
