@@ -9,6 +9,8 @@ pub use fai::{FaiIndex, FaiRecord, parse_fai};
 pub use scan::FaiScanner;
 
 use seqmill_base::Result;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A contig of a [`SequenceReader`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,3 +34,24 @@ pub trait SequenceReader: Send + Sync {
     /// follow one another.
     fn cost_bases(&self) -> u64;
 }
+
+/// A file that holds the sequences of several samples, of which each plays the part of a file.
+pub trait SequenceArchive: Send + Sync {
+    /// Names of the samples, in the order of the archive.
+    fn samples(&self) -> Result<Vec<Vec<u8>>>;
+
+    /// The contigs of a sample (its index) in file order, named up to the first space or tab.
+    fn contigs(&self, sample: usize) -> Result<Vec<ContigInfo>>;
+
+    /// Fills `into` with the bases of a contig of a sample from `start` (0-based) on. The range
+    /// must lie within the contig. Damaged data are an error, never other bases. What it keeps in
+    /// memory between calls is bounded by what it was opened with.
+    fn read_range(&self, sample: usize, contig: usize, start: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Bases that one read costs at least; see [`SequenceReader::cost_bases`].
+    fn cost_bases(&self) -> u64;
+}
+
+/// Opens an archive for whoever may be given one; the crate that reads archives provides it, so
+/// that no capability depends on another. The number is the bytes it may keep in memory.
+pub type OpenArchive = fn(&Path, u64) -> Result<Arc<dyn SequenceArchive>>;
