@@ -2,7 +2,6 @@
 
 use crate::regions::RegionFilter;
 use crate::sample::Sample;
-use crate::unit::{Stitched, record_body};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::Result;
@@ -10,6 +9,7 @@ use seqmill_io::bam::chunk_index::{
     ChunkIndex, DataPrint, FLAG_COORDINATE, FLAG_END_MARKER, Stretch, TagEntry,
 };
 use seqmill_io::bam::{Record, TagKind, Tags};
+use seqmill_io::records::{Stitched, record_body};
 use std::path::Path;
 
 /// Inflated bytes of a stretch, about.

@@ -6,7 +6,7 @@ mod text_columns;
 
 use crate::bases::Kernel;
 use crate::schema::{CigarMode, Content, Layout, TagMode, arrow_schema, cigar_fields};
-use crate::select::{fault_error, name_is_text, tags_are_text};
+use crate::select::{name_is_text, tags_are_text};
 use crate::tags::{TagPlan, TagValues};
 use crate::text::{CIGAR_OPERATIONS, write_cigar};
 use crate::unit::{Batch, Selected};
@@ -432,11 +432,11 @@ fn place(fault: Fault, batch: &Batch, row: usize) -> Error {
         if before < slice.rows.len() {
             let row = slice.rows.start + before;
             let selected = &slice.selected;
-            return fault_error(fault, selected.ordinal_of(row), selected.voffset_of(row).0);
+            return fault.into_error(selected.ordinal_of(row), selected.voffset_of(row).0);
         }
         before -= slice.rows.len();
     }
-    fault_error(fault, 0, 0)
+    fault.into_error(0, 0)
 }
 
 /// Names the record whose text is not UTF-8: an array as a whole cannot tell.

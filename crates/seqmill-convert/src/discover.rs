@@ -3,9 +3,9 @@
 use crate::inputs::Inputs;
 use crate::sample::Sample;
 use crate::serial::Serial;
-use crate::unit::record_body;
 use seqmill_base::{Error, Result};
 use seqmill_io::bam::Record;
+use seqmill_io::records::record_body;
 
 /// Adds every record of every input to a sample.
 pub(crate) fn full_sample(inputs: &Inputs) -> Result<Sample> {

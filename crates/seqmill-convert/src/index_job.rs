@@ -1,7 +1,6 @@
 //! Making chunk indices (`X.bam.smci`) of inputs.
 
 use crate::cut::SharedIndex;
-use crate::input::{Container, Kind};
 use crate::inputs::Inputs;
 use crate::options::{Options, Semantic};
 use crate::run::{Accounts, Extras, WRITING, batches, threads};
@@ -10,6 +9,7 @@ use crate::unit::{Batch, CutState};
 use seqmill_base::{Error, Job, Result};
 use seqmill_io::bam::chunk_index::chunk_index_path;
 use seqmill_io::bgzf::{BlockReader, EOF_MARKER, VirtualOffset};
+use seqmill_io::records::{Container, Kind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 

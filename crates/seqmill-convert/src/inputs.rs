@@ -1,13 +1,13 @@
 //! The opened inputs of a job with what they have in common, kept while a scan is open.
 
 use crate::chunk_index::complete_tags;
-use crate::input::{Input, Kind, OpenOptions, open_input};
 use crate::options::{Options, Semantic};
 use crate::sample::Sample;
 use seqmill_base::{Error, Result};
 use seqmill_io::bam::Reference;
 use seqmill_io::bam::chunk_index::{ChunkIndex, chunk_index_path};
 use seqmill_io::bam::index::AlignmentIndex;
+use seqmill_io::records::{Input, Kind, OpenOptions, open_input};
 use seqmill_io::{IoMode, Source};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

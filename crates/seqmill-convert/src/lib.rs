@@ -5,7 +5,6 @@
 //! blocks  inflate  records   checks    batches columns   pages     numbers   pages     file
 //! ```
 
-mod assemble;
 mod bases;
 mod chunk_index;
 mod columns;
@@ -14,10 +13,7 @@ mod cut;
 mod discover;
 mod expression;
 mod index_job;
-mod input;
 mod inputs;
-mod lines;
-mod load;
 mod mismatch;
 mod options;
 mod output;

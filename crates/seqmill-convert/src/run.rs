@@ -1,21 +1,21 @@
 //! The pipeline of a run: scan, load, stitch, select, cut, process, and what the output adds.
 
-use crate::assemble::{Assembly, Scanned};
 use crate::columns::{Decoded, Decoder};
 use crate::cut::{Cutter, SharedIndex};
-use crate::input::{Kind, UnitSource};
 use crate::inputs::Inputs;
-use crate::load::{STRETCH_UNIT_BYTES, UNIT_BYTES};
 use crate::mismatch::IndexedPlaces;
 use crate::options::Resources;
 use crate::select::selection_claim;
 use crate::setup::Setup;
-use crate::unit::{Batch, CutState, GroupFacts, Position, Selected, Stitched};
+use crate::unit::{Batch, CutState, GroupFacts, Position, Selected};
 use arrow_array::RecordBatch;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Item, Pipeline, Threads};
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
 use seqmill_io::cram::split_place;
+use seqmill_io::records::{
+    Assembly, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES, UnitSource,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -198,8 +198,11 @@ pub(crate) fn batches<'a>(
     let (blame_scan, blame_stitch, blame_cut) = (blame.clone(), blame.clone(), blame);
     let scan = move |lease| scanner.next(lease).map_err(&blame_scan);
     let scanned = Pipeline::source("scan", LOADING, accounts.read, claim, scan);
-    let assembly = Assembly { verify, skip_bad: selector.skip_bad, first, first_line };
-    let stitched = assembly.add(scanned, inputs, job, accounts.read, blame_stitch)?;
+    let assembly =
+        Assembly { verify, skip_bad: selector.skip_bad, first, first_line, group: LOADING };
+    let warnings = Arc::clone(inputs);
+    let warn = move |text| warnings.warn(text);
+    let stitched = assembly.add(scanned, &inputs.list, job, accounts.read, warn, blame_stitch)?;
     Ok(stitched
         .parallel(
             "select",

@@ -5,14 +5,13 @@
 
 mod places;
 
-use crate::input::{Container, Input, Kind};
 use crate::schema::{TagField, TagType};
-use crate::unit::record_body;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, Result};
 use seqmill_io::bam::{Record, Tag, TagKind, Tags};
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, BlockReader, Framing, VirtualOffset, frame_at};
+use seqmill_io::records::{Container, Input, Kind, record_body};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -120,7 +119,7 @@ impl Sample {
     /// The first records of an input without blocks.
     fn add_stream(&mut self, input: &Input) -> Result<()> {
         let begin = usize::try_from(input.first).unwrap_or(usize::MAX);
-        let mut head = crate::input::Head::open(&input.source, false)?;
+        let mut head = seqmill_io::records::Head::open(&input.source, false)?;
         let (mut taken, mut at, mut want) = (0, begin, begin + (1 << 20));
         let limit = if input.source.is_seekable() {
             FIRST_MAX_BYTES

@@ -8,25 +8,16 @@ use crate::chunk_index::{Part, UnitSummary};
 use crate::expression::Predicate;
 use crate::options::Semantic;
 use crate::regions::RegionFilter;
-use crate::unit::{Note, Selected, Stitched, Unit, record_body};
+use crate::unit::{Note, Selected};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
-use seqmill_base::{Error, FormatKind, Lease, Result};
+use seqmill_base::{Error, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, TagKind, Tags};
+use seqmill_io::records::{Stitched, Unit, record_body};
 use std::sync::Arc;
 
 /// A set of byte strings.
 pub(crate) type Names = HashSet<Vec<u8>, FxBuildHasher>;
-
-/// A fault with its place.
-pub(crate) fn fault_error(fault: Fault, record: u64, voffset: u64) -> Error {
-    let message = if fault.kind == FormatKind::Tag {
-        fault.reason.to_owned()
-    } else {
-        format!("{} {}", fault.field, fault.reason)
-    };
-    Error::format(fault.kind, message).at_record(record).at_field(fault.field).at_voffset(voffset)
-}
 
 /// What counts for the size of a batch, decided once from the layout.
 #[derive(Debug, Clone, Copy, Default)]
@@ -319,7 +310,7 @@ impl Selector {
                     if !self.skip_bad {
                         error = Some(match told {
                             Some((_, _, error)) => error.clone(),
-                            None => fault_error(fault, place.0, place.1),
+                            None => fault.into_error(place.0, place.1),
                         });
                         looked_at = number + 1;
                         break;

@@ -1,14 +1,14 @@
 //! Reading an input on the calling thread, before the run begins: for samples and full passes.
 
-use crate::input::{Input, UnitSource};
-use crate::lines::{LineNumberer, Parsed, parse_lines};
-use crate::load::{LoadInput, StitchInput, Stitcher, UNIT_BYTES, load_unit};
-use crate::unit::{Joined, Stitched};
 use seqmill_base::budget::AccountId;
 use seqmill_base::process::memory_figures;
 use seqmill_base::{Budget, Error, Result};
 use seqmill_io::Source;
 use seqmill_io::bgzf::Inflater;
+use seqmill_io::records::{
+    Input, Joined, LineNumberer, LoadInput, Parsed, StitchInput, Stitched, Stitcher, UNIT_BYTES,
+    UnitSource, load_unit, parse_lines,
+};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;

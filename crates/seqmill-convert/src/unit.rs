@@ -1,144 +1,12 @@
-//! What flows from the loader to the decoder: inflated units, records in them, batches.
+//! What flows from the selection to the decoder: rows of units, batches.
 
 use seqmill_base::pipeline::Item;
 use seqmill_base::{Error, Lease};
-use seqmill_io::bam::{Fault, Record};
-use seqmill_io::bgzf::{BlockMark, VirtualOffset};
+use seqmill_io::bam::Record;
+use seqmill_io::bgzf::VirtualOffset;
+use seqmill_io::records::{Unit, record_body};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Inflated bytes with the places they come from.
-#[derive(Debug)]
-pub(crate) struct Unit {
-    /// BAM record data.
-    pub data: Vec<u8>,
-    /// Where each block begins; for inputs without blocks one mark with the stream's offset.
-    pub marks: Vec<BlockMark>,
-    /// Offset of the first byte of `data` within its first block.
-    pub skew: u32,
-    /// Input the bytes come from.
-    pub input: u32,
-    /// The bytes of the input are not in blocks: a place is a plain offset.
-    pub plain: bool,
-    pub lease: Lease,
-}
-
-impl Unit {
-    /// The virtual offset of a byte of the data (for plain inputs: the stream offset).
-    pub(crate) fn voffset(&self, at: usize) -> VirtualOffset {
-        let found = self.marks.partition_point(|m| m.start as usize <= at).saturating_sub(1);
-        let Some(mark) = self.marks.get(found) else { return VirtualOffset(0) };
-        let mut within = at - mark.start as usize;
-        if found == 0 {
-            within += self.skew as usize;
-        }
-        if self.plain {
-            return VirtualOffset(mark.offset + within as u64);
-        }
-        VirtualOffset::new(mark.offset, u32::try_from(within).unwrap_or(0))
-    }
-}
-
-/// A unit and the records found in it under an assumption the stitcher checks.
-pub(crate) struct Loaded {
-    pub unit: Unit,
-    /// The unit begins a stretch, whose first record begins here.
-    pub first_record: Option<usize>,
-    /// Records if one begins at byte 0.
-    pub assumed: Hop,
-    /// Where lines or records of text begin or end.
-    pub breaks: crate::load::Breaks,
-    /// Where each record begins in the file, when the unit cannot tell.
-    pub places: Option<Vec<u64>>,
-    /// Bytes of the input consumed when this unit is done.
-    pub file_end: u64,
-}
-
-impl Item for Loaded {
-    fn bytes(&self) -> u64 {
-        self.unit.data.len() as u64
-    }
-}
-
-/// Starts of consecutive records.
-#[derive(Debug, Default)]
-pub(crate) struct Hop {
-    /// Offsets of the `block_size` fields.
-    pub starts: Vec<u32>,
-    /// Where the next record would begin; it is not whole if this is before the end.
-    pub end: usize,
-    /// The record at `end` has an impossible `block_size`.
-    pub broken: bool,
-}
-
-/// Follows the `block_size` values from `from` on.
-pub(crate) fn hop(data: &[u8], from: usize, starts: &mut Vec<u32>) -> (usize, bool) {
-    starts.clear();
-    let mut at = from;
-    while let Some(size) = data.get(at..).and_then(<[u8]>::first_chunk::<4>) {
-        let size = u32::from_le_bytes(*size) as usize;
-        if size < 32 {
-            return (at, true);
-        }
-        let end = at + 4 + size;
-        if end > data.len() {
-            break;
-        }
-        starts.push(u32::try_from(at).unwrap_or(u32::MAX));
-        at = end;
-    }
-    (at, false)
-}
-
-/// A unit whose records are certain.
-pub(crate) struct Stitched {
-    pub unit: Arc<Unit>,
-    pub starts: Vec<u32>,
-    /// Where each record begins in the file, when the unit cannot tell.
-    pub places: Option<Vec<u64>>,
-    /// Number of the first record in its input.
-    pub ordinal: u64,
-    /// Bytes of the input consumed when this unit is done.
-    pub file_end: u64,
-    /// What is wrong with records, by their numbers within the unit: found in their text.
-    pub faults: Vec<(u32, Fault, Error)>,
-}
-
-impl Item for Stitched {
-    fn bytes(&self) -> u64 {
-        self.unit.data.len() as u64
-    }
-}
-
-/// Whole lines, or whole records of FASTA and FASTQ, that have not been looked at.
-pub(crate) struct TextRun {
-    pub unit: Arc<Unit>,
-    /// The lines.
-    pub range: Range<usize>,
-    /// Where records begin; empty for SAM, whose records are lines.
-    pub starts: Vec<u32>,
-    /// Number of the first line, from 1.
-    pub line: u64,
-    /// Number of the first record in its input.
-    pub ordinal: u64,
-    /// Bytes of the input consumed when this unit is done.
-    pub file_end: u64,
-}
-
-/// What the stitcher gives.
-pub(crate) enum Joined {
-    Records(Stitched),
-    Text(TextRun),
-}
-
-impl Item for Joined {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Records(stitched) => stitched.bytes(),
-            Self::Text(run) => run.range.len() as u64,
-        }
-    }
-}
 
 /// A unit whose records have passed the filters.
 pub(crate) struct Selected {
@@ -223,14 +91,6 @@ impl Selected {
         }
         self.unit.voffset(self.starts.get(row).copied().unwrap_or(0) as usize)
     }
-}
-
-/// The bytes behind the `block_size` at `start`.
-pub(crate) fn record_body(data: &[u8], start: usize) -> &[u8] {
-    let Some((size, rest)) = data.get(start..).and_then(<[u8]>::split_first_chunk::<4>) else {
-        return &[];
-    };
-    rest.get(..u32::from_le_bytes(*size) as usize).unwrap_or_default()
 }
 
 /// What the selection notes of a record: why it was left out, or a warning.

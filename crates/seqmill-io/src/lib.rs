@@ -7,6 +7,7 @@ pub mod bgzf;
 pub mod cram;
 pub mod fasta;
 pub mod gzip;
+pub mod records;
 pub mod region;
 pub mod sam;
 pub mod source;

@@ -1,8 +1,8 @@
 //! Records of one file, or of two side by side.
 
-use crate::unit::{TextRun, Unit};
 use seqmill_base::pipeline::Item;
 use seqmill_base::{Error, FormatKind, Result};
+use seqmill_io::records::{TextRun, Unit};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! One record of FASTA or FASTQ as its parts.
 
-use crate::input::Kind;
 use memchr::memchr;
+use seqmill_io::records::Kind;
 
 /// A fault: how many lines behind the first of the record, which field, and what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use crate::columns::ColumnPlan;
 use crate::cut::Sizes;
-use crate::input::Kind;
 use crate::inputs::{Inputs, source_name};
 use crate::options::Semantic;
 use crate::schema::{CigarMode, Column, Content, Layout, TagMode, choose, column, dictionary_type};
@@ -11,6 +10,7 @@ use crate::setup::{Setup, differing_options, filters};
 use crate::tags::TagPlan;
 use arrow_schema::DataType;
 use seqmill_base::{Error, Result};
+use seqmill_io::records::Kind;
 use std::sync::Arc;
 
 /// What a run over reads does.

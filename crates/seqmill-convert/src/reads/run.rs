@@ -4,20 +4,21 @@ use super::decode::decode;
 use super::pairs::{Pairing, ReadRun, alone};
 use super::plan::ReadsPlan;
 use super::select::ReadSelector;
-use crate::assemble::Scanned;
 use crate::cut::Cutter;
-use crate::input::{Input, RawUnit, UnitSource};
 use crate::inputs::Inputs;
-use crate::load::{LoadInput, StitchInput, Stitcher, UNIT_BYTES, load_unit};
 use crate::run::{
     Accounts, BatchFacts, LOADING, PROCESSING, Processed, batch_claim, stretches_from,
 };
 use crate::setup::{Setup, Stretches};
-use crate::unit::{Batch, CutState, Joined, Loaded, Position, Selected};
+use crate::unit::{Batch, CutState, Position, Selected};
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Emit, Item, Pipeline};
 use seqmill_base::{Error, FormatKind, Job, Lease, Result};
 use seqmill_io::bgzf::Inflater;
+use seqmill_io::records::{
+    Input, Joined, LoadInput, Loaded, RawUnit, Scanned, StitchInput, Stitcher, UNIT_BYTES,
+    UnitSource, load_unit,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

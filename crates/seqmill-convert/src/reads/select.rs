@@ -63,7 +63,7 @@ impl LineCounter<'_> {
         line
     }
 
-    fn parse(&self, kind: crate::input::Kind, number: usize) -> Result<Read<'_>, ReadFault> {
+    fn parse(&self, kind: seqmill_io::records::Kind, number: usize) -> Result<Read<'_>, ReadFault> {
         Read::parse(kind, self.records.text(number))
     }
 }

@@ -4,13 +4,12 @@ use super::{
     FIRST_MAX_BYTES, FIRST_RECORDS, PLACE_BYTES, PLACE_MAX_BYTES, PLACE_RECORDS, PLACES,
     STREAM_MAX_BYTES, Sample, find_block, place_offset,
 };
-use crate::input::{Container, Input, Kind};
 use crate::serial::Serial;
-use crate::unit::record_body;
 use memchr::memchr;
 use seqmill_base::Result;
 use seqmill_io::bam::Record;
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, BlockReader};
+use seqmill_io::records::{Container, Input, Kind, record_body};
 use std::sync::Arc;
 
 impl Sample {

@@ -1,7 +1,7 @@
 //! One alignment record as a view over its bytes (`SAMv1 §4.2`).
 
 use super::tag::{Tag, TagKind, Tags};
-use seqmill_base::FormatKind;
+use seqmill_base::{Error, FormatKind};
 
 /// Bytes of the fields of fixed size behind `block_size`.
 const FIXED_BYTES: usize = 32;
@@ -32,6 +32,16 @@ impl Fault {
     /// A fault of a tag.
     pub const fn tag(reason: &'static str) -> Self {
         Self { kind: FormatKind::Tag, field: "tags", reason }
+    }
+
+    /// The fault with its place.
+    pub fn into_error(self, record: u64, voffset: u64) -> Error {
+        let message = if self.kind == FormatKind::Tag {
+            self.reason.to_owned()
+        } else {
+            format!("{} {}", self.field, self.reason)
+        };
+        Error::format(self.kind, message).at_record(record).at_field(self.field).at_voffset(voffset)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What an input is, by its content (`bam.md` §2).
 
 use super::{Container, Head, Kind, OpenOptions};
+use crate::bam;
+use crate::cram;
+use crate::sam::is_header_line;
 use memchr::{memchr, memchr_iter};
 use seqmill_base::{Error, FormatKind, Result};
-use seqmill_io::bam;
-use seqmill_io::cram;
-use seqmill_io::sam::is_header_line;
 
 /// Bytes looked at, unless the first line is longer.
 const LOOK_BYTES: usize = 4096;

@@ -2,25 +2,25 @@
 
 mod text;
 
-use crate::input::{Input, Kind, RawUnit};
-use crate::unit::{Hop, Joined, Loaded, Stitched, Unit, hop};
+use super::input::{Input, Kind, RawUnit};
+use super::unit::{Hop, Joined, Loaded, Stitched, Unit, hop};
+use crate::bam::Record;
+use crate::bgzf::{BlockMark, Inflater};
+use crate::cram::{CramDecoder, RawContainer, container_place};
 use seqmill_base::{Error, FormatKind, Lease, Result};
-use seqmill_io::bam::Record;
-use seqmill_io::bgzf::{BlockMark, Inflater};
-use seqmill_io::cram::{CramDecoder, RawContainer, container_place};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use text::Breaks;
+pub use text::Breaks;
 
 /// Bytes of a unit after inflation. A constant: units do not show in the output.
-pub(crate) const UNIT_BYTES: usize = 1 << 20;
+pub const UNIT_BYTES: usize = 1 << 20;
 /// The same for stretches found by an index, which are short.
-pub(crate) const STRETCH_UNIT_BYTES: usize = 128 << 10;
+pub const STRETCH_UNIT_BYTES: usize = 128 << 10;
 
 /// Makes a unit of what the scanner gave: inflates blocks, decodes a CRAM container, and finds the
 /// records, assuming that one begins at the first byte.
-pub(crate) fn load_unit(
+pub fn load_unit(
     inflater: &mut Inflater,
     raw: RawUnit,
     input: u32,
@@ -104,19 +104,22 @@ fn load_container(
 }
 
 /// What the loader needs to know of an input.
-pub(crate) struct LoadInput {
+pub struct LoadInput {
+    /// What the input is.
     pub kind: Kind,
+    /// Its decoder, if it is CRAM.
     pub cram: Option<Arc<CramDecoder>>,
 }
 
 impl LoadInput {
-    pub(crate) fn new(input: &Input) -> Self {
+    /// What the loader needs to know of `input`.
+    pub fn new(input: &Input) -> Self {
         Self { kind: input.kind, cram: input.cram.clone() }
     }
 }
 
 /// Decides where records really begin, and joins those that straddle units.
-pub(crate) struct Stitcher {
+pub struct Stitcher {
     inputs: Vec<StitchInput>,
     /// The beginning of a record whose end has not been seen yet.
     pending: Option<Unit>,
@@ -128,18 +131,20 @@ pub(crate) struct Stitcher {
 }
 
 /// What the stitcher knows of an input.
-pub(crate) struct StitchInput {
+pub struct StitchInput {
     /// For messages.
     pub path: PathBuf,
     /// References of its header.
     pub references: usize,
+    /// What the input is.
     pub kind: Kind,
     /// Number of the line on which the first record begins, in text.
     pub first_line: u64,
 }
 
 impl StitchInput {
-    pub(crate) fn new(input: &Input) -> Self {
+    /// What the stitcher needs to know of `input`.
+    pub fn new(input: &Input) -> Self {
         Self {
             path: input.path.clone(),
             references: input.header.references.len(),
@@ -152,19 +157,14 @@ impl StitchInput {
 impl Stitcher {
     /// A stitcher that begins with the record of the number `ordinal` in the input `input`; text
     /// begins at line `line` (none: that of the first record).
-    pub(crate) fn new(
-        inputs: Vec<StitchInput>,
-        input: u32,
-        ordinal: u64,
-        line: Option<u64>,
-    ) -> Self {
+    pub fn new(inputs: Vec<StitchInput>, input: u32, ordinal: u64, line: Option<u64>) -> Self {
         let first_line = inputs.get(input as usize).map_or(1, |i| i.first_line);
         let lines = text::Lines::new(line.unwrap_or(first_line));
         Self { inputs, pending: None, ordinal, input, lines }
     }
 
     /// Index of the input whose records are being found.
-    pub(crate) fn input(&self) -> usize {
+    pub fn input(&self) -> usize {
         self.input as usize
     }
 
@@ -173,7 +173,7 @@ impl Stitcher {
     }
 
     /// Takes the next unit, or the end of the input; appends what is certain to `out`.
-    pub(crate) fn stitch(&mut self, loaded: Option<Loaded>, out: &mut Vec<Joined>) -> Result<()> {
+    pub fn stitch(&mut self, loaded: Option<Loaded>, out: &mut Vec<Joined>) -> Result<()> {
         let Some(loaded) = loaded else { return self.no_more(out) };
         if loaded.unit.input != self.input {
             self.no_more(out)?;
@@ -309,7 +309,7 @@ impl Stitcher {
         let size = u64::from(u32::from_le_bytes(*size));
         let references = self.inputs.get(self.input as usize).map_or(0, |i| i.references);
         let fault = Record::check_fixed(fixed, size, references);
-        fault.map_err(|f| crate::select::fault_error(f, self.ordinal, pending.voffset(0).0))
+        fault.map_err(|f| f.into_error(self.ordinal, pending.voffset(0).0))
     }
 
     fn bad_size(&self) -> Error {
@@ -336,6 +336,3 @@ impl Stitcher {
         Err(error)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,11 @@
 //! Stitching of text: SAM by lines, FASTQ by four lines, FASTA by lines that begin with `>`.
 
 use super::{Stitcher, UNIT_BYTES};
-use crate::input::Kind;
-use crate::unit::{Joined, Loaded, TextRun, Unit};
+use crate::bgzf::BlockMark;
+use crate::records::input::Kind;
+use crate::records::unit::{Joined, Loaded, TextRun, Unit};
 use memchr::{memchr, memchr_iter, memrchr};
 use seqmill_base::{Error, FormatKind, Result};
-use seqmill_io::bgzf::BlockMark;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const FASTQ_LINES: usize = 4;
 
 /// Where text may be cut.
 #[derive(Debug, Default)]
-pub(crate) struct Breaks {
+pub struct Breaks {
     /// FASTQ: every `\n`. FASTA: every `>` at the beginning of a line, the first byte of the unit
     /// taken for one. SAM: nothing, one look from each end is enough.
     pub list: Vec<u32>,

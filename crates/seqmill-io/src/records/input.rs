@@ -3,23 +3,23 @@
 mod detect;
 mod units;
 
+use crate::bam::{Header, HeaderProgress};
+use crate::bgzf::{BlockMark, BlockReader, VirtualOffset, is_bgzf};
+use crate::cram::{CramDecoder, ReferenceStore, container_place, read_file_header};
+use crate::gzip::GzipStream;
+use crate::sam::{LineParser, SamHeader, is_header_line};
+use crate::source::{IoMode, Source, open_source};
 use detect::detect;
 use seqmill_base::fingerprint::{Fingerprint, fingerprint};
 use seqmill_base::{Error, FormatKind, Result};
-use seqmill_io::bam::{Header, HeaderProgress};
-use seqmill_io::bgzf::{BlockMark, BlockReader, VirtualOffset, is_bgzf};
-use seqmill_io::cram::{CramDecoder, ReferenceStore, container_place, read_file_header};
-use seqmill_io::gzip::GzipStream;
-use seqmill_io::sam::{LineParser, SamHeader, is_header_line};
-use seqmill_io::{IoMode, Source, open_source};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use units::{RawUnit, UnitSource};
+pub use units::{RawUnit, UnitSource};
 
 /// How the bytes are wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Container {
+pub enum Container {
     /// Blocks that can be inflated by themselves.
     Bgzf,
     /// One deflate stream, or several.
@@ -30,22 +30,27 @@ pub(crate) enum Container {
 
 /// What the unwrapped bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Binary alignments.
     Bam,
+    /// Alignments as text.
     Sam,
+    /// Alignments against a reference, compressed.
     Cram,
+    /// Sequences.
     Fasta,
+    /// Sequences with qualities.
     Fastq,
 }
 
 impl Kind {
     /// Whether the records are reads without an alignment: a table of their own.
-    pub(crate) fn is_reads(self) -> bool {
+    pub fn is_reads(self) -> bool {
         matches!(self, Self::Fasta | Self::Fastq)
     }
 
     /// The name of the format.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bam => "BAM",
             Self::Sam => "SAM",
@@ -57,11 +62,16 @@ impl Kind {
 }
 
 /// An opened input.
-pub(crate) struct Input {
+pub struct Input {
+    /// As the user named it.
     pub path: PathBuf,
+    /// Its bytes.
     pub source: Arc<dyn Source>,
+    /// How they are wrapped.
     pub container: Container,
+    /// What they are.
     pub kind: Kind,
+    /// Text and references; empty where reads have none.
     pub header: Header,
     /// Where the first record begins: a virtual offset in BGZF, else a stream offset (CRAM: the
     /// place of the first record of a container).
@@ -80,7 +90,7 @@ pub(crate) struct Input {
 
 impl Input {
     /// Identity of the file when it was first asked for: an open scan asks for every query.
-    pub(crate) fn fingerprint(&self) -> Result<&Fingerprint> {
+    pub fn fingerprint(&self) -> Result<&Fingerprint> {
         if let Some(print) = self.print.get() {
             return Ok(print);
         }
@@ -91,7 +101,8 @@ impl Input {
 
 /// How inputs are opened.
 #[derive(Debug, Clone)]
-pub(crate) struct OpenOptions {
+pub struct OpenOptions {
+    /// How the bytes are read.
     pub mode: IoMode,
     /// Compare checksums of blocks.
     pub verify: bool,
@@ -111,7 +122,7 @@ const HEADER_LEAST_BYTES: u64 = 1 << 20;
 impl OpenOptions {
     /// The longest header for a budget: text, references and what is read ahead take no more than
     /// a quarter of it together.
-    pub(crate) fn header_bytes(memory: u64) -> usize {
+    pub fn header_bytes(memory: u64) -> usize {
         usize::try_from((memory / 16).max(HEADER_LEAST_BYTES)).unwrap_or(HEADER_CLAIM_BYTES)
     }
 
@@ -127,19 +138,21 @@ impl OpenOptions {
 }
 
 /// The inflated beginning of an input, as far as it was asked for.
-pub(crate) struct Head {
+pub struct Head {
     source: Arc<dyn Source>,
     container: Container,
     gzip: Option<GzipStream>,
     blocks: BlockReader,
     next_block: Option<u64>,
     marks: Vec<BlockMark>,
+    /// The inflated bytes so far.
     pub data: Vec<u8>,
     ended: bool,
 }
 
 impl Head {
-    pub(crate) fn open(source: &Arc<dyn Source>, verify: bool) -> Result<Self> {
+    /// Looks at the first bytes of a source.
+    pub fn open(source: &Arc<dyn Source>, verify: bool) -> Result<Self> {
         let mut magic = [0; 4096];
         let got = source.read_at(&mut magic, 0)?;
         let magic = magic.get(..got).unwrap_or_default();
@@ -164,7 +177,7 @@ impl Head {
     }
 
     /// Reads on until there are `n` bytes or the input ends; whether there are.
-    pub(crate) fn fill(&mut self, n: usize) -> Result<bool> {
+    pub fn fill(&mut self, n: usize) -> Result<bool> {
         while self.data.len() < n && !self.ended {
             let before = self.data.len();
             match (&mut self.gzip, self.container) {
@@ -192,7 +205,7 @@ impl Head {
     }
 
     /// The place of a byte of the inflated data.
-    pub(crate) fn place(&self, at: usize) -> u64 {
+    pub fn place(&self, at: usize) -> u64 {
         if self.container != Container::Bgzf {
             return at as u64;
         }
@@ -208,7 +221,7 @@ impl Head {
 }
 
 /// Opens an input and reads its header.
-pub(crate) fn open_input(path: &Path, options: &OpenOptions) -> Result<Input> {
+pub fn open_input(path: &Path, options: &OpenOptions) -> Result<Input> {
     let source = open_source(path, options.mode)?;
     open_head(&source, options).map_err(|e| e.at_path(source.path())).map(|mut input| {
         input.path = source.path().to_path_buf();

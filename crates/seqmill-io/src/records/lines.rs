@@ -1,12 +1,12 @@
 //! SAM: lines to records, in parallel, and then their numbers, in order.
 
-use crate::unit::{Joined, Stitched, TextRun, Unit};
+use super::unit::{Joined, Stitched, TextRun, Unit};
+use crate::bam::Fault;
+use crate::bgzf::BlockMark;
+use crate::sam::{LineParser, NOTICES};
 use memchr::memchr;
 use seqmill_base::pipeline::Item;
 use seqmill_base::{Error, FormatKind, Lease, Result};
-use seqmill_io::bam::Fault;
-use seqmill_io::bgzf::BlockMark;
-use seqmill_io::sam::{LineParser, NOTICES};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const PLACEHOLDER: [u8; 36] = {
 };
 
 /// What was read from lines, with numbers counted from the first line.
-pub(crate) struct ParsedLines {
+pub struct ParsedLines {
     stitched: Stitched,
     /// Line of the first notice of each kind.
     notices: [Option<u64>; NOTICES.len()],
@@ -29,8 +29,10 @@ pub(crate) struct ParsedLines {
 }
 
 /// Records, or lines that were read.
-pub(crate) enum Parsed {
+pub enum Parsed {
+    /// Records that needed no reading.
     Records(Stitched),
+    /// Records read from lines.
     Lines(Box<ParsedLines>),
 }
 
@@ -44,7 +46,7 @@ impl Item for Parsed {
 }
 
 /// Bytes that reading lines takes.
-pub(crate) fn lines_claim(joined: &Joined) -> u64 {
+pub(super) fn lines_claim(joined: &Joined) -> u64 {
     match joined {
         Joined::Records(_) => 0,
         // Records, their starts and places; short numbers in arrays take more than their text.
@@ -63,7 +65,7 @@ fn line_error(fault: Fault, line: u64, unit: &Unit, at: usize) -> Error {
 }
 
 /// Reads the lines of a run. With `skip_bad` damaged lines are noted, else the first ends it.
-pub(crate) fn parse_lines(
+pub fn parse_lines(
     parser: &LineParser,
     run: &TextRun,
     skip_bad: bool,
@@ -137,10 +139,10 @@ pub(crate) fn parse_lines(
 }
 
 /// Tells a warning.
-pub(crate) type Warn = Box<dyn FnMut(String) + Send>;
+type Warn = Box<dyn FnMut(String) + Send>;
 
 /// Gives the records of lines their numbers.
-pub(crate) struct LineNumberer {
+pub struct LineNumberer {
     paths: Vec<PathBuf>,
     input: u32,
     /// Number of the next record in its input.
@@ -154,12 +156,12 @@ pub(crate) struct LineNumberer {
 
 impl LineNumberer {
     /// A numberer whose first record has the number `ordinal` in the input `input`.
-    pub(crate) fn new(paths: Vec<PathBuf>, input: u32, ordinal: u64, warn: Warn) -> Self {
+    pub fn new(paths: Vec<PathBuf>, input: u32, ordinal: u64, warn: Warn) -> Self {
         Self { paths, input, ordinal, blank: None, told: [false; NOTICES.len()], warn }
     }
 
     /// Takes the next unit.
-    pub(crate) fn number(&mut self, parsed: Parsed) -> Result<Option<Stitched>> {
+    pub fn number(&mut self, parsed: Parsed) -> Result<Option<Stitched>> {
         let input = match &parsed {
             Parsed::Records(stitched) => stitched.unit.input,
             Parsed::Lines(parsed) => parsed.stitched.unit.input,

@@ -1,16 +1,16 @@
 //! What the scanner gives: blocks, pieces of a stream, containers.
 
 use super::{Container, Input, Kind};
+use crate::bgzf::{CompressedUnit, UnitScanner, VirtualOffset};
+use crate::cram::{ContainerScanner, RawContainer, split_place};
+use crate::gzip::GzipStream;
+use crate::source::Source;
 use seqmill_base::pipeline::Item;
 use seqmill_base::{Lease, Result};
-use seqmill_io::Source;
-use seqmill_io::bgzf::{CompressedUnit, UnitScanner, VirtualOffset};
-use seqmill_io::cram::{ContainerScanner, RawContainer, split_place};
-use seqmill_io::gzip::GzipStream;
 use std::sync::Arc;
 
 /// A unit as the source gives it.
-pub(crate) enum RawUnit {
+pub enum RawUnit {
     /// Nothing: one input has ended.
     Nothing,
     /// Blocks to inflate.
@@ -19,12 +19,15 @@ pub(crate) enum RawUnit {
     Container(RawContainer),
     /// Bytes that need no inflation, with their offset in the stream.
     Bytes {
+        /// The bytes.
         data: Vec<u8>,
+        /// Where they lie in the stream.
         offset: u64,
         /// The unit begins a stretch, whose first record begins here.
         first_record: Option<usize>,
         /// Bytes of the input consumed.
         file_end: u64,
+        /// Held as long as the bytes.
         lease: Lease,
     },
 }
@@ -42,7 +45,7 @@ impl seqmill_base::pipeline::Item for RawUnit {
 
 impl RawUnit {
     /// Bytes of text it becomes.
-    pub(crate) fn text_bytes(&self) -> u64 {
+    pub fn text_bytes(&self) -> u64 {
         match self {
             Self::Blocks(unit) => unit.inflated_bytes() as u64,
             _ => self.bytes(),
@@ -50,7 +53,7 @@ impl RawUnit {
     }
 
     /// Bytes that loading it takes.
-    pub(crate) fn claim(&self) -> u64 {
+    pub fn claim(&self) -> u64 {
         match self {
             // Four bytes a record, and a record takes 36 bytes at least; usually it is a tenth of
             // that.
@@ -62,20 +65,23 @@ impl RawUnit {
 }
 
 /// Units of an input, one after the other.
-pub(crate) enum UnitSource {
+pub enum UnitSource {
+    /// Blocks of BGZF.
     Blocks(UnitScanner),
+    /// Pieces of a stream without blocks.
     Bytes(Box<ByteUnits>),
+    /// Containers of CRAM.
     Containers(ContainerScanner),
 }
 
 impl UnitSource {
     /// Units from the places given: pairs of begin and end (none: to the end of the input).
-    pub(crate) fn new(input: &Input, stretches: &[(u64, Option<u64>)], unit_bytes: usize) -> Self {
+    pub fn new(input: &Input, stretches: &[(u64, Option<u64>)], unit_bytes: usize) -> Self {
         Self::of(Arc::clone(&input.source), input, stretches, unit_bytes)
     }
 
     /// The same from another source of the input's bytes.
-    pub(crate) fn of(
+    pub fn of(
         source: Arc<dyn Source>,
         input: &Input,
         stretches: &[(u64, Option<u64>)],
@@ -99,7 +105,7 @@ impl UnitSource {
     }
 
     /// Bytes to reserve before the next unit is asked for.
-    pub(crate) fn claim(&self) -> u64 {
+    pub fn claim(&self) -> u64 {
         match self {
             Self::Blocks(_) => UnitScanner::CLAIM_BYTES,
             Self::Bytes(units) => units.unit_bytes as u64,
@@ -107,7 +113,8 @@ impl UnitSource {
         }
     }
 
-    pub(crate) fn next_unit(&mut self, lease: Lease) -> Result<Option<RawUnit>> {
+    /// The next unit, none at the end; `lease` is what [`Self::claim`] asked for.
+    pub fn next_unit(&mut self, lease: Lease) -> Result<Option<RawUnit>> {
         match self {
             Self::Blocks(scanner) => Ok(scanner.next_unit(lease)?.map(RawUnit::Blocks)),
             Self::Bytes(units) => units.next_unit(lease),
@@ -116,7 +123,7 @@ impl UnitSource {
     }
 
     /// Whether a complete file's end marker was missing (always false where there is none).
-    pub(crate) fn lacks_end_marker(&self) -> bool {
+    pub fn lacks_end_marker(&self) -> bool {
         match self {
             Self::Blocks(scanner) => !scanner.ended_with_marker(),
             Self::Containers(scanner) => !scanner.ended_with_marker(),
@@ -126,7 +133,7 @@ impl UnitSource {
 }
 
 /// Pieces of a stream without blocks.
-pub(crate) struct ByteUnits {
+pub struct ByteUnits {
     source: Arc<dyn Source>,
     gzip: Option<GzipStream>,
     /// Next byte of the stream.
