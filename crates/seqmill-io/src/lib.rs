@@ -10,6 +10,7 @@ pub mod gzip;
 pub mod records;
 pub mod region;
 pub mod sam;
+pub mod sequence;
 pub mod source;
 
 pub use region::{Interval, Region};
