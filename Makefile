@@ -3,6 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV := bench/.venv
+TORCH_VENV := .venv-torch
+TORCH_TESTS := tests/unit/test_torch.py tests/unit/test_sampling.py
+# A Python of the system that has torch (Debian's python3-torch is of /usr/bin/python3.11).
+TORCH_PYTHON := $(shell for python in /usr/bin/python3.11 /usr/bin/python3; do \
+	[ -x $$python ] && $$python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("torch"))' \
+	&& echo $$python && break; done)
 BENCH_PROFILE := dist
 EXTRAS := arrow,polars,report,dask,remote,test,lint
 DOCS_EXTRAS := docs
@@ -33,7 +39,7 @@ endif
 maturin = VIRTUAL_ENV=$(CURDIR)/$(1) PATH="$(CURDIR)/$(1)/bin:$$PATH" \
 	maturin develop $(if $(UV),--uv) $(2)
 
-.PHONY: help build demo test fuzz lint format docs bench constraints clean
+.PHONY: help build demo test test-torch fuzz lint format docs bench constraints clean
 
 help:
 	@echo "make demo    environment, build, then the five-minute tour (seqmill demo)"
@@ -61,8 +67,20 @@ build: $(VENV)/.installed
 demo: build
 	$(BIN)/seqmill demo
 
-test: build
+test: build test-torch
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# With the torch of the system, where there is one: an environment of its own that sees the
+# system's packages, and the package as it was just built.
+test-torch: build
+ifeq ($(TORCH_PYTHON),)
+	@echo "make: no system Python with torch; tests/unit/test_torch.py is skipped"
+else
+	test -x $(TORCH_VENV)/bin/pytest || { \
+		$(TORCH_PYTHON) -m venv --system-site-packages --without-pip $(TORCH_VENV) && \
+		$(BIN)/python -m pip --python $(TORCH_VENV)/bin/python install -q pytest hypothesis; }
+	PYTHONPATH=python $(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider $(TORCH_TESTS)
+endif
 
 # At length: make fuzz FUZZ_INPUTS=100000 FUZZ_SECONDS=3600. Inputs that fail stay in target/fuzz.
 fuzz:
@@ -109,5 +127,5 @@ constraints:
 	rm -rf $(VENV)-constraints
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) bench/results site target python/seqmill/_native*.so \
+	rm -rf $(VENV) $(TORCH_VENV) $(BENCH_VENV) bench/results site target python/seqmill/_native*.so \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -151,6 +151,16 @@ class Intervals:
             starts = np.where(keeps_low, self.starts, self.ends - length)
         return Intervals(self.files, self.contigs, starts, starts + length, self.strands)
 
+    def shift(self, bases: NDArray[np.int64]) -> "Intervals":
+        """Move each window along its contig, towards higher positions."""
+        starts, ends = self.starts + bases, self.ends + bases
+        return Intervals(self.files, self.contigs, starts, ends, self.strands)
+
+    def turn(self, which: NDArray[np.bool_]) -> "Intervals":
+        """Change the strand of some windows."""
+        strands = np.where(which, -self.strands, self.strands)
+        return Intervals(self.files, self.contigs, self.starts, self.ends, strands)
+
     def digest(self) -> str:
         """Give a digest of all windows, in order."""
         import hashlib  # noqa: PLC0415 - only for state_dict

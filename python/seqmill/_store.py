@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self, TypedDict, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqmill import _native
 from seqmill.errors import InputError, NameNotFoundError, SeqmillError
 from seqmill.limits import choose_threads, parse_size
@@ -228,6 +231,14 @@ class StoreBase:
         least = self._options.get("min_contig_length", 0)
         found = self._native.contigs(self._file(name))
         return [contig for contig in found if contig[1] >= least] if least else found
+
+    def contig_table(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
+        """List all contigs as arrays: number of the file, number in it, and length."""
+        columns = self._native.contig_table()
+        files, contigs = (np.frombuffer(column, "<u4") for column in columns[:2])
+        lengths = np.frombuffer(columns[2], "<i8")
+        kept = lengths >= self._options.get("min_contig_length", 0)
+        return files[kept], contigs[kept], lengths[kept]
 
     def resolve(self, name: str | bytes | int, contig: str | bytes | int) -> tuple[int, int]:
         """Give the numbers of a file and of a contig in it; look-ups by number are faster."""

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxBuildHasher;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Key = (u32, u32);
@@ -18,16 +19,29 @@ struct Entries {
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     entries: Mutex<Entries>,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl BlockCache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: Mutex::default(), limit }
+        Self { entries: Mutex::default(), limit: AtomicUsize::new(limit) }
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.limit > 0
+        self.limit() > 0
+    }
+
+    /// Changes the limit; what is above it goes at once.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.bytes > limit {
+            *entries = Entries::default();
+        }
     }
 
     pub(crate) fn get(&self, file: u32, block: u32) -> Option<Arc<Vec<u8>>> {
@@ -39,12 +53,13 @@ impl BlockCache {
 
     pub(crate) fn insert(&self, file: u32, block: u32, bytes: Arc<Vec<u8>>) {
         let size = bytes.capacity();
-        if size > self.limit {
+        let limit = self.limit();
+        if size > limit {
             return;
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = &mut *entries;
-        while entries.bytes + size > self.limit {
+        while entries.bytes + size > limit {
             let Some(oldest) = entries.order.pop_front() else { break };
             match entries.blocks.get_mut(&oldest) {
                 Some((_, used)) if *used => {
@@ -80,5 +95,7 @@ mod tests {
         assert!(cache.get(0, 1).is_none());
         cache.insert(0, 200, Arc::new(Vec::with_capacity(2000)));
         assert!(cache.get(0, 200).is_none());
+        cache.set_limit(0);
+        assert!(cache.get(0, 0).is_none() && !cache.is_on());
     }
 }

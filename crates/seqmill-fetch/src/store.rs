@@ -293,6 +293,31 @@ impl Store {
         Ok(self.index.file(file)?.contigs)
     }
 
+    /// Of all contigs of the files that can be read: file, number and length, each a column of
+    /// little-endian u32, u32 and u64.
+    pub fn contig_table(&self) -> Result<[Vec<u8>; 3]> {
+        let mut columns = [Vec::new(), Vec::new(), Vec::new()];
+        let [files, contigs, lengths] = &mut columns;
+        for file in 0..self.files() {
+            if self.is_unreadable(file)? {
+                continue;
+            }
+            let record = self.index.file(file)?;
+            for id in 0..record.contigs {
+                files.extend(file.to_le_bytes());
+                contigs.extend(id.to_le_bytes());
+                lengths.extend(self.index.contig(&record, id)?.length.to_le_bytes());
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Sets how many bytes of inflated blocks this process keeps from now on.
+    pub fn limit_cache(&self, bytes: usize) {
+        let bytes = if self.options.verify_blocks { bytes } else { 0 };
+        self.process().cache.set_limit(bytes);
+    }
+
     /// A contig by its name within a file.
     pub fn find_contig(&self, file: u32, name: &[u8]) -> Result<Contig<'_>> {
         let record = self.index.file(file)?;

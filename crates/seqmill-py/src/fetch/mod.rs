@@ -1,17 +1,17 @@
 //! `seqmill.FastaStore`: windows of sequence into buffers that Python owns.
 
+mod arguments;
+
 use crate::error::to_python;
 use crate::job::{new_job, run};
-use pyo3::buffer::{Element, PyBuffer};
+use arguments::{Name, Output, PlaceTuple, Windows, name_to_python, place_of, policy};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 use seqmill_base::process::memory_figures;
 use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::Resources;
-use seqmill_fetch::{
-    Content, Contig, Encoder, Layout, OpenOptions, OutOfRange, Pack, Place, Root, Store, Window,
-};
+use seqmill_fetch::{Content, Contig, Encoder, Layout, OpenOptions, Pack, Root, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -47,118 +47,6 @@ impl FetchEncoder {
     }
 }
 
-/// A name given by the user as bytes; text that was bytes before comes back as it was.
-struct Name(Vec<u8>);
-
-impl<'py> FromPyObject<'_, 'py> for Name {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(bytes) = object.cast::<PyBytes>() {
-            return Ok(Self(bytes.as_bytes().to_vec()));
-        }
-        let text = object.cast::<PyString>()?;
-        if let Ok(text) = text.to_cow() {
-            return Ok(Self(text.as_bytes().to_vec()));
-        }
-        let bytes = text.call_method1("encode", ("utf-8", "surrogateescape"))?;
-        Ok(Self(bytes.cast::<PyBytes>()?.as_bytes().to_vec()))
-    }
-}
-
-fn name_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    if let Ok(text) = std::str::from_utf8(name) {
-        return Ok(PyString::new(py, text).into_any());
-    }
-    PyBytes::new(py, name).call_method1("decode", ("utf-8", "surrogateescape"))
-}
-
-fn policy(name: &str) -> PyResult<OutOfRange> {
-    Ok(match name {
-        "error" => OutOfRange::Error,
-        "pad" => OutOfRange::Pad,
-        "clip" => OutOfRange::Clip,
-        "shift" => OutOfRange::Shift,
-        other => return Err(PyValueError::new_err(format!("no policy {other:?}"))),
-    })
-}
-
-/// A writable array of Python that is held while the engine fills it.
-struct Output(PyBuffer<u8>);
-
-impl<'py> FromPyObject<'_, 'py> for Output {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let buffer = PyBuffer::get(&object)?;
-        if buffer.readonly() || !buffer.is_c_contiguous() {
-            return Err(PyValueError::new_err("the output must be writable and contiguous"));
-        }
-        Ok(Self(buffer))
-    }
-}
-
-impl Output {
-    fn bytes(&mut self) -> &mut [u8] {
-        if self.0.len_bytes() == 0 {
-            return &mut [];
-        }
-        // SAFETY: the buffer is contiguous, writable and held while `self` lives. That no other
-        // thread uses the array meanwhile is the caller's part, as with NumPy's own functions.
-        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast::<u8>(), self.0.len_bytes()) }
-    }
-}
-
-/// Many windows, as parallel arrays.
-struct Windows {
-    files: Vec<u32>,
-    contigs: Vec<u32>,
-    starts: Vec<i64>,
-    ends: Vec<i64>,
-    strands: Vec<i8>,
-}
-
-impl Windows {
-    fn new(py: Python<'_>, arrays: &Bound<'_, PyAny>) -> PyResult<Self> {
-        fn column<T: Element + Copy>(
-            py: Python<'_>,
-            arrays: &Bound<'_, PyAny>,
-            i: usize,
-        ) -> PyResult<Vec<T>> {
-            PyBuffer::<T>::get(&arrays.get_item(i)?)?.to_vec(py)
-        }
-        let windows = Self {
-            files: column(py, arrays, 0)?,
-            contigs: column(py, arrays, 1)?,
-            starts: column(py, arrays, 2)?,
-            ends: column(py, arrays, 3)?,
-            strands: column(py, arrays, 4)?,
-        };
-        let n = windows.files.len();
-        let lengths = [
-            windows.contigs.len(),
-            windows.starts.len(),
-            windows.ends.len(),
-            windows.strands.len(),
-        ];
-        if lengths != [n; 4] {
-            return Err(PyValueError::new_err("the arrays have different lengths"));
-        }
-        Ok(windows)
-    }
-
-    fn place(&self, store: &Store, policy: OutOfRange) -> seqmill_base::Result<Vec<Window>> {
-        let mut placed = Vec::with_capacity(self.files.len());
-        let rows = self.files.iter().zip(&self.contigs).zip(&self.starts).zip(&self.ends);
-        for ((((&file, &contig), &start), &end), &strand) in rows.zip(&self.strands) {
-            let found = store.contig(file, contig)?;
-            let place = store.place(&found, start, Some(end), policy)?;
-            placed.push(Window { file, contig, place, minus: strand < 0 });
-        }
-        Ok(placed)
-    }
-}
-
 /// Many sequence files with one index.
 #[pyclass(frozen, module = "seqmill._native", name = "FetchStore")]
 pub(crate) struct FetchStore {
@@ -169,15 +57,6 @@ impl FetchStore {
     fn contig(&self, py: Python<'_>, file: u32, contig: u32) -> PyResult<Contig<'_>> {
         self.store.contig(file, contig).map_err(|e| to_python(py, &e))
     }
-}
-
-type PlaceTuple = (u64, u64, u64, u64);
-
-fn place_of((start, end, left, right): PlaceTuple, contig: &Contig<'_>) -> PyResult<Place> {
-    if start > end || end > contig.length() {
-        return Err(PyValueError::new_err("the place was not made by this store"));
-    }
-    Ok(Place { start, end, left, right })
 }
 
 #[pymethods]
@@ -341,6 +220,18 @@ impl FetchStore {
             .collect()
     }
 
+    /// Of all contigs of all files that can be read: file, number and length, as three columns of
+    /// little-endian u32, u32 and u64.
+    fn contig_table<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyBytes>; 3]> {
+        let table = py.detach(|| self.store.contig_table()).map_err(|e| to_python(py, &e))?;
+        Ok(table.map(|column| PyBytes::new(py, &column)))
+    }
+
+    /// Sets how many bytes of inflated blocks this process keeps from now on.
+    fn limit_cache(&self, size: usize) {
+        self.store.limit_cache(size);
+    }
+
     /// Places a window: first base, first base behind, padding before and behind.
     fn place(
         &self,
@@ -437,7 +328,7 @@ impl FetchStore {
         let encoding = (&encoder.encoder, pad);
         let store = &self.store;
         let cancel = CancelToken::default();
-        let short = windows.files.len() <= SHORT_BATCH;
+        let short = windows.len() <= SHORT_BATCH;
         let work = |out: &mut [u8]| {
             let placed = windows.place(store, policy)?;
             store.read_many(&placed, row_bases, encoding, out, threads, &cancel)
