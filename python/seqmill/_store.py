@@ -337,14 +337,24 @@ def _find_files(path: PathLike | Sequence[PathLike]) -> tuple[str, list[str] | N
                 message = f"no file matches {text!r}"
                 raise InputError(message, option="path", value=text)
             return _find_files([item for item in found if os.path.isfile(item)])  # noqa: PTH113
-        os.stat(text)  # noqa: PTH116 - raises for a file that is not there
-        return os.path.dirname(text) or ".", [os.path.basename(text)]  # noqa: PTH119, PTH120
+        archive = _check_exists(text)
+        base = os.path.dirname(archive)  # noqa: PTH120
+        return base or ".", [text[len(base) :].lstrip("/")]
     files = [os.path.abspath(item) for item in path]  # noqa: PTH100
     if not files:
         message = "an empty list of files is no store"
         raise InputError(message, option="path")
-    for item in files:
-        os.stat(item)  # noqa: PTH116
-    folders = {os.path.dirname(item) for item in files}  # noqa: PTH120
+    folders = {os.path.dirname(_check_exists(item)) for item in files}  # noqa: PTH120
     base = os.path.commonpath(folders)
     return base, [os.path.relpath(item, base) for item in files]
+
+
+def _check_exists(path: str) -> str:
+    """Raise for a file that is not there; of ``ARCHIVE.agc:SAMPLE`` the archive is what must be."""
+    if not os.path.exists(path):  # noqa: PTH110
+        borders = [at for at, letter in enumerate(path) if letter == ":"]
+        for at in reversed(borders):
+            if path[:at].endswith(".agc") and os.path.exists(path[:at]):  # noqa: PTH110
+                return path[:at]
+    os.stat(path)  # noqa: PTH116
+    return path

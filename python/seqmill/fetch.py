@@ -30,10 +30,13 @@ __all__ = ["FastaStore", "Intervals"]
 
 PathLike = str | os.PathLike[str]
 
-SUFFIXES: Final = tuple(
-    f".{kind}{packed}"
-    for kind in ("fa", "fna", "fasta", "ffn", "frn")
-    for packed in ("", ".gz", ".bgz")
+SUFFIXES: Final = (
+    ".agc",
+    *(
+        f".{kind}{packed}"
+        for kind in ("fa", "fna", "fasta", "ffn", "frn")
+        for packed in ("", ".gz", ".bgz")
+    ),
 )
 """Suffixes of sequence files that a store looks for."""
 

@@ -144,6 +144,7 @@ impl Store {
             let Place { start, end, .. } = window.place;
             let blocks = match &view {
                 _ if packed => (start, start),
+                Some(view) if view.format == Format::Archive => (start, end),
                 Some(view) if end > start => {
                     let span =
                         (contig.geometry.position(start), contig.geometry.position(end - 1) + 1);
@@ -221,7 +222,11 @@ impl Store {
         writer: &mut Writer<'_>,
     ) -> Result<()> {
         let Some(task) = tasks.first() else { return Ok(()) };
-        let Place { start, end, .. } = task.window.place;
+        let place = task.window.place;
+        if view.format == Format::Archive {
+            return self.read_archive(process, &view.file, contig, &place, stretch, writer);
+        }
+        let Place { start, end, .. } = place;
         if !process.is_checked(contig.ordinal) && !self.is_raw() {
             let mut other = process.take_stretch(self.verify_blocks());
             let checked = self.check_contig(process, view, contig, &mut other);

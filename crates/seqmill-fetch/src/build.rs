@@ -1,5 +1,6 @@
 //! Writing a store index: facts of files, one after the other, into sections.
 
+use crate::archives::Archives;
 use crate::aside::Aside;
 use crate::facts::{Facts, Notes, gather};
 use crate::flat::{
@@ -114,7 +115,7 @@ impl<'a> Builder<'a> {
             gzi_digest: facts.gzi_digest,
             fai_digest: facts.fai_digest,
             first_contig: self.contigs,
-            first_block: self.length(Section::Blocks) / 8,
+            first_block: facts.sample.unwrap_or(self.length(Section::Blocks) / 8),
             contigs,
             blocks,
             bases: facts.contigs.iter().fold(0, |sum, c| sum.saturating_add(c.length)),
@@ -257,7 +258,8 @@ fn facts_of_index(
     let id = index.find_file(&found.name).ok()??;
     let record = index.file(id).ok()?;
     let path = index.relative_path(&record).ok()?;
-    if path.len() != found.name.len() + found.suffix.len() || !path.ends_with(&found.suffix) {
+    let sample = (record.format == Format::Archive).then_some(record.first_block);
+    if path != found.relative_path().as_os_str().as_encoded_bytes() || sample != found.sample {
         return None;
     }
     if record.has(FileRecord::UNREADABLE) || (options.strict_eof && record.has(FileRecord::NO_EOF))
@@ -265,7 +267,7 @@ fn facts_of_index(
         return None;
     }
     crate::load::is_unchanged(base, index, &record, options).ok().filter(|same| *same)?;
-    let blocks = index.blocks(&record).ok()?;
+    let blocks = if sample.is_some() { None } else { Some(index.blocks(&record).ok()?) };
     let mut facts = Facts {
         format: Some(record.format),
         flags: record.flags & !FileRecord::REGULAR,
@@ -273,9 +275,11 @@ fn facts_of_index(
         mtime_ns: record.mtime_ns,
         gzi_digest: record.gzi_digest,
         fai_digest: record.fai_digest,
+        sample,
         ..Facts::default()
     };
-    for i in 0..record.blocks {
+    for i in 0..blocks.map_or(0, |blocks| blocks.count) {
+        let blocks = blocks?;
         facts.blocks.push((blocks.compressed(i), blocks.uncompressed(i)?));
     }
     for i in 0..record.contigs {
@@ -299,7 +303,8 @@ pub(crate) fn fill(
     let mut notes = Notes::default();
     for batch in walk.found.chunks(BATCH_FILES) {
         job.cancel.check()?;
-        for (found, facts) in batch.iter().zip(gather_batch(base, batch, earlier, options, job)) {
+        let gathered = gather_batch(base, batch, (&walk.archives, earlier), options, job);
+        for (found, facts) in batch.iter().zip(gathered) {
             let facts = facts?;
             builder.add(found, &facts)?;
             notes.warnings.extend(facts.notes.warnings);
@@ -322,7 +327,7 @@ pub(crate) fn fill(
 fn gather_batch(
     base: &Path,
     batch: &[Found],
-    earlier: Option<&Index>,
+    (archives, earlier): (&Archives, Option<&Index>),
     options: &OpenOptions,
     job: &Job,
 ) -> Vec<Result<Facts>> {
@@ -335,7 +340,7 @@ fn gather_batch(
             batch.get(i).zip(results.get(i))
         } {
             let known = earlier.and_then(|index| facts_of_index(index, base, found, options));
-            let facts = known.map_or_else(|| gather(base, found, options, job), Ok);
+            let facts = known.map_or_else(|| gather(base, found, archives, options, job), Ok);
             *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(facts);
         }
     };

@@ -21,7 +21,7 @@ impl Store {
         self.failure(file)?.map_or(Ok(()), Err)?;
         let path = self.path(file)?;
         let record = self.index().file(file)?;
-        if self.is_raw() || record.format == Format::Gzip {
+        if self.is_raw() || matches!(record.format, Format::Gzip | Format::Archive) {
             return self.read_whole(file, job);
         }
         let source = open_source(&path, IoMode::Read)?;

@@ -1,5 +1,6 @@
 //! What the index says of one file, read from its side files or found by reading it.
 
+use crate::archives::{Archives, SUFFIX};
 use crate::aside::{is_unwritable, write_aside};
 use crate::flat::{FileRecord, Format};
 use crate::gzip::{recompress, recompressed_path};
@@ -27,6 +28,8 @@ pub(crate) struct Facts {
     /// Starts of the blocks: in the file, in the text.
     pub(crate) blocks: Vec<(u64, u64)>,
     pub(crate) failure: Option<(String, String)>,
+    /// Number of the sample in its archive.
+    pub(crate) sample: Option<u64>,
     pub(crate) notes: Notes,
 }
 
@@ -71,12 +74,13 @@ pub(crate) fn contig_list_suffix(content: Content) -> &'static str {
 pub(crate) fn gather(
     base: &Path,
     found: &Found,
+    archives: &Archives,
     options: &OpenOptions,
     job: &Job,
 ) -> Result<Facts> {
     let path = base.join(found.relative_path());
     let mut facts = Facts::default();
-    match facts.fill(&path, options, job) {
+    match facts.fill(&path, found, archives, options, job) {
         Ok(()) => {}
         Err(error) => match error.kind() {
             seqmill_base::ErrorKind::Format(kind) => {
@@ -95,11 +99,25 @@ pub(crate) fn gather(
 }
 
 impl Facts {
-    fn fill(&mut self, path: &Path, options: &OpenOptions, job: &Job) -> Result<()> {
+    fn fill(
+        &mut self,
+        path: &Path,
+        found: &Found,
+        archives: &Archives,
+        options: &OpenOptions,
+        job: &Job,
+    ) -> Result<()> {
         let failed = |e: std::io::Error| Error::io(path, &e);
         let meta = std::fs::metadata(path).map_err(failed)?;
         self.size = meta.len();
         self.mtime_ns = mtime_ns(&meta);
+        if let Some(sample) = found.sample {
+            return self.fill_sample(path, sample, archives, options);
+        }
+        if found.suffix == SUFFIX.as_bytes() {
+            // It was left as a file because it could not be opened: this says why.
+            return archives.get(path, options)?.samples().map(|_| ());
+        }
         let source = open_source(path, IoMode::Read)?;
         let format = sniff(source.as_ref())?;
         self.format = Some(format);

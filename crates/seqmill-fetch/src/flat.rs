@@ -46,6 +46,8 @@ pub enum Format {
     Bgzf,
     /// Text.
     Plain,
+    /// A sample of an archive, read through [`seqmill_io::fasta::SequenceArchive`].
+    Archive,
     /// Gzip without blocks, read from a copy in blocks.
     Gzip,
 }
@@ -56,6 +58,7 @@ impl Format {
         match self {
             Self::Bgzf => 0,
             Self::Plain => 1,
+            Self::Archive => 2,
             Self::Gzip => 3,
         }
     }
@@ -64,6 +67,7 @@ impl Format {
         match code {
             0 => Some(Self::Bgzf),
             1 => Some(Self::Plain),
+            2 => Some(Self::Archive),
             3 => Some(Self::Gzip),
             _ => None,
         }
@@ -77,14 +81,16 @@ pub(crate) struct FileRecord {
     pub(crate) name_length: u32,
     pub(crate) format: Format,
     pub(crate) flags: u8,
-    /// Bytes of the suffix, which follows the name.
+    /// Bytes of the suffix, which follows the name; for a sample of an archive, those of the whole
+    /// path of the archive.
     pub(crate) suffix_length: u16,
     pub(crate) size: u64,
     pub(crate) mtime_ns: i64,
     pub(crate) gzi_digest: u64,
     pub(crate) fai_digest: u64,
     pub(crate) first_contig: u64,
-    /// Index of the file's first number in the blocks section.
+    /// Index of the file's first number in the blocks section; for a sample of an archive, its
+    /// number there.
     pub(crate) first_block: u64,
     pub(crate) contigs: u32,
     pub(crate) blocks: u32,

@@ -2,8 +2,8 @@
 
 use crate::flat::{
     BYTE_ORDER, CONTIG_BYTES, ContigRecord, DIRECTORY_BYTES, DirectoryRecord, FILE_BYTES,
-    FileRecord, HEADER_BYTES, HEADER_SUMMED, MAGIC, REGULAR_BYTES, SECTIONS, Section, VERSION,
-    hash_slots, name_hash, u32_at, u64_at,
+    FileRecord, Format, HEADER_BYTES, HEADER_SUMMED, MAGIC, REGULAR_BYTES, SECTIONS, Section,
+    VERSION, hash_slots, name_hash, u32_at, u64_at,
 };
 use memmap2::Mmap;
 use seqmill_base::{Error, FormatKind, Result};
@@ -146,8 +146,11 @@ impl Index {
 
     /// The path of a file: its name with the suffix.
     pub(crate) fn relative_path(&self, file: &FileRecord) -> Result<&[u8]> {
-        let length = u64::from(file.name_length) + u64::from(file.suffix_length);
-        self.string(file.name_offset, length)
+        let (name, suffix) = (u64::from(file.name_length), u64::from(file.suffix_length));
+        if file.format == Format::Archive {
+            return self.string(file.name_offset.saturating_add(name), suffix);
+        }
+        self.string(file.name_offset, name + suffix)
     }
 
     /// Kind and text of the error of an unreadable file.
@@ -274,6 +277,11 @@ pub(crate) struct Blocks<'m> {
 }
 
 impl Blocks<'_> {
+    /// The blocks of what has none.
+    pub(crate) fn none() -> Self {
+        Self { compressed: &[], uncompressed: &[], count: 0, size: 0 }
+    }
+
     /// Where block `i` begins in the file; behind the last one, the file's size.
     pub(crate) fn compressed(&self, i: u32) -> u64 {
         u64_at(self.compressed, i as usize * 8).unwrap_or(self.size)

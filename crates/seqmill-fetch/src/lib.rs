@@ -1,6 +1,7 @@
 //! Random access to collections of sequence files, with one index that processes share.
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))]
 
+mod archives;
 mod aside;
 mod batch;
 mod blocks;
@@ -18,6 +19,7 @@ mod options;
 mod packed;
 mod probe;
 mod read;
+mod reader;
 mod store;
 mod tracks;
 mod walk;
@@ -28,5 +30,6 @@ pub use encode::{Encoder, Layout};
 pub use flat::Format;
 pub use load::DEFAULT_SUFFIXES;
 pub use options::{Content, OpenOptions, Pack, Root};
+pub use reader::StoreFile;
 pub use store::{Contig, Store};
 pub use window::{OutOfRange, Place};

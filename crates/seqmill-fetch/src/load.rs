@@ -20,7 +20,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 const INDEX_NAME: &str = ".seqmill-fasta-index-v1";
 
 /// The default suffixes of sequence files.
-pub const DEFAULT_SUFFIXES: [&str; 15] = [
+pub const DEFAULT_SUFFIXES: [&str; 16] = [
+    ".agc",
     ".fa",
     ".fa.gz",
     ".fa.bgz",
@@ -320,7 +321,7 @@ fn read_files(
     earlier: Option<&Index>,
     options: &OpenOptions,
 ) -> Result<Notes> {
-    let walk = walk(root, &options.suffixes)?;
+    let walk = walk(root, options)?;
     fill(builder, root.base(), &walk, earlier, options, &new_job(options)?)
 }
 

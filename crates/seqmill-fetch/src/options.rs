@@ -1,5 +1,6 @@
 //! What a store is made of and how it is opened.
 
+use seqmill_io::fasta::OpenArchive;
 use std::path::PathBuf;
 
 /// The files of a store.
@@ -68,6 +69,8 @@ pub struct OpenOptions {
     pub cache_directory: Option<PathBuf>,
     /// Whether packed sidecars are used.
     pub pack: Pack,
+    /// What opens archives; without it they cannot be read.
+    pub archives: Option<OpenArchive>,
 }
 
 /// Whether packed sidecars are used.
@@ -102,6 +105,7 @@ impl Default for OpenOptions {
             memory: 256 << 20,
             cache_directory: None,
             pack: Pack::Auto,
+            archives: None,
         }
     }
 }

@@ -168,6 +168,9 @@ impl Store {
         writer: &mut Writer<'_>,
     ) -> Result<()> {
         let view = self.open_view(process, contig.file)?;
+        if view.format == Format::Archive {
+            return self.read_archive(process, &view.file, contig, place, stretch, writer);
+        }
         self.check_contig(process, &view, contig, stretch)?;
         let geometry = &contig.geometry;
         let span = (geometry.position(place.start), geometry.position(place.end - 1) + 1);

@@ -1,5 +1,6 @@
 //! A store: the index, and what each process holds besides.
 
+use crate::archives::Archives;
 use crate::blocks::Stretch;
 use crate::cache::BlockCache;
 use crate::encode::Encoder;
@@ -42,6 +43,7 @@ pub(crate) struct Process {
     checked: Vec<AtomicU64>,
     warnings: Mutex<Vec<String>>,
     packed: Mutex<PackedFiles>,
+    pub(crate) archives: Archives,
     child: OnceLock<Box<Process>>,
 }
 
@@ -58,6 +60,7 @@ impl Process {
             checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
             warnings: Mutex::default(),
             packed: Mutex::default(),
+            archives: Archives::default(),
             child: OnceLock::new(),
         }
     }
@@ -360,6 +363,10 @@ impl Store {
     /// Writes the packed sidecar of a file beside it, and returns its path and size.
     pub fn pack(&self, file: u32, cancel: &CancelToken) -> Result<(PathBuf, u64)> {
         self.failure(file)?.map_or(Ok(()), Err)?;
+        if self.index.file(file)?.format == Format::Archive {
+            let what = "an archive is packed already; packed sidecars are for FASTA";
+            return Err(Error::input(what).at_path(&self.path(file)?));
+        }
         let path = self.packed_path(file)?;
         write_packed(self, file, self.packed_source(file)?, &path, cancel)?;
         let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
@@ -422,6 +429,10 @@ impl Store {
     pub(crate) fn open_view(&self, process: &Process, id: u32) -> Result<OpenView<'_>> {
         let record = self.index.file(id)?;
         let file = process.files.get(id, || self.open_file(&record))?;
+        if record.format == Format::Archive {
+            let blocks = Blocks::none();
+            return Ok(OpenView { id, file, format: record.format, blocks });
+        }
         let mut blocks: Blocks<'_> = self.index.blocks(&record)?;
         // Of a gzip file the index knows the size, but what is read is its copy.
         blocks.size = file.size;

@@ -1,6 +1,7 @@
 //! Finding the sequence files of a store.
 
-use crate::options::Root;
+use crate::archives::Archives;
+use crate::options::{OpenOptions, Root};
 use seqmill_base::{Error, Result};
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -13,12 +14,15 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Found {
     pub(crate) name: Vec<u8>,
+    /// For a sample of an archive, the whole path of the archive.
     pub(crate) suffix: Vec<u8>,
+    /// Number of the sample in its archive.
+    pub(crate) sample: Option<u64>,
 }
 
 impl Found {
     pub(crate) fn relative_path(&self) -> PathBuf {
-        let mut path = self.name.clone();
+        let mut path = if self.sample.is_some() { Vec::new() } else { self.name.clone() };
         path.extend(&self.suffix);
         PathBuf::from(std::ffi::OsString::from_vec(path))
     }
@@ -37,6 +41,7 @@ pub(crate) struct Directory {
 pub(crate) struct Walk {
     pub(crate) found: Vec<Found>,
     pub(crate) directories: Vec<Directory>,
+    pub(crate) archives: Archives,
 }
 
 pub(crate) fn mtime_ns(meta: &Metadata) -> i64 {
@@ -117,11 +122,12 @@ fn split(path: Vec<u8>, suffixes: &[String]) -> Found {
     let mut name = path;
     let length = suffix_of(&name, suffixes).map_or(0, str::len);
     let suffix = name.split_off(name.len() - length);
-    Found { name, suffix }
+    Found { name, suffix, sample: None }
 }
 
 /// Walks the root.
-pub(crate) fn walk(root: &Root, suffixes: &[String]) -> Result<Walk> {
+pub(crate) fn walk(root: &Root, options: &OpenOptions) -> Result<Walk> {
+    let suffixes = &options.suffixes;
     let mut walk = Walk::default();
     match root {
         Root::Directory(base) => {
@@ -135,6 +141,7 @@ pub(crate) fn walk(root: &Root, suffixes: &[String]) -> Result<Walk> {
             }
         }
     }
+    walk.expand(root.base(), options)?;
     walk.found.sort_unstable();
     for pair in walk.found.windows(2) {
         if let [a, b] = pair
@@ -196,13 +203,14 @@ mod tests {
         }
         std::os::unix::fs::symlink("..", base.join("b/up")).unwrap();
         let suffixes: Vec<String> = [".fa", ".gz", ".fna.gz"].map(str::to_owned).into();
+        let options = OpenOptions { suffixes, ..OpenOptions::default() };
         let root = Root::Directory(base.clone());
-        let found = walk(&root, &suffixes).unwrap();
+        let found = walk(&root, &options).unwrap();
         let names: Vec<&[u8]> = found.found.iter().map(|f| f.name.as_slice()).collect();
         assert_eq!(names, [b"a".as_slice(), b"b", b"b/c/x", b"z"]);
         assert_eq!(found.directories.len(), 3);
         std::fs::write(base.join("a.fa"), b"").unwrap();
-        let error = walk(&root, &suffixes).unwrap_err().to_string();
+        let error = walk(&root, &options).unwrap_err().to_string();
         assert!(error.contains("a.fa and a.fna.gz"), "{error}");
         std::fs::remove_dir_all(base).unwrap();
     }

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
+/// What opens the archives of a store.
+const ARCHIVES: Option<seqmill_io::fasta::OpenArchive> = None;
 /// Batches of so few windows are read on the calling thread.
 const SHORT_BATCH: usize = 256;
 /// Longest time the calling thread is away from the interpreter.
@@ -120,6 +122,7 @@ impl FetchStore {
             memory,
             cache_directory,
             pack,
+            archives: ARCHIVES,
         };
         let store = py
             .detach(|| match reopen {
