@@ -2,23 +2,29 @@
 
 import gzip
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from seqmill._sampling import draw_bits
 from seqmill._store import is_minus
 from seqmill.errors import FormatError, InputError, NameNotFoundError
 
 if TYPE_CHECKING:
     from seqmill._store import StoreBase
+    from seqmill.fetch import FastaStore
 
 __all__ = ["Intervals", "as_intervals", "find_unique_contig", "parse_region", "read_bed_lines"]
 
 PathLike = str | os.PathLike[str]
+Anchor = Literal["center", "start", "end", "summit"]
+_CODES: Final = ("I", "I", "q", "q", "b")
+_PIECE_BASES: Final = 16 << 20
 _DTYPES: Final = (np.uint32, np.uint32, np.int64, np.int64, np.int8)
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _BED_COLUMNS: Final = 3
@@ -37,6 +43,15 @@ class Intervals:
         Positions; they may lie outside of the contig.
     strands
         1 or -1.
+    summits
+        A position of interest in each window, where a file has told one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> windows = Intervals([0, 0], [0, 1], [10, 20], [20, 40], [1, -1])
+    >>> windows.resize(4).starts.tolist(), windows.resize(4, "start").starts.tolist()
+    ([13, 28], [10, 36])
     """
 
     files: NDArray[np.uint32]
@@ -44,16 +59,19 @@ class Intervals:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     strands: NDArray[np.int8]
+    summits: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Bring the arrays into the types that the engine takes."""
-        names = ("files", "contigs", "starts", "ends", "strands")
-        for name, dtype in zip(names, _DTYPES, strict=True):
-            array = np.ascontiguousarray(getattr(self, name), dtype)
-            if array.shape != (len(self.files),):
-                message = f"{name} has the shape {array.shape}; all arrays have one length"
+        names = ("files", "contigs", "starts", "ends", "strands", "summits")
+        for name, dtype in zip(names, (*_DTYPES, np.int64), strict=True):
+            if name == "summits" and self.summits is None:
+                continue
+            column = np.ascontiguousarray(getattr(self, name), dtype)
+            if column.shape != (len(self.files),):
+                message = f"{name} has the shape {column.shape}; all arrays have one length"
                 raise InputError(message, option=name)
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         """Count the windows."""
@@ -61,7 +79,9 @@ class Intervals:
 
     def __getitem__(self, chosen: Any) -> "Intervals":
         """Choose windows by a slice, a mask or an array of numbers."""
-        return Intervals(*(array[chosen] for array in self.arrays))
+        summits = None if self.summits is None else self.summits[chosen]
+        files, contigs, starts, ends, strands = (column[chosen] for column in self.arrays)
+        return Intervals(files, contigs, starts, ends, strands, summits)
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -71,18 +91,18 @@ class Intervals:
     @classmethod
     def from_windows(cls, store: "StoreBase", windows: Iterable[Sequence[Any]]) -> "Intervals":
         """Take ``(name, contig, start, end[, strand])`` tuples."""
-        rows: list[tuple[int, int, int, int, int]] = []
+        # Flat from the beginning: a list of tuples would take twenty times the memory.
+        columns = tuple(array(code) for code in _CODES)
         known: dict[tuple[Any, Any], tuple[int, int]] = {}
         for name, contig, start, end, *strand in windows:
             place = known.get((name, contig))
             if place is None:
                 place = known[name, contig] = store.resolve(name, contig)
             minus = is_minus(strand[0]) if strand else False
-            rows.append((*place, int(start), int(end), -1 if minus else 1))
-        columns = zip(*rows, strict=True) if rows else ((),) * len(_DTYPES)
-        return cls(
-            *(np.array(column, dtype) for column, dtype in zip(columns, _DTYPES, strict=True))
-        )
+            row = (*place, int(start), int(end), -1 if minus else 1)
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+        return cls(*map(_as_array, columns, _DTYPES))
 
     @classmethod
     def from_bed(
@@ -92,6 +112,7 @@ class Intervals:
         *,
         name: str | Mapping[str, str] | None = None,
         file_column: int | None = None,
+        summit_column: int | None = None,
     ) -> "Intervals":
         """Read a BED file, plain or compressed.
 
@@ -106,16 +127,22 @@ class Intervals:
         file_column
             Column (from 0) that names the file. Without it and `name`, a contig's name must be
             unique in the store.
+        summit_column
+            Column (from 0) with the distance of a summit from the start, -1 for none, as the tenth
+            column of narrowPeak (9) has it; without one the centre counts.
 
         Returns
         -------
         Intervals
             In file order.
         """
+        summits = array("q")
 
         def windows() -> Iterable[Sequence[Any]]:
             homes: dict[str, str | int] = {}
             for columns in read_bed_lines(path):
+                if summit_column is not None:
+                    summits.append(_read_summit(columns, summit_column))
                 contig = columns[0]
                 if file_column is not None:
                     home: str | int = columns[file_column]
@@ -131,49 +158,127 @@ class Intervals:
                 strand = columns[_STRAND_COLUMN] if has_strand else "+"
                 yield home, contig, columns[1], columns[2], strand
 
-        return cls.from_windows(store, windows())
+        found = cls.from_windows(store, windows())
+        if summit_column is None:
+            return found
+        return replace(found, summits=_as_array(summits, np.int64))
 
-    def resize(
-        self, length: int, anchor: Literal["center", "start", "end"] = "center"
-    ) -> "Intervals":
-        """Give all windows one length around their centre, or from their start or end.
+    def resize(self, length: int, anchor: Anchor = "center") -> "Intervals":
+        """Give all windows one length around their centre or summit, or from their start or end.
 
         Start and end are those of the strand: the start of a window on the reverse strand is its
-        highest position.
+        highest position. A summit is at place ``length // 2`` of its window.
         """
-        if anchor not in ("center", "start", "end"):
-            message = f"{anchor!r} is no anchor; anchor takes 'center', 'start' or 'end'"
+        if anchor not in ("center", "start", "end", "summit"):
+            message = f"{anchor!r} is no anchor; take 'center', 'start', 'end' or 'summit'"
             raise InputError(message, option="anchor", value=anchor)
         if anchor == "center":
             starts = self.starts + (self.ends - self.starts - length) // 2
+        elif anchor == "summit":
+            if self.summits is None:
+                message = "these windows have no summits; read them with summit_column"
+                raise InputError(message, option="anchor", value=anchor)
+            starts = self.summits - length // 2
         else:
             keeps_low = (self.strands >= 0) == (anchor == "start")
             starts = np.where(keeps_low, self.starts, self.ends - length)
-        return Intervals(self.files, self.contigs, starts, starts + length, self.strands)
+        return self._moved(starts, starts + length)
+
+    def _moved(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> "Intervals":
+        return Intervals(self.files, self.contigs, starts, ends, self.strands, self.summits)
+
+    def jitter(self, bases: int, seed: int = 0, epoch: int = 0) -> "Intervals":
+        """Move each window by at most `bases` to either side, by seed, epoch and its number."""
+        if bases < 0:
+            raise InputError("jitter is negative", option="bases", value=bases)
+        numbers = np.arange(len(self), dtype=np.uint64)
+        bits = draw_bits(numbers, seed, epoch) % np.uint64(2 * bases + 1)
+        return self.shift(bits.astype(np.int64) - bases)
+
+    def filter(
+        self, store: "FastaStore", *, max_n: float | None = None, inside: bool = False
+    ) -> "Intervals":
+        """Keep windows that are fit to be read.
+
+        Parameters
+        ----------
+        store
+            The store that they are of.
+        max_n
+            Largest share of N, as which also counts what lies outside of the contig.
+        inside
+            Leave out windows that reach outside of their contig.
+
+        Returns
+        -------
+        Intervals
+            In the same order.
+        """
+        kept = np.ones(len(self), bool)
+        if inside:
+            clipped = store._native.measure_many(self.arrays, "clip")  # noqa: SLF001 - of ours
+            kept &= np.asarray(clipped, np.int64) == self.ends - self.starts
+        if max_n is not None:
+            for rows in self._pieces(np.flatnonzero(kept)):
+                kept[rows] = self[rows]._share_of_n(store) <= max_n  # noqa: SLF001 - its own
+        return self[kept]
+
+    def _pieces(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Cut rows into pieces of a bounded number of bases, of one row at least."""
+        bases = np.cumsum((self.ends - self.starts)[rows])
+        begin = 0
+        while begin < len(rows):
+            before = int(bases[begin - 1]) if begin else 0
+            end = int(np.searchsorted(bases, before + _PIECE_BASES, side="right"))
+            yield rows[begin : max(end, begin + 1)]
+            begin = max(end, begin + 1)
+
+    def _share_of_n(self, store: "FastaStore") -> NDArray[np.float64]:
+        found = store.fetch_many(self, case="upper", out_of_range="pad")
+        if not isinstance(found, tuple):
+            share: NDArray[np.float64] = (found == ord("N")).sum(axis=1) / max(found.shape[1], 1)
+            return share
+        data, offsets = found
+        sums = np.concatenate([[0], np.cumsum(data == ord("N"))])
+        counts: NDArray[np.int64] = sums[offsets[1:]] - sums[offsets[:-1]]
+        ragged: NDArray[np.float64] = counts / np.maximum(np.diff(offsets), 1)
+        return ragged
 
     def shift(self, bases: NDArray[np.int64]) -> "Intervals":
         """Move each window along its contig, towards higher positions."""
-        starts, ends = self.starts + bases, self.ends + bases
-        return Intervals(self.files, self.contigs, starts, ends, self.strands)
+        return self._moved(self.starts + bases, self.ends + bases)
 
     def turn(self, which: NDArray[np.bool_]) -> "Intervals":
         """Change the strand of some windows."""
         strands = np.where(which, -self.strands, self.strands)
-        return Intervals(self.files, self.contigs, self.starts, self.ends, strands)
+        return Intervals(self.files, self.contigs, self.starts, self.ends, strands, self.summits)
 
     def digest(self) -> str:
         """Give a digest of all windows, in order."""
         import hashlib  # noqa: PLC0415 - only for state_dict
 
         hasher = hashlib.blake2b(digest_size=16)
-        for array in self.arrays:
-            hasher.update(array.tobytes())
+        for column in self.arrays:
+            hasher.update(column.tobytes())
         return hasher.hexdigest()
 
 
 def as_intervals(windows: Any, store: "StoreBase") -> Intervals:
     """Take :class:`Intervals` as they are, or a sequence of tuples."""
     return windows if isinstance(windows, Intervals) else Intervals.from_windows(store, windows)
+
+
+def _as_array(column: "array[int]", dtype: DTypeLike) -> NDArray[Any]:
+    return np.array(column, dtype)
+
+
+def _read_summit(columns: Sequence[str], at: int) -> int:
+    start, end = int(columns[1]), int(columns[2])
+    told = columns[at] if at < len(columns) else "-1"
+    if not told.removeprefix("-").isdecimal():
+        message = f"summit {told!r} of {':'.join(columns[:3])} is no whole number"
+        raise FormatError(message)
+    return start + (int(told) if int(told) >= 0 else (end - start) // 2)
 
 
 def read_bed_lines(path: PathLike) -> Iterable[list[str]]:

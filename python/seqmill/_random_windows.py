@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from seqmill.fetch import FastaStore
 
-__all__ = ["Chooser", "Weights"]
+__all__ = ["Chooser", "Weights", "random_windows"]
 
 Weights = Literal["bases", "contigs", "files"] | Callable[[str, str, int], float]
 
@@ -136,6 +136,27 @@ class Chooser:
             share = (bases == ord("N")).mean(axis=1)
             fine[kept] = share <= self.most_n
         return fine
+
+
+def random_windows(store: "FastaStore", length: int, count: int, *, seed: int = 0) -> Intervals:
+    """Draw windows of one length, every place in the store as likely as every other.
+
+    Parameters
+    ----------
+    store
+        The files.
+    length, count
+        Bases of a window, and how many windows.
+    seed
+        The same seed gives the same windows.
+
+    Returns
+    -------
+    Intervals
+        The windows.
+    """
+    numbers = np.arange(count, dtype=np.uint64)
+    return Chooser.make(store, length, "bases", 1.0, None).choose(store, numbers, seed, 0)
 
 
 def _weigh(  # noqa: PLR0917 - one row of columns

@@ -222,6 +222,11 @@ class StoreBase:
         """Id of the index: equal for equal files."""
         return self._native.build_id
 
+    @property
+    def index_bytes(self) -> int:
+        """Size of the index."""
+        return self._native.index_bytes
+
     def path_of(self, name: str | bytes | int) -> Path:
         """Give the path of a file."""
         return Path(self._native.path(self._file(name)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import simulate
+from seqmill import _tour_fetch, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory
@@ -102,6 +102,8 @@ class Tour:
         Called with what is about to run.
     pictured
         Metrics documents of the conversions, by file name, for the pictures.
+    throughput
+        Windows a second by workers, for the picture.
     """
 
     folder: Path
@@ -111,6 +113,7 @@ class Tour:
     announce: Callable[[str], None]
     expected: dict[Path, int] = field(default_factory=dict)
     pictured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    throughput: list[dict[str, Any]] = field(default_factory=list)
 
     def measure(
         self, what: str, work: Callable[[], str], *, source: Path | None = None
@@ -169,12 +172,15 @@ class Demo:
         Figures of the whole tour.
     pictured
         Metrics documents of the files whose pictures the page shows, by file name.
+    throughput
+        Windows a second by workers.
     """
 
     folder: Path
     results: tuple[StepResult, ...]
     metrics: Metrics
     pictured: dict[str, dict[str, Any]]
+    throughput: tuple[dict[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -285,6 +291,7 @@ STEPS: Final = (
     Step("simulate", None, _simulate),
     Step("convert", "convert", _convert),
     Step("scan", "scan_alignments", _scan),
+    Step("fetch", "FastaStore", _tour_fetch.show_fetch),
 )
 """The stops of the tour in order."""
 
@@ -355,9 +362,10 @@ def run_demo(
         # Each step began a new peak; that of the tour is the highest of them.
         peaks = [result.peak_bytes for result in results if result.peak_bytes is not None]
         report.add_run({"memory": {"rss_peak": max(peaks, default=None)}})
+        report.detail["throughput"] = tour.throughput
         report.detail["steps"] = [asdict(result) for result in results]
     pictured = dict(list(tour.pictured.items())[:_PICTURED_FILES])
-    return Demo(target, results, report.metrics, pictured)
+    return Demo(target, results, report.metrics, pictured, tuple(tour.throughput))
 
 
 def _claim(folder: Path, *, force: bool) -> None:

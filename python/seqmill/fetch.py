@@ -325,11 +325,9 @@ class FastaStore(StoreBase):
             out = encoding.empty(rows, bases)
         else:
             encoding.check(out, rows, bases)
-        target = _as_bytes(out)
-        native = self._native
-        native.read_many(
-            arrays, out_of_range, bases, encoding.native, pad, target, check_threads(threads)
-        )
+        target, workers = _as_bytes(out), check_threads(threads)
+        options = (out_of_range, bases, encoding.native, pad, target, workers)
+        self._native.read_many(arrays, *options)
         self._warn()
         return out
 

@@ -1,12 +1,16 @@
 """`seqmill fetch`: the output of `samtools faidx`, exit codes, pipes."""
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from seqmill import FastaStore
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 REGIONS = ["chr1:101-260", "chr1:59,990-70,000", "chr2", "HLA-A*01:01:5-9", "{chr2}:3-3"]
@@ -87,3 +91,60 @@ def test_lists_index_and_check(run_seqmill: Run, folder: Path) -> None:
     told = run_seqmill("fetch", path, "--check")
     assert told.returncode == 1
     assert "BGZF block at byte 0" in told.stdout
+
+
+def test_arrays_hold_the_windows(run_seqmill: Run, folder: Path) -> None:
+    fasta = folder / "genome.fa.gz"
+    store = FastaStore.open(fasta)
+    regions = ["chr1:101-160", "chr2:1-60", "chr1:201-260"]
+    out = folder / "w.npy"
+    for encode in ("array", "tokens", "onehot", "2bit", "softmask"):
+        told = run_seqmill(
+            "fetch", "-f", fasta, *regions, "--format", "npy", "--encode", encode, "-o", out
+        )
+        assert told.returncode == 0, told.stderr
+        windows = [(0, "chr1", 100, 160), (0, "chr2", 0, 60), (0, "chr1", 200, 260)]
+        expected = store.fetch_many(windows, encode=encode)
+        found = np.load(out, allow_pickle=False)
+        assert found.dtype == expected.dtype
+        assert (found == expected).all()
+    ragged = [*regions, "chr2:5-7"]
+    told = run_seqmill("fetch", "-f", fasta, *ragged, "--format", "npy", "-o", out)
+    assert (told.returncode, "npz" in told.stderr) == (2, True)
+    assert run_seqmill("fetch", fasta, "chr1:1-2", "--encode", "tokens").returncode == 2
+    packed = folder / "w.npz"
+    arguments = ["fetch", "-i", fasta, *ragged, "--format", "npz", "--encode", "onehot"]
+    assert run_seqmill(*arguments, "-o", packed).returncode == 0
+    again = folder / "again.npz"
+    assert run_seqmill(*arguments, "-@", "2", "-o", again).returncode == 0
+    assert packed.read_bytes() == again.read_bytes()
+    with np.load(packed, allow_pickle=False) as archive:
+        assert archive["offsets"].tolist() == [0, 60, 120, 180, 183]
+        assert archive["regions"].tolist() == ragged
+        assert archive["strands"].tolist() == [-1] * 4
+        last = store.fetch(0, "chr2", 4, 7, strand="-", encode="onehot")
+        assert (archive["data"][180:] == last).all()
+
+
+def test_figures_and_page(run_seqmill: Run, folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    fasta, figures, page = folder / "genome.fa.gz", folder / "m.json", folder / "p.html"
+    out = folder / "w.fa"
+    regions = ["chr1:101-160", "chr2:1-60", "chr1:201-230"]
+    told = run_seqmill("fetch", fasta, *regions, "-o", out, "--metrics", figures, "--html", page)
+    assert (told.returncode, told.stderr) == (0, "")
+    document = json.loads(figures.read_text())
+    assert document["job"]["command"] == "fetch"
+    assert document["detail"]["windows"] == {
+        "count": 3,
+        "bases": 150,
+        "lengths": [[30, 1], [60, 2]],
+    }
+    assert document["detail"]["store"]["files"] == 1
+    text = page.read_text()
+    assert "Windows by length" in text
+    assert len(text) < 300 << 10
+    arguments = ["fetch", fasta, "chr9", "--metrics", figures]
+    assert run_seqmill(*arguments).returncode == 2
+    assert json.loads(figures.read_text())["job"]["status"] == "failed"
+    assert run_seqmill("fetch", fasta, *regions, "--html", page).returncode == 2

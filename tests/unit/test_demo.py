@@ -46,14 +46,15 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
         monkeypatch.setattr(seqmill, "convert", convert, raising=False)
         monkeypatch.setattr(seqmill, "scan_alignments", None, raising=False)
+        monkeypatch.setattr(seqmill, "FastaStore", None, raising=False)
 
     return install
 
 
 @pytest.fixture
 def without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqmill, "convert", None, raising=False)
-    monkeypatch.setattr(seqmill, "scan_alignments", None, raising=False)
+    for name in ("convert", "scan_alignments", "FastaStore"):
+        monkeypatch.setattr(seqmill, name, None, raising=False)
 
 
 @pytest.mark.usefixtures("without_engine")
@@ -133,3 +134,16 @@ def test_page_shows_the_table_and_the_pictures(
     page = (tmp_path / "tour" / "index.html").read_text()
     assert "convert good.bam to Parquet" in page
     assert "good.bam: quality and length" in page
+
+
+def test_windows_are_fetched_with_some_numbers_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("convert", "scan_alignments"):
+        monkeypatch.setattr(seqmill, name, None, raising=False)
+    shown = demo.run_demo(tmp_path, threads=2)
+    assert shown.ok
+    assert [point["workers"] for point in shown.throughput] == [1, 2]
+    assert all(point["windows_per_s"] > 0 for point in shown.throughput)
+    words = [result.what for result in shown.results]
+    assert words[-2:] == ["fetch windows with 1 worker", "fetch windows with 2 workers"]

@@ -261,10 +261,11 @@ def draw_line(
     *,
     label: str,
     y_label: str,
+    x_label: str = "seconds",
     limit: float | None = None,
     limit_text: str = "",
 ) -> str:
-    """Draw something over time as SVG, with a line for its limit."""
+    """Draw something over time, or over another number, as SVG, with a line for its limit."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - an extra
 
     with _figure(_WIDTH * 2, _HEIGHT * 0.9) as (figure, axes):
@@ -288,7 +289,7 @@ def draw_line(
         axes.xaxis.set_major_formatter(FuncFormatter(compact))
         axes.grid(visible=False, axis="x")
         axes.margins(x=0.01)
-        axes.set_xlabel("seconds")
+        axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         return _to_svg(figure, label)
 

@@ -132,4 +132,8 @@ def _sections(demo: "Demo") -> "list[Section]":
             replace(section, title=f"{name}: {section.title[0].lower()}{section.title[1:]}")
             for section in found
         ]
+    if demo.throughput:
+        from seqmill.cli._fetch_page import throughput_section  # noqa: PLC0415
+
+        sections.insert(1, throughput_section(demo.throughput))
     return sections

@@ -1,10 +1,10 @@
 """`seqmill fetch`: windows out of FASTA files, as `samtools faidx` writes them."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -14,32 +14,20 @@ from seqmill.cli._options import (
     color_option,
     force_option,
     grouped_option,
+    html_option,
     memory_option,
+    metrics_option,
     output_option,
     region_options,
     threads_option,
 )
 
 if TYPE_CHECKING:
+    from seqmill.cli._fetch_output import Figures
     from seqmill.fetch import FastaStore
+    from seqmill.report import JobReport
 
 __all__ = ["command"]
-
-_STEP_BASES: Final = 8 << 20
-_BATCH_BASES: Final = 8 << 20
-_BATCH_WINDOWS: Final = 4096
-
-
-class Wanted(NamedTuple):
-    """A window and how it was asked for."""
-
-    label: str
-    file: int
-    contig: int
-    start: int
-    end: int | None
-    minus: bool
-    columns: list[str] | None = None
 
 
 @click.command(
@@ -88,9 +76,16 @@ class Wanted(NamedTuple):
     "output",
     "--format",
     "format_",
-    type=click.Choice(["fasta", "bed-seq"]),
+    type=click.Choice(["fasta", "bed-seq", "npy", "npz"]),
     default="fasta",
-    help="FASTA, or the columns of the BED file and the sequence.  [default: fasta]",
+    help="FASTA; the columns of the BED file and the sequence; a NumPy array of windows of one "
+    "length; or arrays with offsets and places.  [default: fasta]",
+)
+@grouped_option(
+    "output",
+    "--encode",
+    type=click.Choice(["array", "tokens", "onehot", "2bit", "softmask"]),
+    help="What bases become in npy and npz.  [default: array, which is ASCII]",
 )
 @grouped_option(
     "output",
@@ -126,6 +121,8 @@ class Wanted(NamedTuple):
     help="Read everything and compare it with checksums, side files and index; print the faults.",
 )
 @force_option
+@metrics_option
+@html_option
 @threads_option
 @memory_option
 @color_option
@@ -147,25 +144,114 @@ def command(
     """
     from seqmill.errors import InputError  # noqa: PLC0415 - brings more than `--help` needs
 
-    minus = options["reverse_complement"] or options["strand"] == "-"
-    store = _open(path, options)
-    if options["check"]:
-        return _check(store, options)
+    if options["encode"] and options["format_"] not in ("npy", "npz"):
+        message = "--encode is for --format npy and npz; text has its letters"
+        raise InputError(message, option="encode", value=options["encode"])
+    html = options["html"]
+    if html is not None:
+        from seqmill.cli._html import require_extra  # noqa: PLC0415 - brings jinja2
+
+        require_extra()
+        _refuse_existing(html, force=force)
     asked = [*more, *regions]
-    with _output(output, force=force) as out:
-        if options["listing"]:
-            _list(store, options["listing"], out)
-        elif options["index_only"]:
-            _tell_built(store, out)
-        elif options["pack"]:
-            _pack(store, out)
-        elif not asked and regions_file is None:
-            message = "no region; give REGION, -r or -R, or --list, --pack, --check or --index-only"
-            raise InputError(message, option="region")
+    with _report(path, options) as report:
+        store = _open(path, options)
+        report.detail["store"] = {
+            "files": len(store),
+            "contigs": len(store.contig_table()[0]),
+            "index_bytes": store.index_bytes,
+            "index_built": store._native.was_built,  # noqa: SLF001 - of the same package
+        }
+        if options["check"]:
+            failed = _check(store, options)
+            report.detail["faults"] = failed
         else:
-            wanted = _wanted(store, asked, regions_file, name, minus=minus)
-            _write(store, wanted, out, options)
-    return 0
+            failed = 0
+            with _output(output, force=force) as out:
+                _write(store, out, (asked, regions_file, name), options, report)
+    if html is not None:
+        from seqmill.cli._fetch_page import write_fetch_page  # noqa: PLC0415 - brings jinja2
+
+        write_fetch_page(html, report.metrics.to_dict())
+    return 1 if failed else 0
+
+
+def _report(path: str, options: dict[str, Any]) -> "JobReport":
+    from seqmill.limits import choose_memory, choose_threads  # noqa: PLC0415
+    from seqmill.report import JobReport  # noqa: PLC0415
+
+    told = ("format_", "encode", "out_of_range", "no_verify", "gzip", "strict", "listing")
+    return JobReport(
+        "fetch",
+        options={key.rstrip("_"): options[key] for key in told},
+        inputs=[path] if Path(path).is_file() else [],
+        threads=choose_threads(options["threads"]),
+        memory=choose_memory(options["memory"], useful=256 << 20),
+        metrics=options["metrics"],
+    )
+
+
+def _write(
+    store: "FastaStore",
+    out: BinaryIO,
+    wanted: tuple[list[str], Path | None, str | None],
+    options: dict[str, Any],
+    report: "JobReport",
+) -> None:
+    """Write what was asked for, and note how much that was."""
+    from seqmill.errors import InputError  # noqa: PLC0415
+
+    asked, regions_file, name = wanted
+    if options["listing"]:
+        _list(store, options["listing"], out)
+    elif options["index_only"]:
+        _tell_built(store, out)
+    elif options["pack"]:
+        _pack(store, out)
+    elif not asked and regions_file is None:
+        message = "no region; give REGION, -r or -R, or --list, --pack, --check or --index-only"
+        raise InputError(message, option="region")
+    else:
+        from seqmill.cli._fetch_windows import find_wanted  # noqa: PLC0415 - brings NumPy
+
+        minus = options["reverse_complement"] or options["strand"] == "-"
+        windows = find_wanted(store, asked, regions_file, name, minus=minus)
+        figures = _write_windows(store, windows, out, options)
+        report.add_run({"totals": {"records_out": figures.windows}})
+        lengths: dict[int, int] = {}
+        for length in figures.lengths:
+            lengths[length] = lengths.get(length, 0) + 1
+        report.detail["windows"] = {
+            "count": figures.windows,
+            "bases": figures.bases,
+            "lengths": sorted(lengths.items()),
+        }
+
+
+def _write_windows(
+    store: "FastaStore", windows: Iterator[Any], out: BinaryIO, options: dict[str, Any]
+) -> "Figures":
+    from seqmill.cli._fetch_output import TextOptions, write_arrays, write_text  # noqa: PLC0415
+    from seqmill.limits import choose_threads  # noqa: PLC0415
+
+    threads = choose_threads(options["threads"]).value
+    if options["format_"] in ("npy", "npz"):
+        return write_arrays(
+            store,
+            windows,
+            out,
+            encode=options["encode"] or "array",
+            out_of_range=options["out_of_range"],
+            threads=threads,
+            kind=options["format_"],
+        )
+    text = TextOptions(
+        out_of_range=options["out_of_range"],
+        threads=threads,
+        bed=options["format_"] == "bed-seq",
+        width=options["width"],
+    )
+    return write_text(store, windows, out, text)
 
 
 def _open(path: str, options: dict[str, Any]) -> "FastaStore":
@@ -194,7 +280,7 @@ def _check(store: "FastaStore", options: dict[str, Any]) -> int:
             faults += 1
             click.echo(fault)
     click.echo(f"{len(store)} files read, {faults} faults", err=True)
-    return 1 if faults else 0
+    return faults
 
 
 @contextmanager
@@ -203,12 +289,8 @@ def _output(output: str | None, *, force: bool) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    from seqmill.errors import OutputExistsError  # noqa: PLC0415
-
     path = Path(str(output))
-    if path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
+    _refuse_existing(path, force=force)
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as out:
@@ -216,6 +298,14 @@ def _output(output: str | None, *, force: bool) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    from seqmill.errors import OutputExistsError  # noqa: PLC0415
+
+    if path.exists() and not force:
+        message = f"{path}: output exists; use --force to replace it"
+        raise OutputExistsError(message, path=str(path))
 
 
 def _list(store: "FastaStore", listing: str, out: BinaryIO) -> None:
@@ -238,113 +328,3 @@ def _pack(store: "FastaStore", out: BinaryIO) -> None:
     for name in store.names:
         path, size = store.pack(name)
         out.write(f"{path}\t{size}\n".encode("utf-8", "surrogateescape"))
-
-
-def _wanted(
-    store: "FastaStore", asked: list[str], bed: Path | None, name: str | None, *, minus: bool
-) -> Iterator[Wanted]:
-    from seqmill._intervals import parse_region, read_bed_lines  # noqa: PLC0415
-
-    find = _finder(store, name)
-
-    def has(contig: str) -> bool:
-        return find(contig) is not None
-
-    lists = list(asked)
-    is_bed = bed is not None and bed.name.removesuffix(".gz").endswith(".bed")
-    if bed is not None and not is_bed:
-        lists += [line.strip() for line in bed.read_text().splitlines() if line.strip()]
-    for region in lists:
-        contig, start, end = parse_region(region, has)
-        place = find(contig) or _missing(store, contig, name)
-        yield Wanted(region, *place, start, end, minus)
-    if bed is None or not is_bed:
-        return
-    for columns in read_bed_lines(bed):
-        contig, first, last = columns[:3]
-        place = find(contig) or _missing(store, contig, name)
-        reverse = minus != (len(columns) > 5 and columns[5] == "-")  # noqa: PLR2004 - BED's sixth
-        label = f"{contig}:{int(first) + 1}-{last}"
-        yield Wanted(label, *place, int(first), int(last), reverse, columns)
-
-
-def _finder(store: "FastaStore", name: str | None) -> Callable[[str], tuple[int, int] | None]:
-    from seqmill._intervals import find_unique_contig  # noqa: PLC0415
-    from seqmill.errors import NameNotFoundError  # noqa: PLC0415
-
-    known: dict[str, tuple[int, int] | None] = {}
-
-    def find(contig: str) -> tuple[int, int] | None:
-        if contig not in known:
-            try:
-                file = find_unique_contig(store, contig) if name is None else name
-                known[contig] = store.resolve(file, contig)
-            except NameNotFoundError:
-                known[contig] = None
-        return known[contig]
-
-    return find
-
-
-def _missing(store: "FastaStore", contig: str, name: str | None) -> tuple[int, int]:
-    """Raise the error for a contig that is not there, with names that resemble it."""
-    from seqmill._intervals import find_unique_contig  # noqa: PLC0415
-
-    return store.resolve(find_unique_contig(store, contig) if name is None else name, contig)
-
-
-def _write(
-    store: "FastaStore", wanted: Iterator[Wanted], out: BinaryIO, options: dict[str, Any]
-) -> None:
-    """Write short windows in batches, so that blocks they share are inflated once."""
-    batch: list[Wanted] = []
-    bases = 0
-    for item in wanted:
-        length = None if item.end is None else item.end - item.start
-        if length is None or length > _STEP_BASES:
-            _flush(store, batch, out, options)
-            bases = 0
-            _flush(store, [item], out, options)
-            continue
-        batch.append(item)
-        bases += length
-        if bases > _BATCH_BASES or len(batch) >= _BATCH_WINDOWS:
-            _flush(store, batch, out, options)
-            bases = 0
-    _flush(store, batch, out, options)
-
-
-def _flush(
-    store: "FastaStore", batch: list[Wanted], out: BinaryIO, options: dict[str, Any]
-) -> None:
-    from seqmill.limits import choose_threads  # noqa: PLC0415
-
-    if not batch:
-        return
-    policy = options["out_of_range"]
-    ends = [_end_of(store, item) if item.end is None else item.end for item in batch]
-    rows = [
-        (item.file, item.contig, item.start, end, "-" if item.minus else "+")
-        for item, end in zip(batch, ends, strict=True)
-    ]
-    threads = choose_threads(options["threads"]).value if len(batch) > 1 else 1
-    texts = store.fetch_many(rows, encode="bytes", out_of_range=policy, threads=threads)
-    for item, text in zip(batch, texts, strict=True):
-        if options["format_"] == "fasta":
-            label = f"{item.label}/rc" if item.minus else item.label
-            out.write(f">{label}\n".encode("utf-8", "surrogateescape"))
-            out.write(_fold(text, options["width"]))
-        else:
-            columns = item.columns or [item.label]
-            out.write("\t".join(columns).encode("utf-8", "surrogateescape") + b"\t" + text + b"\n")
-    batch.clear()
-
-
-def _end_of(store: "FastaStore", item: Wanted) -> int:
-    # The whole contig: its end is its length.
-    length = store._native.place(item.file, item.contig, 0, None, "error")[1]  # noqa: SLF001
-    return max(length, item.start)
-
-
-def _fold(text: bytes, width: int) -> bytes:
-    return b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width))
