@@ -1,3 +1,20 @@
 //! Genome collections in AGC archives: read, written, appended to, inside one memory budget.
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::unwrap_used))]
+
+mod archive;
+mod batch;
+mod cache;
+mod collection;
+mod container;
+mod delta;
+mod frame;
+mod group_name;
+mod symbols;
+mod unpack;
+mod vint;
+
+pub use archive::{Archive, CACHE_USEFUL_BYTES, ContigView, Memory, Parameters, Sample};
+pub use batch::short_name;
+pub use unpack::{Selection, UnpackOptions, Unpacked, unpack};

@@ -1,0 +1,77 @@
+//! zstd frames of the archive: inflated to a length that is known, or in a stream.
+
+use seqmill_base::{Error, FormatKind, Result};
+use std::io::{BufReader, Read};
+use zstd::bulk::Decompressor;
+
+/// Most bytes that one byte of a frame can stand for: a block of one repeated byte.
+const RATIO_MAX: u64 = 1 << 17;
+/// Largest window that a streamed frame may ask for, as a power of two.
+pub(crate) const WINDOW_MAX_LOG: u32 = 27;
+
+/// Inflates frames; reused from frame to frame.
+pub(crate) struct Inflater {
+    inner: Decompressor<'static>,
+}
+
+fn broken(what: impl Into<String>) -> Error {
+    Error::format(FormatKind::Other, what)
+}
+
+impl Inflater {
+    pub(crate) fn new() -> Result<Self> {
+        let inner = Decompressor::new().map_err(|e| Error::internal(format!("zstd: {e}")))?;
+        Ok(Self { inner })
+    }
+
+    /// Inflates a frame that must give exactly `length` bytes.
+    pub(crate) fn inflate(&mut self, frame: &[u8], length: u64) -> Result<Vec<u8>> {
+        if length > (frame.len() as u64).saturating_mul(RATIO_MAX) {
+            return Err(broken(format!(
+                "a frame of {} bytes cannot hold {length} bytes",
+                frame.len()
+            )));
+        }
+        let length = usize::try_from(length).map_err(|_| broken("a part is beyond memory"))?;
+        let mut content = Vec::with_capacity(length);
+        if length == 0 && frame.is_empty() {
+            return Ok(content);
+        }
+        self.inner
+            .decompress_to_buffer(frame, &mut content)
+            .map_err(|e| broken(format!("a zstd frame is damaged: {e}")))?;
+        if content.len() != length {
+            let what = format!("a frame holds {} bytes where {length} are said", content.len());
+            return Err(broken(what));
+        }
+        Ok(content)
+    }
+}
+
+/// A frame that is inflated bit by bit, because its content is too large to be held.
+pub(crate) fn stream<'r>(frame: impl Read + 'r) -> Result<impl Read + 'r> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(frame))
+        .map_err(|e| Error::internal(format!("zstd: {e}")))?
+        .single_frame();
+    decoder.window_log_max(WINDOW_MAX_LOG).map_err(|e| Error::internal(format!("zstd: {e}")))?;
+    Ok(decoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_checked() {
+        let frame = zstd::bulk::compress(&[7; 1000], 3).unwrap();
+        let mut inflater = Inflater::new().unwrap();
+        assert_eq!(inflater.inflate(&frame, 1000).unwrap(), [7; 1000]);
+        for length in [0, 999, 1001, 1 << 40] {
+            assert!(inflater.inflate(&frame, length).is_err(), "{length}");
+        }
+        assert!(inflater.inflate(&frame[..8], 1000).is_err());
+        let mut all = Vec::new();
+        stream(frame.as_slice()).unwrap().read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), 1000);
+    }
+}
