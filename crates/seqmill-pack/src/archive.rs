@@ -4,6 +4,7 @@ mod content;
 mod open;
 mod sample;
 
+pub(crate) use content::SEPARATOR;
 pub use open::Parameters;
 pub use sample::{ContigView, Sample};
 

@@ -126,9 +126,8 @@ impl Batch {
     /// The contig of a short name; of equal names the first.
     pub(crate) fn find(&self, sample: usize, name: &[u8]) -> Option<usize> {
         let sorted = self.by_name.get(sample)?.get_or_init(|| {
-            let mut order: Vec<u32> = (0..self.contigs(sample))
-                .filter_map(|i| u32::try_from(i).ok())
-                .collect();
+            let mut order: Vec<u32> =
+                (0..self.contigs(sample)).filter_map(|i| u32::try_from(i).ok()).collect();
             order.sort_by_key(|&i| (short_name(self.header(sample, i as usize)), i));
             order.into_boxed_slice()
         });

@@ -151,9 +151,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_first() {
-        let pack = |n: usize| {
-            Content::Pack(Arc::new(Pack { bytes: vec![0; n], ends: Vec::new() }))
-        };
+        let pack = |n: usize| Content::Pack(Arc::new(Pack { bytes: vec![0; n], ends: Vec::new() }));
         let mut cache = Cache::new(3 * (100 + ENTRY_BYTES));
         for i in 0..3 {
             cache.put((i, 0), pack(100));

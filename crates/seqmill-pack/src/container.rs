@@ -132,8 +132,7 @@ fn walk_footer(footer: &[u8], parts_end: u64) -> Result<Tables> {
             return Err(walk.wrong(&format!("{parts} parts do not fit into the footer")));
         }
         walk.cint("raw bytes")?;
-        let first =
-            u32::try_from(tables.parts.len()).map_err(|_| walk.wrong("too many parts"))?;
+        let first = u32::try_from(tables.parts.len()).map_err(|_| walk.wrong("too many parts"))?;
         tables.first_parts.push(first);
         for _ in 0..parts {
             let offset = walk.cint("offset")?;
@@ -211,7 +210,10 @@ impl Container {
         let needed = footer_length.saturating_mul(TABLE_FACTOR + 1);
         if needed > limit {
             return Err(Error::budget(
-                format!("the footer of {} needs a larger memory budget", human_bytes(footer_length)),
+                format!(
+                    "the footer of {} needs a larger memory budget",
+                    human_bytes(footer_length)
+                ),
                 needed,
             ));
         }
@@ -220,9 +222,7 @@ impl Container {
         let mut tables = walk_footer(&footer, parts_end)?;
         drop(footer);
         tables.named.sort_unstable();
-        if let Some([(name, _), _]) =
-            tables.named.array_windows::<2>().find(|[a, b]| a.0 == b.0)
-        {
+        if let Some([(name, _), _]) = tables.named.array_windows::<2>().find(|[a, b]| a.0 == b.0) {
             let name = String::from_utf8_lossy(name);
             let what = format!("the footer lists stream {name:?} twice");
             return Err(Error::format(FormatKind::Other, what));

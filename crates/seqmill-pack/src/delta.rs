@@ -164,8 +164,7 @@ fn read_match(
     let offset = tokens.number()?;
     let position = i64::try_from(predicted).ok().and_then(|p| p.checked_add(offset));
     let position = position.and_then(|p| usize::try_from(p).ok()).filter(|&p| p <= reference);
-    let position =
-        position.ok_or_else(|| tokens.wrong("a match lies outside of the reference"))?;
+    let position = position.ok_or_else(|| tokens.wrong("a match lies outside of the reference"))?;
     let length = match tokens.peek() {
         Some(b'.') if grammar.extended => reference - position,
         Some(b',') => {
@@ -215,8 +214,22 @@ mod tests {
     #[test]
     fn damage_is_refused() {
         for delta in [
-            &b"0,9."[..], b"-1,0.", b"13.", b"0,0", b"0", b"\x1e3", b"\x1e-9\x04", b"Z", b"a",
-            b"0,99999999999.", b"A", b"0,8.A", b"0,8.!", b",", b"--1.", b"0,-5.",
+            &b"0,9."[..],
+            b"-1,0.",
+            b"13.",
+            b"0,0",
+            b"0",
+            b"\x1e3",
+            b"\x1e-9\x04",
+            b"Z",
+            b"a",
+            b"0,99999999999.",
+            b"A",
+            b"0,8.A",
+            b"0,8.!",
+            b",",
+            b"--1.",
+            b"0,-5.",
         ] {
             assert!(text(delta, 12, 0..12).is_err(), "{delta:?}");
         }

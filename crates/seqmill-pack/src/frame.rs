@@ -26,24 +26,30 @@ impl Inflater {
 
     /// Inflates a frame that must give exactly `length` bytes.
     pub(crate) fn inflate(&mut self, frame: &[u8], length: u64) -> Result<Vec<u8>> {
-        if length > (frame.len() as u64).saturating_mul(RATIO_MAX) {
+        let content = self.inflate_within(frame, length)?;
+        if content.len() as u64 != length {
+            let what = format!("a frame holds {} bytes where {length} are said", content.len());
+            return Err(broken(what));
+        }
+        Ok(content)
+    }
+
+    /// Inflates a frame that gives at most `limit` bytes.
+    pub(crate) fn inflate_within(&mut self, frame: &[u8], limit: u64) -> Result<Vec<u8>> {
+        if limit > (frame.len() as u64).saturating_mul(RATIO_MAX) {
             return Err(broken(format!(
-                "a frame of {} bytes cannot hold {length} bytes",
+                "a frame of {} bytes cannot hold {limit} bytes",
                 frame.len()
             )));
         }
-        let length = usize::try_from(length).map_err(|_| broken("a part is beyond memory"))?;
-        let mut content = Vec::with_capacity(length);
-        if length == 0 && frame.is_empty() {
+        let limit = usize::try_from(limit).map_err(|_| broken("a part is beyond memory"))?;
+        let mut content = Vec::with_capacity(limit);
+        if limit == 0 && frame.is_empty() {
             return Ok(content);
         }
         self.inner
             .decompress_to_buffer(frame, &mut content)
             .map_err(|e| broken(format!("a zstd frame is damaged: {e}")))?;
-        if content.len() != length {
-            let what = format!("a frame holds {} bytes where {length} are said", content.len());
-            return Err(broken(what));
-        }
         Ok(content)
     }
 }

@@ -41,7 +41,8 @@ fn parse_old(rest: &[u8]) -> Option<GroupStream> {
     if digits.len() > 1 && digits.first() == Some(&b'0') {
         return None;
     }
-    let text = std::str::from_utf8(digits).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
+    let text =
+        std::str::from_utf8(digits).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
     Some(GroupStream { id: text.parse().ok()?, reference })
 }
 

@@ -9,12 +9,17 @@ mod cache;
 mod collection;
 mod container;
 mod delta;
+mod digests;
 mod frame;
 mod group_name;
+mod reader;
 mod symbols;
 mod unpack;
+mod verify;
 mod vint;
 
 pub use archive::{Archive, CACHE_USEFUL_BYTES, ContigView, Memory, Parameters, Sample};
 pub use batch::short_name;
+pub use reader::{is_archive, open_archive};
 pub use unpack::{Selection, UnpackOptions, Unpacked, unpack};
+pub use verify::{Verified, verify};

@@ -374,7 +374,8 @@ fn run_stages(
         return decoded.run("write", 0, take, &threads, job);
     };
     let blocks = job.budget.account("blocks", room);
-    let (result, stages) = compressed(decoded, blocks, level, gzi, written, &mut write, &threads, job);
+    let (result, stages) =
+        compressed(decoded, blocks, level, gzi, written, &mut write, &threads, job);
     if result.is_err() {
         return (result, stages);
     }

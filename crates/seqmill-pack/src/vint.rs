@@ -85,8 +85,7 @@ impl<'b> Reader<'b> {
     /// A text that a zero byte ends.
     pub(crate) fn text(&mut self) -> Result<&'b [u8]> {
         let rest = self.rest();
-        let end =
-            memchr::memchr(0, rest).ok_or_else(|| self.wrong("a name has no end"))?;
+        let end = memchr::memchr(0, rest).ok_or_else(|| self.wrong("a name has no end"))?;
         self.at += end + 1;
         Ok(rest.get(..end).unwrap_or_default())
     }
@@ -132,9 +131,9 @@ mod tests {
 
     #[test]
     fn integers_make_the_round_trip() {
-        for value in [
-            0, 127, 128, 16_511, 16_512, 2_113_663, 2_113_664, 270_549_119, 270_549_120, u32::MAX,
-        ] {
+        for value in
+            [0, 127, 128, 16_511, 16_512, 2_113_663, 2_113_664, 270_549_119, 270_549_120, u32::MAX]
+        {
             let mut out = Vec::new();
             write_vint(value, &mut out);
             let mut reader = Reader::new(&out, "test");

@@ -4,6 +4,7 @@
     reason = "arguments of Python functions arrive as values of their own"
 )]
 
+mod archive;
 mod arrow;
 mod convert;
 mod error;
@@ -48,5 +49,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<convert::BatchStream>()?;
     module.add_class::<fetch::FetchStore>()?;
     module.add_class::<fetch::FetchEncoder>()?;
+    module.add_class::<archive::ArchiveReader>()?;
+    module.add_class::<archive::ArchiveTable>()?;
+    module.add_function(wrap_pyfunction!(archive::is_archive, module)?)?;
+    module.add_function(wrap_pyfunction!(archive::archive_unpack, module)?)?;
+    module.add_function(wrap_pyfunction!(archive::archive_verify, module)?)?;
     Ok(())
 }

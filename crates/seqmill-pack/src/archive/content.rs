@@ -46,7 +46,8 @@ impl Archive {
             }
             let skipped = if i == 0 { 0 } else { overlap };
             let fresh = u64::from(segment.length).checked_sub(skipped);
-            let fresh = fresh.filter(|_| i > 0 || segments.len() == 1 || u64::from(segment.length) >= overlap);
+            let fresh = fresh
+                .filter(|_| i > 0 || segments.len() == 1 || u64::from(segment.length) >= overlap);
             let fresh = fresh.ok_or_else(|| {
                 wrong("a segment is shorter than its overlap").at_path(self.path())
             })?;
@@ -87,10 +88,8 @@ impl Archive {
 
     fn read_stored(&self, segment: &Segment, range: Range<usize>, out: &mut [u8]) -> Result<()> {
         let length = segment.length as usize;
-        let group = self
-            .container
-            .group(segment.group)
-            .ok_or_else(|| wrong("there is no such group"))?;
+        let group =
+            self.container.group(segment.group).ok_or_else(|| wrong("there is no such group"))?;
         if segment.group < RAW_GROUPS {
             return self.read_raw(group, segment.id, length, range, out);
         }
@@ -200,22 +199,39 @@ impl Archive {
         if data.metadata == 0 {
             return Ok(Symbols::plain(data.bytes().to_vec()));
         }
-        let (content, marker) = self.inflate_marked(data.metadata, data.bytes())?;
+        let (marker, frame) = self.split_marked(data.metadata, data.bytes())?;
         match marker {
-            0 => Ok(Symbols::plain(content)),
-            1 => Symbols::tuples(content),
+            0 => {
+                let content = self.with_inflater(|z| z.inflate(frame, data.metadata))?;
+                Ok(Symbols::plain(content))
+            }
+            1 => {
+                // The length is that of the symbols; packed they are never more than two longer.
+                let most = data.metadata.saturating_add(2);
+                let mut content = self.with_inflater(|z| z.inflate_within(frame, most))?;
+                content.shrink_to_fit();
+                let symbols = Symbols::tuples(content)?;
+                if symbols.len() as u64 != data.metadata {
+                    return Err(wrong(format!(
+                        "a reference has {} bases where {} are said",
+                        symbols.len(),
+                        data.metadata
+                    )));
+                }
+                Ok(symbols)
+            }
             other => Err(wrong(format!("unknown marker {other} behind a reference"))),
         }
     }
 
-    /// Inflates a frame with a marker byte behind it.
-    fn inflate_marked(&self, length: u64, data: &[u8]) -> Result<(Vec<u8>, u8)> {
+    /// Takes the marker byte off a frame whose content is `length` bytes.
+    fn split_marked<'d>(&self, length: u64, data: &'d [u8]) -> Result<(u8, &'d [u8])> {
         if length > self.memory.item() {
             return Err(too_large(length));
         }
-        let (&marker, frame) = data.split_last().ok_or_else(|| wrong("a part has no marker"))?;
-        let content = self.with_inflater(|inflater| inflater.inflate(frame, length))?;
-        Ok((content, marker))
+        data.split_last()
+            .map(|(&marker, frame)| (marker, frame))
+            .ok_or_else(|| wrong("a part has no marker"))
     }
 
     /// A pack; `None` if it is too large to be held.
@@ -248,11 +264,11 @@ impl Archive {
         let bytes = if data.metadata == 0 {
             data.bytes().to_vec()
         } else {
-            let (content, marker) = self.inflate_marked(data.metadata, data.bytes())?;
+            let (marker, frame) = self.split_marked(data.metadata, data.bytes())?;
             if marker != 0 {
                 return Err(wrong(format!("unknown marker {marker} behind a pack")));
             }
-            content
+            self.with_inflater(|z| z.inflate(frame, data.metadata))?
         };
         if bytes.last().is_some_and(|&b| b != SEPARATOR) {
             return Err(wrong("the last entry of a pack has no end"));

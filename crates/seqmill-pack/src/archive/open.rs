@@ -1,7 +1,9 @@
 //! Opening: version, parameters, names of samples.
 
 use super::{Archive, Memory, Process};
-use crate::collection::{OldCollection, SampleNames, read_sample_names, read_version_1, read_version_2};
+use crate::collection::{
+    OldCollection, SampleNames, read_sample_names, read_version_1, read_version_2,
+};
 use crate::container::{Container, PartData, too_large};
 use crate::delta::Grammar;
 use crate::frame::Inflater;
@@ -168,8 +170,7 @@ impl Archive {
             commands = collection.commands;
         }
         drop(parts);
-        let grammar =
-            Grammar { match_least: parameters.min_match, extended: version >= VERSION_2 };
+        let grammar = Grammar { match_least: parameters.min_match, extended: version >= VERSION_2 };
         let process = Process::new(memory.cache);
         Ok(Self {
             container,

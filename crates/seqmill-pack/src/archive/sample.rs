@@ -138,9 +138,8 @@ impl Archive {
         if names.metadata > item {
             return Err(within(too_large(names.metadata)));
         }
-        let expected = self.parameters.segment_size.unwrap_or(0).saturating_add(
-            self.parameters.kmer_length,
-        );
+        let expected =
+            self.parameters.segment_size.unwrap_or(0).saturating_add(self.parameters.kmer_length);
         let batch = self.with_inflater(|inflater| {
             let raw = inflater.inflate(names.bytes(), names.metadata)?;
             read_batch(inflater, &raw, details.bytes(), samples, expected, item)

@@ -65,11 +65,7 @@ pub(crate) fn read_batch(
 }
 
 /// The five arrays, each a frame of its own.
-fn split_arrays(
-    inflater: &mut Inflater,
-    details: &[u8],
-    limit: u64,
-) -> Result<[Vec<u8>; ARRAYS]> {
+fn split_arrays(inflater: &mut Inflater, details: &[u8], limit: u64) -> Result<[Vec<u8>; ARRAYS]> {
     let mut head = Reader::new(details, "descriptions of segments");
     let mut sizes = [(0, 0); ARRAYS];
     for size in &mut sizes {

@@ -101,8 +101,8 @@ fn read_details(raw: &[u8], shapes: &[Vec<u32>], batch: &mut Batch) -> Result<()
             let mut before = 0;
             for _ in 0..segments {
                 let value = restore(u64::from(reader.vint()?), u64::from(before));
-                before = u32::try_from(value)
-                    .map_err(|_| reader.wrong("a number is beyond 32 bits"))?;
+                before =
+                    u32::try_from(value).map_err(|_| reader.wrong("a number is beyond 32 bits"))?;
                 column.push(before);
             }
         }

@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyString};
 use seqmill_fetch::{Contig, OutOfRange, Place, Store, Window};
 
 /// A name given by the user as bytes; text that was bytes before comes back as it was.
-pub(super) struct Name(pub(super) Vec<u8>);
+pub(crate) struct Name(pub(crate) Vec<u8>);
 
 impl<'py> FromPyObject<'_, 'py> for Name {
     type Error = PyErr;
@@ -25,7 +25,7 @@ impl<'py> FromPyObject<'_, 'py> for Name {
     }
 }
 
-pub(super) fn name_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn name_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if let Ok(text) = std::str::from_utf8(name) {
         return Ok(PyString::new(py, text).into_any());
     }
@@ -43,7 +43,7 @@ pub(super) fn policy(name: &str) -> PyResult<OutOfRange> {
 }
 
 /// A writable array of Python that is held while the engine fills it.
-pub(super) struct Output(PyBuffer<u8>);
+pub(crate) struct Output(PyBuffer<u8>);
 
 impl<'py> FromPyObject<'_, 'py> for Output {
     type Error = PyErr;
@@ -58,7 +58,7 @@ impl<'py> FromPyObject<'_, 'py> for Output {
 }
 
 impl Output {
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         if self.0.len_bytes() == 0 {
             return &mut [];
         }

@@ -1,6 +1,6 @@
 //! `seqmill.FastaStore`: windows of sequence into buffers that Python owns.
 
-mod arguments;
+pub(crate) mod arguments;
 
 use crate::error::to_python;
 use crate::job::{new_job, run};

@@ -1,0 +1,26 @@
+//! `seqmill.Archive`, `seqmill unpack` and `seqmill pack`.
+
+mod read;
+mod tables;
+
+pub(crate) use read::{ArchiveReader, archive_unpack, archive_verify, is_archive};
+pub(crate) use tables::ArchiveTable;
+
+use seqmill_base::Job;
+use seqmill_base::metrics::StageFigures;
+use serde_json::{Value, json};
+
+/// The engine's part of the metrics document.
+fn document(job: &Job, totals: Value, stages: &[StageFigures], detail: Value) -> Value {
+    json!({
+        "totals": totals,
+        "stages": stages,
+        "memory": {
+            "limit": job.budget.limit(),
+            "overhead": job.budget.overhead(),
+            "reserved_peak": job.budget.reserved_peak(),
+            "consumers": job.budget.accounts(),
+        },
+        "detail": detail,
+    })
+}

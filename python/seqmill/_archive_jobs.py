@@ -1,0 +1,290 @@
+"""Jobs on archives: writing FASTA, checking; and how records of them are named."""
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from seqmill import _native
+from seqmill._intervals import parse_region, read_bed_lines
+from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
+from seqmill.limits import choose_memory, choose_threads
+from seqmill.progress import ProgressArg
+from seqmill.report import JobReport, Metrics
+
+__all__ = ["UnpackResult", "VerifyResult", "find_records", "unpack", "verify"]
+
+PathLike = str | os.PathLike[str]
+Piece = tuple[int, int, int, int, str]
+"""Sample, contig, start, end and header of what is wanted."""
+
+_USEFUL_BYTES: Final = 192 << 20
+_GZIP_LEVEL: Final = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpackResult:
+    """What was written.
+
+    Attributes
+    ----------
+    records
+        Contigs or regions.
+    bases
+        Their bases.
+    outputs
+        Paths that are there now.
+    metrics
+        Figures of the job.
+    """
+
+    records: int
+    bases: int
+    outputs: tuple[str, ...]
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyResult:
+    """What a check has found.
+
+    Attributes
+    ----------
+    samples, contigs, bases, parts
+        What was decoded.
+    checksums
+        Samples whose checksum was compared; archives of other programs have none.
+    fault_count
+        Number of faults.
+    faults
+        The first thousand of them, as exceptions with their places.
+    metrics
+        Figures of the job.
+    """
+
+    samples: int
+    contigs: int
+    bases: int
+    parts: int
+    checksums: int
+    fault_count: int
+    faults: tuple[FormatError, ...]
+    metrics: Metrics
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.fault_count == 0
+
+
+class _Names:
+    """Finds contigs by ``contig`` or ``contig@sample``; each name is looked up once."""
+
+    def __init__(self, native: "_native.ArchiveReader") -> None:
+        self._native = native
+        self._known: dict[str, list[tuple[int, int]]] = {}
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Give sample and contig of a name; two of them if it is not unique."""
+        if text not in self._known:
+            self._known[text] = self._look(text)
+        return self._known[text]
+
+    def _look(self, text: str) -> list[tuple[int, int]]:
+        found = self._native.find_in_all(text, 2)
+        at = text.rfind("@")
+        # The name of a contig or of a sample may hold the character, too.
+        while not found and at > 0:
+            contig, sample = text[:at], text[at + 1 :]
+            if self._native.has_sample(sample):
+                number = self._native.find_sample(sample)
+                if self._native.has_contig(number, contig):
+                    return [(number, self._native.find_contig(number, contig))]
+            at = text.rfind("@", 0, at)
+        return found
+
+    def unique(self, text: str) -> tuple[int, int]:
+        """Give sample and contig of a name, or raise."""
+        found = self.places(text)
+        if not found:
+            message = f"the archive has no contig {text!r}; names are contig or contig@sample"
+            raise NameNotFoundError(message, name=text)
+        if len(found) > 1:
+            names = " and ".join(repr(self._native.sample_name(sample)) for sample, _ in found)
+            message = f"several samples have a contig {text!r} ({names}); write {text}@SAMPLE"
+            raise InputError(message, option="contig", value=text)
+        return found[0]
+
+
+def find_records(
+    native: "_native.ArchiveReader",
+    contigs: Sequence[str],
+    regions: Sequence[str],
+    regions_file: PathLike | None,
+) -> list[Piece]:
+    """Find what is meant by names, region strings and a file of regions."""
+    names = _Names(native)
+    pieces: list[Piece] = []
+    for text in contigs:
+        sample, contig = names.unique(text)
+        header, length = native.contig(sample, contig)
+        pieces.append((sample, contig, 0, length, header))
+    asked = list(regions)
+    is_bed = regions_file is not None and os.fspath(regions_file).removesuffix(".gz").endswith(
+        ".bed"
+    )
+    if regions_file is not None and not is_bed:
+        lines = Path(regions_file).read_text().splitlines()
+        asked += [line.strip() for line in lines if line.strip()]
+    for text in asked:
+        name, start, end = parse_region(text, lambda name: bool(names.places(name)))
+        pieces.append(_piece(native, names.unique(name), start, end, text))
+    if regions_file is not None and is_bed:
+        for columns in read_bed_lines(regions_file):
+            name, first, last = columns[:3]
+            label = f"{name}:{int(first) + 1}-{last}"
+            pieces.append(_piece(native, names.unique(name), int(first), int(last), label))
+    return pieces
+
+
+def _piece(
+    native: "_native.ArchiveReader", place: tuple[int, int], start: int, end: int | None, text: str
+) -> Piece:
+    length = native.contig(*place)[1]
+    last = length if end is None else end
+    if not 0 <= start <= last <= length:
+        message = f"region {text!r} is not within the {length} bases of its contig"
+        raise OutOfRangeError(message, option="region", value=text)
+    return (*place, start, last, text)
+
+
+def unpack(
+    native: "_native.ArchiveReader",
+    path: str,
+    output: str,
+    *,
+    samples: list[str] | None,
+    pieces: list[Piece] | None,
+    line_width: int,
+    gzip: bool | None,
+    threads: int | str | None,
+    memory: int | str | None,
+    progress: ProgressArg,
+    metrics: PathLike | None,
+    force: bool,
+) -> UnpackResult:
+    """Write FASTA: one file, or a folder with a file of each sample."""
+    if line_width < 1:
+        raise InputError(f"{line_width} bases a line are not possible", option="line_width")
+    numbers = [native.find_sample(name) for name in samples] if samples else range(len(native))
+    if output != "-" and (output.endswith("/") or Path(output).is_dir()):
+        if pieces is not None:
+            message = f"{output}: a folder takes samples; contigs and regions go to one file"
+            raise InputError(message, option="output", value=output)
+        folder = Path(output)
+        suffix = ".fa.gz" if gzip else ".fa"
+        names = [_file_name(native.sample_name(i)) + suffix for i in numbers]
+        _refuse_duplicates(names)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = [
+            (os.fspath(folder / name), {"samples": [i]})
+            for name, i in zip(names, numbers, strict=True)
+        ]
+        level = _GZIP_LEVEL if gzip else None
+    else:
+        selection: dict[str, Any] = {"samples": list(numbers)}
+        if pieces is not None:
+            selection = {"pieces": pieces}
+        plan = [(output, selection)]
+        packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
+        level = _GZIP_LEVEL if packed else None
+    limits = choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
+    report = JobReport(
+        "unpack",
+        options={"line_width": line_width, "gzip": level is not None},
+        inputs=[path],
+        threads=limits[0],
+        memory=limits[1],
+        metrics=metrics,
+        progress=progress,
+    )
+    records = bases = 0
+    with report:
+        for target, selection in plan:
+            options = {
+                "selection": selection,
+                "output": target,
+                "line_width": line_width,
+                "gzip": level,
+                "force": force,
+                "threads": limits[0].value,
+            }
+            answer = json.loads(
+                _native.archive_unpack(
+                    path,
+                    json.dumps(options),
+                    limits[1].value,
+                    lambda raw: report.feed({"phase": "unpack", **raw}),
+                )
+            )
+            records += answer["records"]
+            bases += answer["bases"]
+            sizes = {"bytes": answer["bytes"], "records": answer["records"]}
+            report.add_run(answer["metrics"] | {"outputs": [{"path": target, **sizes}]})
+    outputs = tuple(target for target, _ in plan)
+    return UnpackResult(records=records, bases=bases, outputs=outputs, metrics=report.metrics)
+
+
+def _file_name(sample: str) -> str:
+    """Make a name of a file of the name of a sample."""
+    return sample.replace("/", "_").replace("\0", "_")
+
+
+def _refuse_duplicates(names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            message = f"two samples would be written to {name!r}; write one FASTA instead"
+            raise InputError(message, option="output", value=name)
+        seen.add(name)
+
+
+def verify(
+    path: str,
+    *,
+    threads: int | str | None,
+    memory: int | str | None,
+    progress: ProgressArg,
+    metrics: PathLike | None,
+) -> VerifyResult:
+    """Check an archive."""
+    limits = choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
+    report = JobReport(
+        "verify",
+        inputs=[path],
+        threads=limits[0],
+        memory=limits[1],
+        metrics=metrics,
+        progress=progress,
+    )
+    with report:
+        text, faults = _native.archive_verify(
+            path,
+            limits[0].value,
+            limits[1].value,
+            lambda raw: report.feed({"phase": "verify", **raw}),
+        )
+        counts = json.loads(text)
+        report.detail.update(counts)
+        if counts["samples"] > counts["checksums"]:
+            missing = counts["samples"] - counts["checksums"]
+            report.detail["samples_without_checksum"] = missing
+    for fault in faults[:1]:
+        warnings.warn(str(fault), stacklevel=4)
+    fault_count = counts.pop("faults")
+    return VerifyResult(
+        **counts, fault_count=fault_count, faults=tuple(faults), metrics=report.metrics
+    )

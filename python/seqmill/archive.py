@@ -1,0 +1,417 @@
+"""Genome collections in AGC archives: :class:`Archive`.
+
+Coordinates as numbers are 0-based half-open, region strings 1-based inclusive. The engine is
+:mod:`seqmill._native`; here names are looked up, options are checked and jobs are driven.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqmill import _native
+from seqmill._archive_jobs import UnpackResult, VerifyResult, find_records, unpack, verify
+from seqmill.errors import InputError, OutOfRangeError
+from seqmill.limits import choose_memory, parse_size
+from seqmill.progress import ProgressArg
+
+if TYPE_CHECKING:
+    from seqmill.fetch import FastaStore
+
+__all__ = ["Archive", "Contig", "Parameters", "Sample", "UnpackResult", "VerifyResult"]
+
+PathLike = str | os.PathLike[str]
+
+_USEFUL_BYTES: Final = 256 << 20
+"""More than this an open archive has no use for."""
+
+
+class Parameters(NamedTuple):
+    """The sizes that an archive was made with."""
+
+    kmer_length: int
+    """k: length of the k-mers at which contigs are cut."""
+    segment_size: int | None
+    """S: least distance of two cuts; archives of version 1 do not say it."""
+    min_match: int
+    """L: shortest match of the delta code."""
+    pack_size: int
+    """B: samples of a batch, entries of a pack."""
+
+
+class Contig:
+    """A contig of a sample.
+
+    Attributes
+    ----------
+    name
+        Header up to its first blank.
+    header
+        The whole header.
+    length
+        Bases.
+    """
+
+    __slots__ = ("_contig", "_native", "_sample", "header", "length", "name")
+
+    def __init__(self, native: "_native.ArchiveReader", sample: int, contig: int) -> None:
+        self._native = native
+        self._sample = sample
+        self._contig = contig
+        self.header, self.length = native.contig(sample, contig)
+        self.name = native.contig_name(sample, contig)
+
+    def __len__(self) -> int:
+        """Give the length in bases."""
+        return self.length
+
+    def __repr__(self) -> str:
+        """Show name and length."""
+        return f"<Contig {self.name!r}, {self.length} bases>"
+
+    def sequence(self, start: int = 0, end: int | None = None) -> NDArray[np.uint8]:
+        """Read bases as an array of letters.
+
+        Parameters
+        ----------
+        start, end
+            0-based half-open; no end is the end of the contig.
+
+        Returns
+        -------
+        numpy.ndarray
+            Upper-case letters, one byte each.
+        """
+        first, last = self._range(start, end)
+        out = np.empty(last - first, np.uint8)
+        self._native.read(self._sample, self._contig, first, out)
+        return out
+
+    def text(self, start: int = 0, end: int | None = None) -> bytes:
+        """Read bases as bytes; see :meth:`sequence`."""
+        first, last = self._range(start, end)
+        return self._native.read_bytes(self._sample, self._contig, first, last)
+
+    def _range(self, start: int, end: int | None) -> tuple[int, int]:
+        last = self.length if end is None else end
+        if not 0 <= start <= last <= self.length:
+            message = (
+                f"contig {self.name!r}: {start} to {last} is not within its {self.length} bases"
+            )
+            raise OutOfRangeError(message, option="start", value=start)
+        return start, last
+
+
+class Sample(Mapping[str, Contig]):
+    """A sample of an archive: its contigs by short name, in input order."""
+
+    def __init__(self, native: "_native.ArchiveReader", number: int) -> None:
+        self._native = native
+        self._number = number
+
+    @property
+    def name(self) -> str:
+        """Name of the sample."""
+        return self._native.sample_name(self._number)
+
+    @property
+    def contigs(self) -> list[Contig]:
+        """All contigs; also those whose name comes again."""
+        return [Contig(self._native, self._number, i) for i in range(len(self))]
+
+    def __len__(self) -> int:
+        """Count the contigs."""
+        return self._native.contig_count(self._number)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the short names."""
+        return (self._native.contig_name(self._number, i) for i in range(len(self)))
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a contig of a short name."""
+        return isinstance(name, str | bytes) and self._native.has_contig(self._number, name)
+
+    def __getitem__(self, name: str) -> Contig:
+        """Find a contig by its short name."""
+        return Contig(self._native, self._number, self._native.find_contig(self._number, name))
+
+    def __repr__(self) -> str:
+        """Show name and number of contigs."""
+        return f"<Sample {self.name!r}, {len(self)} contigs>"
+
+
+class Archive(Mapping[str, Sample]):
+    r"""A genome collection, open for reading: its samples by name, in the order of the archive.
+
+    Reads every version of the format. Handles are small: they pickle, survive a fork, and may be
+    used by several threads at once.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    memory
+        What the open archive may take, tables and decoded parts together.
+    cache
+        What of it is kept between reads; 16 MiB unless `memory` is small.
+
+    Raises
+    ------
+    FormatError
+        If the file is no archive, or a damaged one; says where.
+    BudgetError
+        If its tables do not fit into `memory`.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        memory: int | str | None = None,
+        cache: int | str | None = None,
+    ) -> None:
+        self._path = os.fspath(path)
+        limit = choose_memory(memory, useful=_USEFUL_BYTES).value
+        self._options = (limit, None if cache is None else parse_size(cache))
+        self._open: _native.ArchiveReader | None = _native.ArchiveReader(self._path, *self._options)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
+
+    @property
+    def _native(self) -> "_native.ArchiveReader":
+        if self._open is None:
+            raise InputError(f"{self._path}: the archive is closed", option="path")
+        return self._open
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by path and options."""
+        return _reopen, (type(self), self._path, *self._options)
+
+    def __enter__(self) -> Self:
+        """Begin a block at whose end the archive is closed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the archive."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; samples that were taken out go on."""
+        self._open = None
+        self.__dict__.pop("_store", None)
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self._native)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the samples."""
+        native = self._native
+        return (native.sample_name(i) for i in range(len(native)))
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a sample of a name."""
+        return isinstance(name, str | bytes) and self._native.has_sample(name)
+
+    def __getitem__(self, name: str) -> Sample:
+        """Find a sample by its name."""
+        return Sample(self._native, self._native.find_sample(name))
+
+    def __repr__(self) -> str:
+        """Show path and number of samples."""
+        count = "closed" if self._open is None else f"{len(self)} samples"
+        return f"<Archive {self._path!r}, {count}>"
+
+    @property
+    def reference(self) -> str | None:
+        """Name of the first sample, whose k-mers say where contigs are cut."""
+        return self._native.sample_name(0) if len(self) else None
+
+    @property
+    def parameters(self) -> Parameters:
+        """The sizes that the archive was made with."""
+        k, least, pack, segment = self._native.parameters
+        return Parameters(k, segment, least, pack)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Version of the file: major and minor."""
+        return divmod(self._native.version, 1000)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the archive says of itself, such as the program that made it."""
+        return dict(self._native.facts)
+
+    @property
+    def commands(self) -> list[str]:
+        """Command lines that made it; only in archives of versions 1 and 2."""
+        return self._native.commands
+
+    @property
+    def samples(self) -> _native.ArchiveTable:
+        """Samples with their contigs and bases, as an Arrow stream."""
+        return self._native.table("samples")
+
+    @property
+    def contigs(self) -> _native.ArchiveTable:
+        """Contigs of all samples with their lengths, as an Arrow stream."""
+        return self._native.table("contigs")
+
+    @cached_property
+    def _store(self) -> "FastaStore":
+        from seqmill.fetch import FastaStore  # noqa: PLC0415 - only when windows are read
+
+        return FastaStore.open(self._path)
+
+    def fetch(
+        self,
+        sample: str,
+        contig: str,
+        start: int = 0,
+        end: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Read one window; see :meth:`seqmill.FastaStore.fetch`, of which a sample is a file.
+
+        Parameters
+        ----------
+        sample, contig
+            Their names.
+        start, end
+            0-based half-open; no end is the end of the contig.
+        **options
+            Strand, encoding and the others.
+        """
+        return self._store.fetch(sample, contig, start, end, **options)
+
+    def fetch_many(self, windows: Any, **options: Any) -> Any:
+        """Read many windows; see :meth:`seqmill.FastaStore.fetch_many`.
+
+        Parameters
+        ----------
+        windows
+            A sequence of ``(sample, contig, start, end[, strand])``.
+        **options
+            Encoding and the others.
+        """
+        return self._store.fetch_many(windows, **options)
+
+    def unpack(
+        self,
+        output: PathLike,
+        *,
+        samples: Sequence[str] | str | None = None,
+        contigs: Sequence[str] | str | None = None,
+        regions: Sequence[str] | str | None = None,
+        regions_file: PathLike | None = None,
+        line_width: int = 80,
+        gzip: bool | None = None,
+        threads: int | str | None = None,
+        memory: int | str | None = None,
+        progress: ProgressArg = False,
+        metrics: PathLike | None = None,
+        force: bool = False,
+    ) -> UnpackResult:
+        """Write sequence as FASTA.
+
+        Parameters
+        ----------
+        output
+            A file, ``-`` for standard output, or a folder (one that exists, or a path that ends
+            with ``/``) for one file of each sample. BGZF, with its indices beside it, if the
+            name ends with ``.gz``.
+        samples
+            Names of samples in the order wanted; all of them without any selection.
+        contigs
+            Short names, ``contig@sample`` where several samples have one.
+        regions, regions_file
+            ``contig@sample:start-end`` or ``contig:start-end``, 1-based inclusive; a BED file
+            (known by its suffix) or one region a line.
+        line_width
+            Bases a line.
+        gzip
+            Write BGZF whatever the name says; of a folder, its files.
+        threads, memory, progress, metrics, force
+            See :ref:`job-options`.
+
+        Returns
+        -------
+        UnpackResult
+            Counts, paths and figures.
+
+        Raises
+        ------
+        NameNotFoundError
+            If there is no such sample or contig.
+        FormatError
+            If a part that is needed is damaged; no output is left then.
+        """
+        given = [value for value in (samples, contigs, regions or regions_file) if value]
+        if len(given) > 1:
+            message = "samples, contigs and regions are alternatives; give one of them"
+            raise InputError(message, option="samples")
+        pieces = None
+        if contigs or regions or regions_file:
+            pieces = find_records(self._native, _texts(contigs), _texts(regions), regions_file)
+        return unpack(
+            self._native,
+            self._path,
+            os.fspath(output),
+            samples=_texts(samples) if samples else None,
+            pieces=pieces,
+            line_width=line_width,
+            gzip=gzip,
+            threads=threads,
+            memory=memory,
+            progress=progress,
+            metrics=metrics,
+            force=force,
+        )
+
+    def verify(
+        self,
+        *,
+        threads: int | str | None = None,
+        memory: int | str | None = None,
+        progress: ProgressArg = False,
+        metrics: PathLike | None = None,
+    ) -> VerifyResult:
+        """Decode everything and compare it with lengths, bounds and checksums.
+
+        Parameters
+        ----------
+        threads, memory, progress, metrics
+            See :ref:`job-options`.
+
+        Returns
+        -------
+        VerifyResult
+            What was checked, and the faults with their places.
+        """
+        return verify(
+            self._path, threads=threads, memory=memory, progress=progress, metrics=metrics
+        )
+
+
+def _texts(value: Sequence[str] | str | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _reopen(cls: type[Archive], path: str, memory: int, cache: int | None) -> Archive:
+    return cls(path, memory=memory, cache=cache)
