@@ -186,7 +186,7 @@ class Archive(Mapping[str, Sample]):
         return Path(self._path)
 
     @property
-    def _native(self) -> "_native.ArchiveReader":
+    def _reader(self) -> "_native.ArchiveReader":
         if self._open is None:
             raise InputError(f"{self._path}: the archive is closed", option="path")
         return self._open
@@ -215,20 +215,20 @@ class Archive(Mapping[str, Sample]):
 
     def __len__(self) -> int:
         """Count the samples."""
-        return len(self._native)
+        return len(self._reader)
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names of the samples."""
-        native = self._native
+        native = self._reader
         return (native.sample_name(i) for i in range(len(native)))
 
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a sample of a name."""
-        return isinstance(name, str | bytes) and self._native.has_sample(name)
+        return isinstance(name, str | bytes) and self._reader.has_sample(name)
 
     def __getitem__(self, name: str) -> Sample:
         """Find a sample by its name."""
-        return Sample(self._native, self._native.find_sample(name))
+        return Sample(self._reader, self._reader.find_sample(name))
 
     def __repr__(self) -> str:
         """Show path and number of samples."""
@@ -238,38 +238,38 @@ class Archive(Mapping[str, Sample]):
     @property
     def reference(self) -> str | None:
         """Name of the first sample, whose k-mers say where contigs are cut."""
-        return self._native.sample_name(0) if len(self) else None
+        return self._reader.sample_name(0) if len(self) else None
 
     @property
     def parameters(self) -> Parameters:
         """The sizes that the archive was made with."""
-        k, least, pack, segment = self._native.parameters
+        k, least, pack, segment = self._reader.parameters
         return Parameters(k, segment, least, pack)
 
     @property
     def version(self) -> tuple[int, int]:
         """Version of the file: major and minor."""
-        return divmod(self._native.version, 1000)
+        return divmod(self._reader.version, 1000)
 
     @property
     def facts(self) -> dict[str, str]:
         """What the archive says of itself, such as the program that made it."""
-        return dict(self._native.facts)
+        return dict(self._reader.facts)
 
     @property
     def commands(self) -> list[str]:
         """Command lines that made it; only in archives of versions 1 and 2."""
-        return self._native.commands
+        return self._reader.commands
 
     @property
     def samples(self) -> _native.ArchiveTable:
         """Samples with their contigs and bases, as an Arrow stream."""
-        return self._native.table("samples")
+        return self._reader.table("samples")
 
     @property
     def contigs(self) -> _native.ArchiveTable:
         """Contigs of all samples with their lengths, as an Arrow stream."""
-        return self._native.table("contigs")
+        return self._reader.table("contigs")
 
     @cached_property
     def _store(self) -> "FastaStore":
@@ -366,9 +366,9 @@ class Archive(Mapping[str, Sample]):
             raise InputError(message, option="samples")
         pieces = None
         if contigs or regions or regions_file:
-            pieces = find_records(self._native, _texts(contigs), _texts(regions), regions_file)
+            pieces = find_records(self._reader, _texts(contigs), _texts(regions), regions_file)
         return unpack(
-            self._native,
+            self._reader,
             self._path,
             os.fspath(output),
             samples=_texts(samples) if samples else None,

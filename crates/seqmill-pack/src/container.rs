@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of the footer's length at the very end.
-const TAIL_BYTES: u64 = 8;
+const TAIL_BYTES: usize = 8;
 /// Longest container integer: its length, then eight bytes.
 const CINT_MAX_BYTES: usize = 9;
 /// Bytes of tables that one byte of footer can turn into, at most.
@@ -194,10 +194,10 @@ impl Container {
             return Err(Error::format(FormatKind::EmptyInput, "the file is empty"));
         }
         let short = |what: String| Error::format(FormatKind::Truncated, what);
-        let Some(before_tail) = length.checked_sub(TAIL_BYTES) else {
+        let Some(before_tail) = length.checked_sub(TAIL_BYTES as u64) else {
             return Err(short(format!("{length} bytes are too few for an AGC archive")));
         };
-        let mut tail = [0; TAIL_BYTES as usize];
+        let mut tail = [0; TAIL_BYTES];
         read_exact(source.as_ref(), &mut tail, before_tail)?;
         let footer_length = u64::from_le_bytes(tail);
         let Some(parts_end) = before_tail.checked_sub(footer_length) else {
@@ -222,7 +222,8 @@ impl Container {
         let mut tables = walk_footer(&footer, parts_end)?;
         drop(footer);
         tables.named.sort_unstable();
-        if let Some([(name, _), _]) = tables.named.array_windows::<2>().find(|[a, b]| a.0 == b.0) {
+        let mut pairs = tables.named.iter().zip(tables.named.iter().skip(1));
+        if let Some(((name, _), _)) = pairs.find(|(a, b)| a.0 == b.0) {
             let name = String::from_utf8_lossy(name);
             let what = format!("the footer lists stream {name:?} twice");
             return Err(Error::format(FormatKind::Other, what));

@@ -1,5 +1,6 @@
 //! Genome collections in AGC archives: read, written, appended to, inside one memory budget.
 
+#![allow(dead_code, unused_imports, reason = "the writer follows")]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::unwrap_used))]
 

@@ -14,6 +14,11 @@ pub(crate) const BLANK: u8 = 0xfe;
 const SINGLE_MARKER: u8 = 0x10;
 
 /// Codes by byte, both cases.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "evaluated when the program is built"
+)]
 pub(crate) const CODES: [u8; 256] = {
     let mut codes = [NOT_A_LETTER; 256];
     let mut i = 0;
@@ -30,6 +35,11 @@ pub(crate) const CODES: [u8; 256] = {
 };
 
 /// The complement of each letter, as the format knows it: only A, C, G and T have one.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "evaluated when the program is built"
+)]
 pub(crate) const COMPLEMENT: [u8; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
@@ -71,6 +81,11 @@ fn bad_code(code: u8) -> Error {
 /// Letters that each tuple byte stands for, by symbols a byte.
 type TupleLetters = [[u8; 4]; 256];
 
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "evaluated when the program is built"
+)]
 const fn tuple_letters(per_byte: usize, base: usize) -> TupleLetters {
     let mut table = [[0; 4]; 256];
     let mut byte = 0;

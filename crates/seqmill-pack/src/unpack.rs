@@ -283,7 +283,7 @@ fn side_file(path: &Path, suffix: &str) -> PathBuf {
 /// Writes what is wanted of an archive as FASTA.
 ///
 /// A compressed file gets its `.fai` and `.gzi` beside it.
-pub fn unpack(path: &Path, options: UnpackOptions, job: &Job) -> Result<Unpacked> {
+pub fn unpack(path: &Path, options: &UnpackOptions, job: &Job) -> Result<Unpacked> {
     if options.line_width == 0 {
         return Err(Error::input("a line has 1 base and more"));
     }
@@ -311,7 +311,7 @@ pub fn unpack(path: &Path, options: UnpackOptions, job: &Job) -> Result<Unpacked
         };
         run_stages(
             &archive,
-            &options,
+            options,
             |lease| lock().next_chunk(lease),
             &mut gzi,
             &mut written,

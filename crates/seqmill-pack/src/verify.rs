@@ -189,8 +189,10 @@ fn check_samples(
     let Some(expected) = digest.filter(|_| whole) else { return Ok(()) };
     found.checksums += range.len() as u64;
     if summer.value() != expected {
-        let names: Vec<String> = [range.start, range.end - 1].map(|i| name(archive, i)).into();
-        let which = if range.len() == 1 { names[..1].concat() } else { names.join(" to ") };
+        let mut which = name(archive, range.start);
+        if range.len() > 1 {
+            which = format!("{which} to {}", name(archive, range.end - 1));
+        }
         let what = format!("sample {which}: the checksum of its sequence is wrong");
         found.fault(Error::format(FormatKind::Checksum, what).at_path(archive.path()))?;
     }

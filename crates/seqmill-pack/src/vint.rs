@@ -114,14 +114,14 @@ pub(crate) fn restore(v: u64, p: u64) -> u64 {
     } else if v % 2 == 1 {
         (2 * p - v) / 2
     } else {
-        (v + 2 * p) / 2
+        p + v / 2
     }
 }
 
 /// Ordinary zigzag, of version 1: the difference to add to `before`.
 pub(crate) fn unzigzag(v: u32, before: u32) -> Option<u32> {
     let half = i64::from(v / 2);
-    let difference = if v % 2 == 0 { half } else { -half - 1 };
+    let difference = if v.is_multiple_of(2) { half } else { -half - 1 };
     u32::try_from(i64::from(before) + difference).ok()
 }
 

@@ -104,15 +104,12 @@ impl Archive {
             return reference.letters(range.start, out);
         }
         let entry = self.entry(group, segment.id - 1)?;
-        match self.pack(&entry)? {
-            Some(pack) => {
-                let delta = pack.entry(entry.within).ok_or_else(|| no_entry(&pack.ends))?;
-                decode(delta, &reference, self.grammar, length, range, out)
-            }
-            None => {
-                let (delta, _) = self.stream_entry(&entry, 0..usize::MAX)?;
-                decode(&delta, &reference, self.grammar, length, range, out)
-            }
+        if let Some(pack) = self.pack(&entry)? {
+            let delta = pack.entry(entry.within).ok_or_else(|| no_entry(&pack.ends))?;
+            decode(delta, &reference, self.grammar, length, range, out)
+        } else {
+            let (delta, _) = self.stream_entry(&entry, 0..usize::MAX)?;
+            decode(&delta, &reference, self.grammar, length, range, out)
         }
         .map_err(|e| self.place(e, &entry))
     }

@@ -237,7 +237,7 @@ pub(crate) fn archive_unpack(
     let options: UnpackOptions = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
     let job = new_job(py, &Resources { threads: options.threads, memory, ..Resources::default() })?;
-    let work = move |job: &Job| seqmill_pack::unpack(&path, options, job);
+    let work = move |job: &Job| seqmill_pack::unpack(&path, &options, job);
     let done = run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))?;
     let totals = json!({
         "records_out": done.records, "bases": done.bases, "bytes_out": done.bytes,
