@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
+from seqmill._host import Host
 from seqmill._intervals import parse_region, read_bed_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
-from seqmill.limits import choose_memory, choose_threads
+from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
 
-__all__ = ["UnpackResult", "VerifyResult", "find_records", "unpack", "verify"]
+__all__ = ["UnpackResult", "VerifyResult", "choose_limits", "find_records", "unpack", "verify"]
 
 PathLike = str | os.PathLike[str]
 Piece = tuple[int, int, int, int, str]
@@ -23,6 +24,7 @@ Piece = tuple[int, int, int, int, str]
 
 _USEFUL_BYTES: Final = 192 << 20
 _GZIP_LEVEL: Final = 6
+_LARGE_PROCESS_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,16 @@ class VerifyResult:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return self.fault_count == 0
+
+
+def choose_limits(
+    threads: int | str | None, memory: int | str | None, useful: int
+) -> tuple[Limit, Limit]:
+    """Settle threads and memory; a program that holds much already gets its share beside that."""
+    held = Host().status_bytes("VmRSS") or 0
+    if held > _LARGE_PROCESS_BYTES:
+        useful += held
+    return choose_threads(threads), choose_memory(memory, useful=useful)
 
 
 class _Names:
@@ -201,7 +213,7 @@ def unpack(
         plan = [(output, selection)]
         packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
         level = _GZIP_LEVEL if packed else None
-    limits = choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
+    limits = choose_limits(threads, memory, _USEFUL_BYTES)
     report = JobReport(
         "unpack",
         options={"line_width": line_width, "gzip": level is not None},
@@ -261,7 +273,7 @@ def verify(
     metrics: PathLike | None,
 ) -> VerifyResult:
     """Check an archive."""
-    limits = choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
+    limits = choose_limits(threads, memory, _USEFUL_BYTES)
     report = JobReport(
         "verify",
         inputs=[path],

@@ -72,7 +72,7 @@ def test_collections_come_out(shared_data: Path, tmp_path: Path, name: str, thre
         if archive.version < (3, 0):
             # What the reference program writes of old archives is ordered by name.
             order.sort(key=str.encode)
-        done = archive.unpack(out, samples=order, threads=threads, memory="128M")
+        done = archive.unpack(out, samples=order, threads=threads)
         assert sha256(out.read_bytes()) == expected["getcol_sha256"]
         assert done.bases == sum(
             c["length"] for s in expected["samples"].values() for c in s["contigs"]
