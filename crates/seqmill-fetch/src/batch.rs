@@ -4,6 +4,7 @@ use crate::blocks::Stretch;
 use crate::encode::{Encoder, Writer};
 use crate::flat::Format;
 use crate::read::{OpenView, STEP_BLOCKS, describe};
+use crate::spaced::may_be_spaced;
 use crate::store::{Contig, Process, Store};
 use crate::window::{Lines, Place};
 use seqmill_base::{CancelToken, Error, ErrorKind, Result};
@@ -234,6 +235,9 @@ impl Store {
             checked?;
         }
         let geometry = &contig.geometry;
+        if may_be_spaced(geometry) && !self.is_raw() {
+            return view.read_spaced(&process.cache, stretch, contig, (start, end), writer);
+        }
         let span = (geometry.position(start), geometry.position(end - 1) + 1);
         let mut lines = Lines::new(geometry, contig.name, start, end, self.is_raw());
         let narrow = |block: u64| u32::try_from(block).unwrap_or(u32::MAX);

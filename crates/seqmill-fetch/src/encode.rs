@@ -273,6 +273,19 @@ impl<'w> Writer<'w> {
         clean
     }
 
+    /// Takes whole lines, of `line` bases and `width` bytes each: `None` if that has no faster way
+    /// than taking them one by one, `false` if there is a byte that should not be there.
+    #[must_use]
+    pub(crate) fn push_lines(&mut self, text: &[u8], line: usize, width: usize) -> Option<bool> {
+        if self.minus || !matches!(self.encoder.shortcut, Shortcut::Identity) || line == 0 {
+            return None;
+        }
+        let bases = text.len() / width * line;
+        let out = self.out.get_mut(self.done..self.done + bases)?;
+        self.done += bases;
+        Some(self.encoder.simd.copy_lines(text, out, line, width))
+    }
+
     /// Takes `n` bases outside of the contig, which are `pad` on either strand.
     pub(crate) fn pad(&mut self, n: usize, pad: u8) {
         let stage = [pad; STAGE_BASES];

@@ -20,6 +20,7 @@ mod packed;
 mod probe;
 mod read;
 mod reader;
+mod spaced;
 mod store;
 mod tracks;
 mod walk;

@@ -6,6 +6,7 @@ use crate::encode::{Encoder, Writer};
 use crate::files::OpenFile;
 use crate::flat::Format;
 use crate::probe::{HEADER_MAX_BYTES, Header, judge_header, stale};
+use crate::spaced::{SpacedLines, lines_span, may_be_spaced};
 use crate::store::{Contig, Process, Store};
 use crate::window::{Lines, Place};
 use seqmill_base::{Error, ErrorKind, Result};
@@ -91,6 +92,24 @@ impl OpenView<'_> {
         Ok(())
     }
 
+    /// Gives the bases of a contig whose lines may hold white space to `writer`.
+    pub(crate) fn read_spaced(
+        &self,
+        cache: &BlockCache,
+        stretch: &mut Stretch,
+        contig: &Contig<'_>,
+        (start, end): (u64, u64),
+        writer: &mut Writer<'_>,
+    ) -> Result<()> {
+        let geometry = &contig.geometry;
+        let mut lines = SpacedLines::new(geometry, contig.name, start, end);
+        let (first, last) = lines_span(geometry, start, end);
+        // Behind the last base no more than its line: there may be no block.
+        let last = last.min(geometry.position(end - 1).saturating_add(geometry.line_width));
+        let read = self.read_text(cache, stretch, (first, last), |text| lines.take(text, writer));
+        read.and_then(|()| lines.finish(writer)).map_err(|e| e.at_path(self.file.path()))
+    }
+
     fn read_plain(
         &self,
         stretch: &mut Stretch,
@@ -173,6 +192,10 @@ impl Store {
         }
         self.check_contig(process, &view, contig, stretch)?;
         let geometry = &contig.geometry;
+        if may_be_spaced(geometry) && !self.is_raw() {
+            let place = (place.start, place.end);
+            return view.read_spaced(&process.cache, stretch, contig, place, writer);
+        }
         let span = (geometry.position(place.start), geometry.position(place.end - 1) + 1);
         let mut lines = Lines::new(geometry, contig.name, place.start, place.end, self.is_raw());
         let read = view.read_text(&process.cache, stretch, span, |text| lines.take(text, writer));

@@ -128,6 +128,10 @@ impl<'g> Lines<'g> {
                 rest = self.skip_line_end(rest)?;
                 continue;
             }
+            if let Some(behind) = self.take_whole_lines(rest, writer)? {
+                rest = behind;
+                continue;
+            }
             let wanted = usize::try_from(self.line_left.min(self.left)).unwrap_or(usize::MAX);
             let (run, behind) = rest.split_at(wanted.min(rest.len()));
             if !writer.push(run) && !self.raw {
@@ -142,6 +146,32 @@ impl<'g> Lines<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Takes as many whole lines with their ends as there are, and returns what follows them.
+    fn take_whole_lines<'t>(
+        &mut self,
+        rest: &'t [u8],
+        writer: &mut Writer<'_>,
+    ) -> Result<Option<&'t [u8]>> {
+        let FaiRecord { line_bases, line_width, .. } = *self.geometry;
+        if self.raw || self.line_left != line_bases || line_width == line_bases {
+            return Ok(None);
+        }
+        let lines = (rest.len() as u64 / line_width).min(self.left / line_bases);
+        let Some(bytes) = usize::try_from(lines * line_width).ok().filter(|_| lines > 1) else {
+            return Ok(None);
+        };
+        let (text, behind) = rest.split_at(bytes.min(rest.len()));
+        let narrow = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        match writer.push_lines(text, narrow(line_bases), narrow(line_width)) {
+            None => Ok(None),
+            Some(true) => {
+                self.left -= lines * line_bases;
+                Ok(Some(behind))
+            }
+            Some(false) => Err(stale(self.name, "lines do not begin and end where they should")),
+        }
     }
 
     /// A line end is white space that ends with a line feed.

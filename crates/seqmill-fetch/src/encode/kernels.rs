@@ -112,6 +112,46 @@ impl Simd {
         foreign == 0
     } }
 
+    twice! { copy_lines(text: &[u8], out: &mut [u8], line: usize, width: usize) -> bool {
+        let mut lanes = [0_u8; LANES];
+        let mut foreign = 0;
+        for (row, to) in text.chunks_exact(width).zip(out.chunks_exact_mut(line)) {
+            let (Some(run), Some(gap)) = (row.get(..line), row.get(line..)) else { return false };
+            foreign |= u8::from(gap.last() != Some(&b'\n'));
+            for &byte in gap {
+                foreign |= u8::from(byte > b' ');
+            }
+            let (chunks, rest) = run.as_chunks::<LANES>();
+            for (chunk, to) in chunks.iter().zip(to.as_chunks_mut::<LANES>().0) {
+                *to = *chunk;
+                for (lane, &byte) in lanes.iter_mut().zip(chunk) {
+                    *lane |= is_foreign(byte);
+                }
+            }
+            if rest.is_empty() {
+                continue;
+            }
+            // The last bytes once more, together with those before them: no short loop.
+            if let (Some(last), Some(to)) =
+                (run.last_chunk::<LANES>(), to.last_chunk_mut::<LANES>())
+            {
+                *to = *last;
+                for (lane, &byte) in lanes.iter_mut().zip(last) {
+                    *lane |= is_foreign(byte);
+                }
+            } else {
+                for (&byte, to) in rest.iter().zip(to) {
+                    *to = byte;
+                    foreign |= is_foreign(byte);
+                }
+            }
+        }
+        for lane in lanes {
+            foreign |= lane;
+        }
+        foreign == 0
+    } }
+
     twice! { upper(run: &[u8], out: &mut [u8]) {
         for (to, &byte) in out.iter_mut().zip(run) {
             *to = byte.to_ascii_uppercase();
