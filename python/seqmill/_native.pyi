@@ -101,12 +101,16 @@ class FetchStore:
         memory: int = ...,
         cache_directory: str | PathLike[str] | None = None,
         pack: str = "auto",
-        reopen: tuple[str | PathLike[str], int] | None = None,
+        map_plain: bool = False,
+        private: bool = False,
+        reopen: tuple[str | PathLike[str], int, int] | None = None,
+        index: bytes | None = None,
     ) -> FetchStore: ...
     @property
     def build_id(self) -> int: ...
     @property
     def index_path(self) -> Path: ...
+    def index_content(self) -> bytes: ...
     @property
     def index_bytes(self) -> int: ...
     @property

@@ -55,10 +55,13 @@ class StoreOptions(TypedDict, total=False):
     """Compare checksums of blocks (default); without, short windows are faster."""
     pack: Literal["auto", "require", "never"]
     """Whether packed sidecars are used: where there are fresh ones (default), always or never."""
+    io: Literal["read", "mmap"]
+    """How plain files are read; mapped they are faster, but nobody may write to them."""
     verify_index: bool
     """Compare the checksum of the whole index."""
     storage: Literal["mmap", "shmem", "memory"]
-    """An index file that is mapped (default), or one in memory only."""
+    """An index file that is mapped (default); one in memory that processes share while this one
+    lives; or a copy of each handle's own, which is pickled with it."""
     no_cache: bool
     """Neither look for an index file nor write one."""
     force_build: bool
@@ -139,9 +142,13 @@ class StoreBase:
         for built in self._native.built:
             _LOGGER.info("built %s", built)
 
-    def _open(self, known: tuple[str, int] | None) -> None:
+    def _open(self, known: tuple[str, int, int] | bytes | None) -> None:
         base, files = _find_files(self._path)
-        self._native = _native.FetchStore(base, files, reopen=known, **self._native_options())
+        options = self._native_options()
+        if isinstance(known, bytes):
+            self._native = _native.FetchStore(base, files, index=known, **options)
+        else:
+            self._native = _native.FetchStore(base, files, reopen=known, **options)
 
     def _native_options(self) -> dict[str, Any]:
         options = self._options
@@ -165,6 +172,7 @@ class StoreBase:
             "validate": options.get("validate", "stat") == "stat",
             "verify_index": options.get("verify_index", False),
             "no_cache": options.get("no_cache", False) or storage != "mmap",
+            "private": storage == "memory",
             "force_build": options.get("force_build", False),
             "verify_blocks": options.get("verify", "crc") == "crc",
             "cache_bytes": parse_size(cache) if cache else 0,
@@ -172,18 +180,24 @@ class StoreBase:
             "threads": min(workers, _WORKERS_MAX),
             "memory": parse_size(options.get("memory", 256 << 20)),
             "cache_directory": cache_directory(),
+            "map_plain": _check("io", options.get("io", "read"), ("read", "mmap")) == "mmap",
             "pack": _check("pack", options.get("pack", "auto"), ("auto", "require", "never")),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Carry the way to the index, never the index."""
+        """Carry the way to the index; the index itself only with ``storage="memory"``."""
         path = self._path
         if not isinstance(path, str | os.PathLike):
             path = [os.path.abspath(item) for item in path]  # noqa: PTH100 - keeps symbolic links
         else:
             path = os.path.abspath(path)  # noqa: PTH100
         native = self._native
-        return _reopen, (type(self), path, self._options, str(native.index_path), native.build_id)
+        known: tuple[str, int, int] | bytes
+        if self._options.get("storage") == "memory":
+            known = native.index_content()
+        else:
+            known = (str(native.index_path), native.build_id, len(native))
+        return _reopen, (type(self), path, self._options, known)
 
     def __repr__(self) -> str:
         """Name the root and the number of files."""
@@ -304,11 +318,14 @@ class StoreBase:
 
     @classmethod
     def _restore(
-        cls, path: PathLike | Sequence[PathLike], options: StoreOptions, index: str, build_id: int
+        cls,
+        path: PathLike | Sequence[PathLike],
+        options: StoreOptions,
+        known: tuple[str, int, int] | bytes,
     ) -> Self:
         store = cls.__new__(cls)
         vars(store).update(_path=path, _options=options)
-        store._open((index, build_id))  # noqa: SLF001 - its own
+        store._open(known)  # noqa: SLF001 - its own
         return store
 
 
@@ -316,10 +333,9 @@ def _reopen(
     cls: type[StoreBase],
     path: PathLike | Sequence[PathLike],
     options: StoreOptions,
-    index: str,
-    build_id: int,
+    known: tuple[str, int, int] | bytes,
 ) -> StoreBase:
-    return cls._restore(path, options, index, build_id)
+    return cls._restore(path, options, known)
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """`FastaStore`: windows, encodings, damage, names, sharing between processes."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -289,6 +290,57 @@ def test_store_goes_to_other_processes(fasta_data: Path, method: str, storage: s
     assert copy.fetch(*window) == expected
 
 
+def test_a_private_index_is_pickled_with_the_store(tiny: Path) -> None:
+    store = FastaStore.open(tiny, storage="memory")
+    assert not (tiny / INDEX).exists()
+    carried = pickle.dumps(store)
+    assert len(carried) > store.index_bytes
+    shutil.copy(tiny / "a.fa", tiny / "more.fa")
+    copy = pickle.loads(carried)  # noqa: S301 - made here
+    assert copy.names == ["a", "sub/b"]
+    assert copy.build_id == store.build_id
+    assert copy.fetch("a", "chr2") == b"T" * 7
+    with pytest.raises(errors.FormatError, match="index"):
+        type(store)._restore(tiny, store._options, store._native.index_content()[:-1])
+
+
+def test_a_handle_outlives_files_that_are_added(tiny: Path) -> None:
+    for storage in ("mmap", "shmem"):
+        store = FastaStore.open(tiny, storage=storage)
+        place = store.resolve("sub/b", "x|y:1")
+        carried = pickle.dumps(store)
+        assert len(carried) < 500
+        names = store.names
+        for name in ("0", "b", "zz"):
+            (tiny / f"{storage}{name}.fa").write_text(">n\nACGT\n")
+        del store  # An index in memory goes with its owner.
+        assert len(FastaStore.open(tiny)) == len(names) + 3
+        copy = pickle.loads(carried)  # noqa: S301 - made here
+        assert copy.names == names
+        assert copy.fetch(*place, 0, 4) == b"AC-G"  # Numbers mean what they meant.
+    (tiny / "a.fa").write_text(">chr1\nAC\n")
+    (tiny / "a.fa.fai").unlink()
+    (tiny / "more.fa").write_text(">n\nACGT\n")
+    FastaStore.open(tiny)
+    with pytest.raises(errors.StaleIndexError, match="changed"):
+        pickle.loads(carried)  # noqa: S301 - made here
+
+
+def test_mapped_files_give_the_same_and_notice_cuts(tiny: Path) -> None:
+    store, mapped = (FastaStore.open(tiny, io=io) for io in ("read", "mmap"))
+    for name, contig, length in (("a", "chr1", 13), ("sub/b", "x|y:1", 6)):
+        for start in range(length):
+            window = (name, contig, start, length)
+            assert mapped.fetch(*window) == store.fetch(*window)
+            assert mapped.fetch_many([window]).tobytes() == store.fetch(*window)
+    with (tiny / "a.fa").open("r+b") as cut:
+        cut.truncate(10)
+    with pytest.raises(errors.StaleIndexError):
+        mapped.fetch("a", "chr2")
+    with pytest.raises(errors.InputError, match="io"):
+        FastaStore.open(tiny, io="carrier pigeon")
+
+
 def test_threads_share_one_store(fasta_data: Path) -> None:
     store = FastaStore.open(fasta_data / "store", cache_size=300_000, open_files=2)
     windows = random_windows(store, 200, 3000, 2)
@@ -306,6 +358,19 @@ def test_threads_share_one_store(fasta_data: Path) -> None:
     assert wrong == []
 
 
+# Root may read and write everything; with these two capabilities gone (CAP_DAC_OVERRIDE and
+# CAP_DAC_READ_SEARCH) permissions count for it too.
+WITHOUT_PRIVILEGES = """
+import ctypes, os, sys
+if os.getuid() == 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, data) == 0
+    for word in range(3):
+        data[word] &= ~0b110
+    assert libc.capset(header, data) == 0
+"""
 OPEN = "import sys; from seqmill import FastaStore; print(FastaStore.open(sys.argv[1]).build_id)"
 
 
@@ -355,29 +420,55 @@ def test_index_of_a_root_that_cannot_be_written(
 ) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("SEQMILL_CACHE_DIR", os.fspath(cache))
-    # Root may write everywhere, but nobody can write where a directory has the index's name.
-    program = (
-        "import os, sys\n"
-        "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
-        "from seqmill import FastaStore\n"
-        "store = FastaStore.open(sys.argv[1])\n"
-        "print(store.index_path, store.fetch('a', 'chr1', 0, 4).decode())"
-    )
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
     tiny.chmod(0o555)
     (tiny / "sub").chmod(0o555)
-    cache.mkdir()
-    cache.chmod(0o777)
-    told = subprocess.run(
-        [sys.executable, "-c", program, tiny], capture_output=True, text=True, check=False
+    program = WITHOUT_PRIVILEGES + (
+        "from seqmill import FastaStore\n"
+        "store = FastaStore.open(sys.argv[1])\n"
+        "packed = store.pack('a')[0]\n"
+        "bases = store.fetch('a', 'chr1', 0, 4).decode()\n"
+        "again = FastaStore.open(sys.argv[1], pack='require')\n"
+        "required = again.fetch('a', 'chr1', 0, 4).decode()\n"
+        "print(store.index_path, packed, bases, required, store._native.was_built)"
     )
-    if "Permission" in told.stderr or "No module" in told.stderr:
-        pytest.skip("another user cannot run this interpreter")
+    for built in ("True", "False"):
+        told = subprocess.run(
+            [sys.executable, "-c", program, tiny], capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 0, told.stderr
+        path, packed, *rest = told.stdout.split()
+        assert Path(path).parent == Path(packed).parent == cache
+        assert rest == ["ACGT", "ACGT", built]
+    assert sorted(p.name for p in tiny.iterdir()) == ["a.fa", "sub"]
+    monkeypatch.setenv("SEQMILL_CACHE_DIR", "/proc/nowhere")
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PRIVILEGES + OPEN, tiny], capture_output=True, check=False
+    )
     assert told.returncode == 0, told.stderr
-    path, bases = told.stdout.split()
-    assert Path(path).parent == cache
-    assert bases == "ACGT"
+    tiny.chmod(0o755)
+    (tiny / "sub").chmod(0o755)
+
+
+def test_a_file_that_the_system_refuses_is_left_out_or_an_error(tiny: Path) -> None:
+    (tiny / "sub" / "b.fna.fai").mkdir()
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"b\.fna\.fai") as raised:
+            FastaStore.open(tiny)
+        assert raised.value.errno == errno.EISDIR
+        with pytest.warns(UserWarning, match=r"left out: .*b\.fna\.fai"):
+            assert FastaStore.open(tiny, strict=False).names == ["a"]
+    (tiny / "sub" / "b.fna.fai").rmdir()
+    assert FastaStore.open(tiny).names == ["a", "sub/b"]
+    (tiny / "a.fa").chmod(0)
+    program = WITHOUT_PRIVILEGES + (
+        "from seqmill import FastaStore\n"
+        "try:\n    FastaStore.open(sys.argv[1], force_build=True)\n"
+        "except PermissionError as error:\n    print(error.filename)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, tiny], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == os.fspath(tiny / "a.fa")
 
 
 def test_few_descriptors_suffice(tmp_path: Path) -> None:
@@ -436,6 +527,18 @@ def test_check_finds_what_is_wrong(fasta_data: Path, tmp_path: Path) -> None:
         root = copy_case(fasta_data, case, tmp_path)
         (fault,) = FastaStore.open(root).check()
         assert words in fault
+
+
+def test_check_finds_sidecars_that_are_wrong(tiny: Path) -> None:
+    store = FastaStore.open(tiny)
+    path, _ = store.pack("a")
+    assert store.check() == []
+    content = bytearray(path.read_bytes())
+    for place, words in ((4100, "checksum"), (20, "damaged or of another file")):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        (fault,) = FastaStore.open(tiny).check()
+        assert words in fault
+        assert "a.sqm2" in fault
 
 
 def test_bed_and_region_strings(tiny: Path) -> None:

@@ -81,12 +81,21 @@ pub(crate) struct Builder<'a> {
     files: u64,
     contigs: u64,
     blocks: u64,
+    /// Bytes of strings that belong to files and contigs; paths of directories follow them.
+    content_strings: u64,
 }
 
 impl<'a> Builder<'a> {
     /// A builder that puts what does not fit into memory into `folder`.
     pub(crate) fn new(folder: &'a Path) -> Self {
-        Self { folder, sections: Default::default(), files: 0, contigs: 0, blocks: 0 }
+        Self {
+            folder,
+            sections: Default::default(),
+            files: 0,
+            contigs: 0,
+            blocks: 0,
+            content_strings: 0,
+        }
     }
 
     fn push(&mut self, section: Section, bytes: &[u8]) -> Result<()> {
@@ -142,6 +151,7 @@ impl<'a> Builder<'a> {
         }
         self.add_contigs(&facts.contigs)?;
         self.files += 1;
+        self.content_strings = self.length(Section::Strings);
         self.blocks += u64::from(blocks);
         Ok(())
     }
@@ -209,12 +219,17 @@ impl<'a> Builder<'a> {
         let mut buffered = std::io::BufWriter::with_capacity(1 << 18, out);
         for (i, section) in self.sections.into_iter().enumerate() {
             borders.push(at);
+            // Directories have times of their own: equal files and contigs have one id.
+            let mut counted = match i {
+                _ if i == Section::Directories as usize => 0,
+                _ if i == Section::Strings as usize => self.content_strings,
+                _ => u64::MAX,
+            };
             section.drain(folder, |piece| {
                 whole.update(piece);
-                // Directories hold times of their own; equal content has one id.
-                if i != Section::Directories as usize {
-                    content.update(piece);
-                }
+                let part = usize::try_from(counted).unwrap_or(usize::MAX).min(piece.len());
+                content.update(piece.get(..part).unwrap_or_default());
+                counted -= part as u64;
                 at += piece.len() as u64;
                 buffered.write_all(piece).map_err(failed)
             })?;

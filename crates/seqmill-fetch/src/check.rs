@@ -40,7 +40,8 @@ impl Store {
             let bytes = std::fs::read(&gzi_path).map_err(|e| Error::io(&gzi_path, &e))?;
             check_gzi(&GziIndex::from_bytes(&bytes, &gzi_path)?, gzi, &gzi_path)?;
         }
-        self.check_records(file, &found.fai.records, &path)
+        self.check_records(file, &found.fai.records, &path)?;
+        self.check_packed(file, &job.cancel)
     }
 
     fn check_records(&self, file: u32, found: &[FaiRecord], path: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::gzip::{recompress, recompressed_path};
 use crate::options::{Content, OpenOptions};
 use crate::probe::check_side_files;
 use crate::walk::{Found, mtime_ns};
-use seqmill_base::{Error, FormatKind, Job, Result};
+use seqmill_base::{Error, ErrorKind, FormatKind, Job, Result};
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, EOF_MARKER, GziIndex, is_bgzf};
 use seqmill_io::fasta::{FaiIndex, FaiRecord, build_side_files, parse_fai};
 use seqmill_io::{IoMode, Source, open_source};
@@ -83,12 +83,15 @@ pub(crate) fn gather(
     match facts.fill(&path, found, archives, options, job) {
         Ok(()) => {}
         Err(error) => match error.kind() {
-            seqmill_base::ErrorKind::Format(kind) => {
+            ErrorKind::Format(kind) => {
                 let text = error.at_path(&path).to_string();
-                facts.failure = Some((kind.class_name().to_owned(), text));
-                facts.flags |= FileRecord::UNREADABLE;
-                facts.contigs.clear();
-                facts.blocks.clear();
+                facts.fail(kind.class_name().to_owned(), text);
+            }
+            ErrorKind::Io if error.errno().is_some_and(is_of_file) => {
+                let place = error.place().path.as_deref().unwrap_or(&path);
+                let place = place.strip_prefix(base).unwrap_or(place).display().to_string();
+                let kind = format!("{SYSTEM_ERROR}{}", error.errno().unwrap_or(0));
+                facts.fail(kind, place);
             }
             _ => return Err(error),
         },
@@ -98,7 +101,37 @@ pub(crate) fn gather(
     Ok(facts)
 }
 
+/// An error number in the place of a class name.
+const SYSTEM_ERROR: &str = "OSError:";
+
+/// The error number that the name of a failure holds, if the system refused a file.
+pub(crate) fn system_errno(kind: &[u8]) -> Option<i32> {
+    std::str::from_utf8(kind).ok()?.strip_prefix(SYSTEM_ERROR)?.parse().ok()
+}
+
+/// Whether an error of the system is about one file, so that others may do.
+fn is_of_file(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EACCES
+            | libc::EPERM
+            | libc::ENOENT
+            | libc::EISDIR
+            | libc::ENOTDIR
+            | libc::EIO
+            | libc::ELOOP
+            | libc::ESTALE
+    )
+}
+
 impl Facts {
+    fn fail(&mut self, kind: String, text: String) {
+        self.failure = Some((kind, text));
+        self.flags |= FileRecord::UNREADABLE;
+        self.contigs.clear();
+        self.blocks.clear();
+    }
+
     fn fill(
         &mut self,
         path: &Path,
@@ -188,7 +221,7 @@ impl Facts {
             let Err(error) = read else { return Ok(()) };
             let repairable = matches!(
                 error.kind(),
-                seqmill_base::ErrorKind::Format(FormatKind::StaleIndex | FormatKind::IndexFormat)
+                ErrorKind::Format(FormatKind::StaleIndex | FormatKind::IndexFormat)
             );
             if !(options.rebuild_stale && options.build_missing && repairable) {
                 return Err(error);

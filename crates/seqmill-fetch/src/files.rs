@@ -1,6 +1,7 @@
 //! Open files of a process: few at a time, read by position only.
 
 use crate::walk::mtime_ns;
+use memmap2::Mmap;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Result};
 use std::fs::File;
@@ -15,6 +16,7 @@ pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
     pub(crate) size: u64,
+    map: Option<Mmap>,
 }
 
 impl OpenFile {
@@ -24,11 +26,35 @@ impl OpenFile {
         let file = File::open(&path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
         if (meta.len(), mtime_ns(&meta)) != (size, mtime) {
-            let what = "the file has changed since it was indexed; open the store again";
-            return Err(Error::format(FormatKind::StaleIndex, what).at_path(&path));
+            return Err(changed(&path));
         }
         advise_random(&file);
-        Ok(Self { file, path, size })
+        Ok(Self { file, path, size, map: None })
+    }
+
+    /// The same file, mapped. A file that cannot be mapped is read.
+    pub(crate) fn mapped(mut self) -> Self {
+        // SAFETY: `mapped_text` looks at the size before each use. What a writer could still do in
+        // between is what `io="mmap"` accepts for files that nobody writes.
+        self.map = unsafe { Mmap::map(&self.file) }.ok();
+        if let Some(map) = &self.map {
+            let _ = map.advise(memmap2::Advice::Random);
+        }
+        self
+    }
+
+    /// The text from `begin` to `end` of a mapped file.
+    pub(crate) fn mapped_text(&self, begin: u64, end: u64) -> Option<Result<&[u8]>> {
+        let map = self.map.as_ref()?;
+        let place = |at: u64| usize::try_from(at.min(self.size)).unwrap_or(usize::MAX);
+        Some(match self.file.metadata() {
+            Ok(meta) if meta.len() == self.size => {
+                Ok(map.get(place(begin)..place(end)).unwrap_or_default())
+            }
+            // Beyond the end of a file that was cut there is nothing to be read.
+            Ok(_) => Err(changed(&self.path)),
+            Err(e) => Err(Error::io(&self.path, &e)),
+        })
     }
 
     /// Opens a file that only we write.
@@ -54,6 +80,11 @@ impl OpenFile {
         }
         Ok(done)
     }
+}
+
+fn changed(path: &Path) -> Error {
+    let what = "the file has changed since it was indexed; open the store again";
+    Error::format(FormatKind::StaleIndex, what).at_path(path)
 }
 
 fn advise_random(file: &File) {

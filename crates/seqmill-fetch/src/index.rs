@@ -5,7 +5,7 @@ use crate::flat::{
     FileRecord, Format, HEADER_BYTES, HEADER_SUMMED, MAGIC, REGULAR_BYTES, SECTIONS, Section,
     VERSION, hash_slots, name_hash, u32_at, u64_at,
 };
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use seqmill_base::{Error, FormatKind, Result};
 use seqmill_io::fasta::FaiRecord;
 use std::fs::File;
@@ -75,6 +75,25 @@ impl Index {
             return Err("its sections are shorter than its header says");
         }
         Ok(Self { map, path: path.to_path_buf(), sections, files, contigs, options, build_id })
+    }
+
+    /// An index in memory of this process alone.
+    pub(crate) fn private(content: &[u8]) -> Result<Self> {
+        let path = Path::new("index in memory");
+        let failed = |e: std::io::Error| Error::io(path, &e);
+        let mut map = MmapMut::map_anon(content.len().max(1)).map_err(failed)?;
+        if let Some(whole) = map.get_mut(..content.len()) {
+            whole.copy_from_slice(content);
+        }
+        let map = map.make_read_only().map_err(failed)?;
+        Self::read(map, path).map_err(|what| {
+            Error::format(FormatKind::IndexFormat, format!("store index is damaged: {what}"))
+        })
+    }
+
+    /// The whole index.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.map
     }
 
     /// Compares the checksum of everything behind the header.

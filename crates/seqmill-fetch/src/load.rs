@@ -2,11 +2,11 @@
 
 use crate::aside::{Aside, is_unwritable, remove_abandoned};
 use crate::build::{Builder, fill};
-use crate::facts::{Notes, contig_list_suffix, digest_of};
+use crate::facts::{Notes, contig_list_suffix, digest_of, system_errno};
 use crate::flat::{FileRecord, Format};
 use crate::index::Index;
 use crate::options::{Content, OpenOptions, Root};
-use crate::walk::{listing_digest, walk};
+use crate::walk::{Found, Walk, listing_digest, walk};
 use seqmill_base::{Budget, Error, FormatKind, Job, Result};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -86,7 +86,7 @@ pub(crate) fn load(root: &Root, options: &OpenOptions) -> Result<Loaded> {
     if !options.force_build {
         for place in &places {
             match usable(place, root, options)? {
-                Usable::Valid(index) => return Ok(ready(index)),
+                Usable::Valid(index) => return Ok(Loaded::found(index)),
                 Usable::Outdated(index) => earlier = earlier.or(Some(index)),
                 Usable::No => {}
             }
@@ -110,8 +110,11 @@ pub(crate) fn load(root: &Root, options: &OpenOptions) -> Result<Loaded> {
     build_unnamed(root, earlier.as_ref(), options)
 }
 
-fn ready(index: Index) -> Loaded {
-    Loaded { index, unnamed: None, notes: Notes::default(), was_built: false }
+impl Loaded {
+    /// An index that was there.
+    pub(crate) fn found(index: Index) -> Self {
+        Self { index, unnamed: None, notes: Notes::default(), was_built: false }
+    }
 }
 
 /// Whether an error is about the folder of `place`, not about a file of the store.
@@ -194,6 +197,10 @@ fn may_be_readable_now(index: &Index, record: &FileRecord, options: &OpenOptions
         return Ok(false);
     }
     let (kind, _) = index.failure(record)?;
+    // What the system has refused it may allow now, and nothing else would tell.
+    if system_errno(kind).is_some() {
+        return Ok(true);
+    }
     Ok(match FormatKind::from_class_name(kind) {
         Some(FormatKind::NotBgzf) => options.recompress_gzip,
         Some(FormatKind::IndexFormat | FormatKind::StaleIndex) => {
@@ -302,7 +309,7 @@ fn build_named(
     if !options.force_build
         && let Usable::Valid(index) = usable(place, root, options)?
     {
-        return Ok(ready(index));
+        return Ok(Loaded::found(index));
     }
     remove_abandoned(place);
     let aside = Aside::create(place)?;
@@ -347,9 +354,57 @@ fn build_unnamed(root: &Root, earlier: Option<&Index>, options: &OpenOptions) ->
     let mut builder = Builder::new(&folder);
     let notes = read_files(&mut builder, root, earlier, options)?;
     builder.finish(&file, path, options_hash(options))?;
+    use_unnamed(file, path, notes, options)
+}
+
+fn use_unnamed(file: File, path: &Path, notes: Notes, options: &OpenOptions) -> Result<Loaded> {
     let index = Index::map(&file, path)?
         .map_err(|what| Error::internal(format!("a new index cannot be used: {what}")))?;
+    if options.private {
+        let index = Index::private(index.content())?;
+        return Ok(Loaded { index, unnamed: None, notes, was_built: true });
+    }
     Ok(Loaded { index, unnamed: Some(file), notes, was_built: true })
+}
+
+/// The index as it was with fewer files: those that changed last are left out. `None` if that is
+/// not the index of this id, so that a file it knew has changed.
+pub(crate) fn as_it_was(
+    index: &Index,
+    root: &Root,
+    options: &OpenOptions,
+    build_id: u64,
+    files: u32,
+) -> Result<Option<Loaded>> {
+    if index.files() <= files {
+        return Ok(None);
+    }
+    let mut found = Vec::with_capacity(index.files() as usize);
+    for id in 0..index.files() {
+        let record = index.file(id)?;
+        let relative = index.relative_path(&record)?;
+        let name = index.name(&record)?.to_vec();
+        let Ok(meta) = std::fs::metadata(root.base().join(OsStr::from_bytes(relative))) else {
+            return Ok(None);
+        };
+        let sample = (record.format == Format::Archive).then_some(record.first_block);
+        let suffix = match sample {
+            Some(_) => relative.to_vec(),
+            None => relative.get(name.len()..).unwrap_or_default().to_vec(),
+        };
+        found.push(((meta.ctime(), meta.ctime_nsec()), Found { name, suffix, sample }));
+    }
+    found.sort_unstable();
+    found.truncate(files as usize);
+    let mut walk = Walk { found: found.into_iter().map(|(_, f)| f).collect(), ..Walk::default() };
+    walk.found.sort_unstable();
+    let (file, path, folder) =
+        (unnamed_file()?, Path::new("index in memory"), std::env::temp_dir());
+    let mut builder = Builder::new(&folder);
+    let notes = fill(&mut builder, root.base(), &walk, Some(index), options, &new_job(options)?)?;
+    builder.finish(&file, path, options_hash(options))?;
+    let loaded = use_unnamed(file, path, notes, options)?;
+    Ok((loaded.index.build_id() == build_id).then_some(loaded))
 }
 
 /// Maps the index that an earlier handle used: by its path, or by a descriptor of another process.

@@ -53,6 +53,8 @@ pub struct OpenOptions {
     pub verify_index: bool,
     /// Neither look for an index file nor write one.
     pub no_cache: bool,
+    /// With `no_cache`: the index is a copy of this handle's own, which no other process can open.
+    pub private: bool,
     /// Build the index even if a valid one is there.
     pub force_build: bool,
     /// Compare the checksums of blocks.
@@ -69,6 +71,8 @@ pub struct OpenOptions {
     pub cache_directory: Option<PathBuf>,
     /// Whether packed sidecars are used.
     pub pack: Pack,
+    /// Whether plain files are mapped; nobody may write to them then.
+    pub map_plain: bool,
     /// What opens archives; without it they cannot be read.
     pub archives: Option<OpenArchive>,
 }
@@ -97,6 +101,7 @@ impl Default for OpenOptions {
             validate: true,
             verify_index: false,
             no_cache: false,
+            private: false,
             force_build: false,
             verify_blocks: true,
             cache_bytes: 16 << 20,
@@ -105,6 +110,7 @@ impl Default for OpenOptions {
             memory: 256 << 20,
             cache_directory: None,
             pack: Pack::Auto,
+            map_plain: false,
             archives: None,
         }
     }

@@ -5,9 +5,10 @@
 //! lower case and of U as pairs (begin, end), and single other bytes (position in the low 56 bits,
 //! the byte above). Then the table of contigs, then a checksum of each MiB behind the header.
 
+mod sidecar;
 mod write;
 
-pub(crate) use write::write_packed;
+use write::write_packed;
 
 use crate::encode::Writer;
 use crate::flat::{u32_at, u64_at};
@@ -136,6 +137,11 @@ impl Packed {
             }
         }
         self.map.get(begin..end).ok_or_else(outside)
+    }
+
+    /// Pages that have a checksum.
+    fn pages(&self) -> usize {
+        (self.sums.saturating_sub(HEADER_BYTES)).div_ceil(PAGE_BYTES)
     }
 
     fn check_page(&self, page: usize) -> Result<()> {

@@ -117,6 +117,9 @@ impl OpenView<'_> {
         end: u64,
         mut take: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
+        if let Some(text) = self.file.mapped_text(begin, end) {
+            return take(text?);
+        }
         let step = (end - begin).min(PLAIN_STEP_BYTES);
         let buffer = stretch.buffer(usize::try_from(step).unwrap_or(0));
         let mut at = begin;

@@ -4,18 +4,19 @@ use crate::archives::Archives;
 use crate::blocks::Stretch;
 use crate::cache::BlockCache;
 use crate::encode::Encoder;
+use crate::facts::system_errno;
 use crate::files::{OpenFile, OpenFiles};
 use crate::flat::{FileRecord, Format};
 use crate::gzip::recompressed_path;
 use crate::index::{Blocks, Index};
-use crate::load::{Loaded, load, reopen};
-use crate::options::{Content, OpenOptions, Pack, Root};
-use crate::packed::{ContigHash, Packed, SUFFIX, Source, write_packed};
+use crate::load::{Loaded, as_it_was, load, reopen};
+use crate::options::{Content, OpenOptions, Root};
+use crate::packed::Packed;
 use crate::read::OpenView;
 use crate::walk::suffix_of;
 use crate::window::{OutOfRange, Place, place};
 use rustc_hash::FxBuildHasher;
-use seqmill_base::{CancelToken, Error, FormatKind, Result};
+use seqmill_base::{Error, FormatKind, Result};
 use seqmill_io::fasta::FaiRecord;
 use seqmill_io::region::distance;
 use std::ffi::OsStr;
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 const COMPARED_NAMES: u32 = 10_000;
 
 /// Sidecars that were looked for, by file.
-type PackedFiles = hashbrown::HashMap<u32, Option<Arc<Packed>>, FxBuildHasher>;
+pub(crate) type PackedFiles = hashbrown::HashMap<u32, Option<Arc<Packed>>, FxBuildHasher>;
 
 /// What one process holds: a child that was forked starts with its own, so that no lock and no
 /// memory of a thread that is gone is ever waited for.
@@ -42,7 +43,7 @@ pub(crate) struct Process {
     /// One bit a contig: its header was compared.
     checked: Vec<AtomicU64>,
     warnings: Mutex<Vec<String>>,
-    packed: Mutex<PackedFiles>,
+    pub(crate) packed: Mutex<PackedFiles>,
     pub(crate) archives: Archives,
     child: OnceLock<Box<Process>>,
 }
@@ -123,19 +124,39 @@ impl Store {
         Ok(Self::new(root, options, loaded))
     }
 
-    /// Opens the very index that another handle used, or builds one that must be equal to it.
-    pub fn reopen(root: Root, options: OpenOptions, path: &Path, build_id: u64) -> Result<Self> {
+    /// Opens the very index that another handle of so many files used, or builds one that is equal
+    /// to it: files that came since are left out, so that numbers mean what they did.
+    pub fn reopen(
+        root: Root,
+        options: OpenOptions,
+        path: &Path,
+        (build_id, files): (u64, u32),
+    ) -> Result<Self> {
         if let Some(index) = reopen(path, build_id) {
-            let notes = crate::facts::Notes::default();
-            let loaded = Loaded { index, unnamed: None, notes, was_built: false };
-            return Ok(Self::new(root, options, loaded));
+            return Ok(Self::new(root, options, Loaded::found(index)));
         }
         let store = Self::open(root, options)?;
         if store.build_id() == build_id {
             return Ok(store);
         }
+        if let Some(loaded) = as_it_was(&store.index, &store.root, &store.options, build_id, files)?
+        {
+            return Ok(Self::new(store.root.clone(), store.options.clone(), loaded));
+        }
         let what = "files have changed since this store was opened in another process";
         Err(Error::format(FormatKind::StaleIndex, what).at_path(store.root.base()))
+    }
+
+    /// Opens a store from the content of the index of another handle.
+    pub fn from_content(root: Root, options: OpenOptions, content: &[u8]) -> Result<Self> {
+        let index = Index::private(content)?;
+        index.verify()?;
+        Ok(Self::new(root, options, Loaded::found(index)))
+    }
+
+    /// The whole index, for [`Self::from_content`].
+    pub fn index_content(&self) -> &[u8] {
+        self.index.content()
     }
 
     fn new(root: Root, options: OpenOptions, loaded: Loaded) -> Self {
@@ -157,6 +178,10 @@ impl Store {
                 process.child.get_or_init(|| Box::new(Process::new(&self.index, &self.options)));
         }
         process
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -249,6 +274,10 @@ impl Store {
             return Ok(None);
         }
         let (kind, text) = self.index.failure(&record)?;
+        if let Some(errno) = system_errno(kind) {
+            let path = self.root.base().join(OsStr::from_bytes(text));
+            return Ok(Some(Error::io(&path, &std::io::Error::from_raw_os_error(errno))));
+        }
         let kind = FormatKind::from_class_name(kind).unwrap_or(FormatKind::Other);
         Ok(Some(Error::format(kind, String::from_utf8_lossy(text))))
     }
@@ -360,60 +389,6 @@ impl Store {
         self.read_placed(self.process(), contig, place, (false, false), encoding, out)
     }
 
-    /// Writes the packed sidecar of a file beside it, and returns its path and size.
-    pub fn pack(&self, file: u32, cancel: &CancelToken) -> Result<(PathBuf, u64)> {
-        self.failure(file)?.map_or(Ok(()), Err)?;
-        if self.index.file(file)?.format == Format::Archive {
-            let what = "an archive is packed already; packed sidecars are for FASTA";
-            return Err(Error::input(what).at_path(&self.path(file)?));
-        }
-        let path = self.packed_path(file)?;
-        write_packed(self, file, self.packed_source(file)?, &path, cancel)?;
-        let size = std::fs::metadata(&path).map_err(|e| Error::io(&path, &e))?.len();
-        let packed = &self.process().packed;
-        packed.lock().unwrap_or_else(PoisonError::into_inner).remove(&file);
-        Ok((path, size))
-    }
-
-    fn packed_path(&self, file: u32) -> Result<PathBuf> {
-        let mut path = self.root.base().join(OsStr::from_bytes(self.name(file)?)).into_os_string();
-        path.push(SUFFIX);
-        Ok(path.into())
-    }
-
-    fn packed_source(&self, file: u32) -> Result<Source> {
-        let record = self.index.file(file)?;
-        let mut hash = ContigHash::default();
-        for id in 0..record.contigs {
-            let contig = self.index.contig(&record, id)?;
-            hash.add(self.index.contig_name(&contig)?, contig.length);
-        }
-        Ok(Source { size: record.size, mtime_ns: record.mtime_ns, contigs: hash.digest() })
-    }
-
-    /// The packed sidecar of a file, if there is one and it may be used.
-    pub(crate) fn packed(&self, process: &Process, file: u32) -> Result<Option<Arc<Packed>>> {
-        if self.options.pack == Pack::Never || self.is_raw() {
-            return Ok(None);
-        }
-        let mut known = process.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(packed) = known.get(&file) {
-            return Ok(packed.clone());
-        }
-        let path = self.packed_path(file)?;
-        let packed = if path.exists() {
-            Packed::open(&path, self.packed_source(file)?, self.verify_blocks()).map(Arc::new)
-        } else {
-            None
-        };
-        if packed.is_none() && self.options.pack == Pack::Require {
-            let what = "there is no packed sidecar of the file as it is; make one with --pack";
-            return Err(Error::format(FormatKind::StaleIndex, what).at_path(&path));
-        }
-        known.insert(file, packed.clone());
-        Ok(packed)
-    }
-
     /// Writes a window into `out`, which has [`Encoder::output_bytes`] of its bases.
     pub fn read(
         &self,
@@ -443,7 +418,9 @@ impl Store {
         let relative = self.index.relative_path(record)?;
         let path = self.root.base().join(OsStr::from_bytes(relative));
         if record.format != Format::Gzip {
-            return OpenFile::open(path, record.size, record.mtime_ns);
+            let file = OpenFile::open(path, record.size, record.mtime_ns)?;
+            let is_mapped = record.format == Format::Plain && self.options.map_plain;
+            return Ok(if is_mapped { file.mapped() } else { file });
         }
         // The gzip file must be as it was, then its copy is right: its name is made of both.
         drop(OpenFile::open(path.clone(), record.size, record.mtime_ns)?);

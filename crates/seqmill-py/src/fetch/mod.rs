@@ -68,7 +68,8 @@ impl FetchStore {
         rebuild_stale = false, strict_eof = false, recompress_gzip = false, validate = true,
         verify_index = false, no_cache = false, force_build = false, verify_blocks = true,
         cache_bytes = 16 << 20, open_files = 256, threads = 1, memory = 256 << 20,
-        cache_directory = None, pack = "auto", reopen = None))]
+        cache_directory = None, pack = "auto", map_plain = false, private = false,
+        reopen = None, index = None))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -91,7 +92,10 @@ impl FetchStore {
         memory: u64,
         cache_directory: Option<PathBuf>,
         pack: &str,
-        reopen: Option<(PathBuf, u64)>,
+        map_plain: bool,
+        private: bool,
+        reopen: Option<(PathBuf, u64, u32)>,
+        index: Option<&[u8]>,
     ) -> PyResult<Self> {
         let root = match files {
             Some(files) => Root::Files(base, files),
@@ -122,12 +126,17 @@ impl FetchStore {
             memory,
             cache_directory,
             pack,
+            map_plain,
+            private,
             archives: ARCHIVES,
         };
         let store = py
-            .detach(|| match reopen {
-                Some((path, build_id)) => Store::reopen(root, options, &path, build_id),
-                None => Store::open(root, options),
+            .detach(|| match (index, reopen) {
+                (Some(index), _) => Store::from_content(root, options, index),
+                (None, Some((path, build_id, files))) => {
+                    Store::reopen(root, options, &path, (build_id, files))
+                }
+                (None, None) => Store::open(root, options),
             })
             .map_err(|e| to_python(py, &e))?;
         Ok(Self { store: Arc::new(store) })
@@ -141,6 +150,11 @@ impl FetchStore {
     #[getter]
     fn index_path(&self) -> PathBuf {
         self.store.index_path()
+    }
+
+    /// The whole index, for another process.
+    fn index_content<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.store.index_content())
     }
 
     #[getter]
