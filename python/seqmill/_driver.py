@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._crew import Crew
 from seqmill._footer import count_rows, is_made_of
 from seqmill._sums import sum_figures
 from seqmill._tasks import PHASE, FileResult, Task, state_directory
@@ -54,7 +53,11 @@ class Driver:
         A single one raises what goes wrong; of several, those that fail say so in their results.
         """
         try:
-            return [self.run_alone(tasks[0])] if len(tasks) == 1 else Crew(self, tasks).run()
+            if len(tasks) == 1:
+                return [self.run_alone(tasks[0])]
+            from seqmill._crew import Crew  # noqa: PLC0415 - one file needs no crew
+
+            return Crew(self, tasks).run()
         except BaseException as error:
             self.warnings += getattr(error, "warnings", [])
             raise

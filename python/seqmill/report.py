@@ -7,19 +7,17 @@ measurement that is missing is None, never 0.
 import copy
 import json
 import os
-import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from importlib import metadata, resources
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from seqmill import _native
 from seqmill._document import add_run, bottleneck, describe_input, empty_sections, rates
 from seqmill._export import EventWriter, Exporter, Guarded, open_exporter
 from seqmill._host import Host
@@ -46,6 +44,8 @@ def load_schema() -> dict[str, Any]:
     >>> load_schema()["title"]
     'seqmill.metrics/1'
     """
+    from importlib import resources  # noqa: PLC0415 - it loads much that a job does not need
+
     text = resources.files("seqmill").joinpath("metrics.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
@@ -139,7 +139,7 @@ class JobReport:
         stream: IO[str] | None = None,
     ) -> None:
         self._host = Host.current()
-        self._id = uuid.uuid4().hex[:12]
+        self._id = os.urandom(6).hex()
         self._lock = threading.Lock()
         self._usage = read_usage(self._host)
         self._clock = time.monotonic()
@@ -278,7 +278,7 @@ class JobReport:
             "ts": _now(),
             "job": self._id,
             "kind": kind,
-            "host": socket.gethostname(),
+            "host": os.uname().nodename,
             "pid": os.getpid(),
             "worker": None,
             "stage": stage,
@@ -341,7 +341,7 @@ class JobReport:
             "id": self._id,
             "command": command,
             "argv": None if argv is None else list(argv),
-            "version": metadata.version("seqmill"),
+            "version": _native.version(),
             "native_version": native_version,
             "features": features,
             "started": _now(),

@@ -207,7 +207,7 @@ impl Work<'_> {
                 let reference = if let Some((bases, start)) = embedded {
                     Reference::Part(bases, start)
                 } else if self.facts.external_reference {
-                    self.whole_reference(record)?
+                    self.whole_reference(record, facts.reference == -2)?
                 } else {
                     Reference::None
                 };
@@ -222,7 +222,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn whole_reference(&self, record: &cram::Record<'_>) -> Result<Reference<'static>> {
+    fn whole_reference(
+        &self,
+        record: &cram::Record<'_>,
+        verify: bool,
+    ) -> Result<Reference<'static>> {
         use noodles_sam::alignment::Record as _;
         if record.flags().is_ok_and(sam::alignment::record::Flags::is_unmapped) {
             return Ok(Reference::None);
@@ -231,7 +235,11 @@ impl Work<'_> {
         let Some(Ok((name, _))) = record.reference_sequence(header) else {
             return Ok(Reference::None);
         };
-        self.decoder.references.prepare(name).map(Reference::Whole)
+        let sequence = self.decoder.references.prepare(name)?;
+        if verify {
+            self.decoder.references.verify(name, &sequence)?;
+        }
+        Ok(Reference::Whole(sequence))
     }
 }
 

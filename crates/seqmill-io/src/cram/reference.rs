@@ -1,6 +1,7 @@
 //! References that a CRAM refers to: a FASTA, the local cache by MD5, or the place that the header
 //! names. Never the network.
 
+use md5::{Digest, Md5};
 use noodles_fasta as fasta;
 use noodles_fasta::record::{Definition, Sequence};
 use noodles_fasta::repository::Adapter;
@@ -11,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Bases summed at once.
+const SUM_BYTES: usize = 64 << 10;
 /// Bytes of a FASTA read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -36,6 +39,8 @@ struct Held {
     name: Vec<u8>,
     /// Known once the decoder has asked for it: tells whether it is still in use.
     sequence: Option<Arc<Sequence>>,
+    /// Whether its MD5 is the one of the header.
+    verified: bool,
     lease: Lease,
 }
 
@@ -46,6 +51,7 @@ const KEPT_BYTES: u64 = 32 << 20;
 pub struct ReferenceStore {
     repository: fasta::Repository,
     stand_ins: fasta::Repository,
+    sums: Vec<(Vec<u8>, String)>,
     state: Arc<Mutex<State>>,
 }
 
@@ -74,6 +80,8 @@ impl ReferenceStore {
             state: Arc::clone(&state),
             stand_in: false,
         };
+        let sums = lookup.wanted.iter().filter_map(|w| Some((w.name.clone(), w.md5.clone()?)));
+        let sums = sums.collect();
         let stand_ins = Lookup {
             wanted: lookup.wanted.clone(),
             fasta: None,
@@ -83,6 +91,7 @@ impl ReferenceStore {
         Self {
             repository: fasta::Repository::new(lookup),
             stand_ins: fasta::Repository::new(stand_ins),
+            sums,
             state,
         }
     }
@@ -118,6 +127,34 @@ impl ReferenceStore {
             }
             _ => Err(self.take_failure().unwrap_or_else(|| Error::internal("no reference"))),
         }
+    }
+
+    /// Fails unless a reference has the MD5 that the header names: slices of several references
+    /// have no sum of their own (`CRAMv3 §8.5`).
+    pub(super) fn verify(&self, name: &[u8], sequence: &Sequence) -> Result<()> {
+        let is_this = |held: &Held| held.name == name && held.verified;
+        let Some((_, wanted)) = self.sums.iter().find(|(own, _)| own == name) else {
+            return Ok(());
+        };
+        if lock(&self.state).held.iter().any(is_this) {
+            return Ok(());
+        }
+        let mut sum = Md5::new();
+        for part in sequence.as_ref().chunks(SUM_BYTES) {
+            sum.update(part.to_ascii_uppercase());
+        }
+        let found: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if !found.eq_ignore_ascii_case(wanted) {
+            let text = format!(
+                "the reference {} is not the one of the header: its MD5 differs ({found}, M5 {wanted})",
+                String::from_utf8_lossy(name)
+            );
+            return Err(Error::format(FormatKind::SequenceReference, text));
+        }
+        if let Some(held) = lock(&self.state).held.iter_mut().find(|h| h.name == name) {
+            held.verified = true;
+        }
+        Ok(())
     }
 
     /// Forgets references that are not in use, if they are many.
@@ -205,7 +242,7 @@ impl Lookup {
         let copy = charge.sibling(bytes).map_err(too_long)?;
         let own = charge.sibling(bytes).map_err(too_long)?;
         drop(copy);
-        state.held.push(Held { name: name.to_vec(), sequence: None, lease: own });
+        state.held.push(Held { name: name.to_vec(), sequence: None, verified: false, lease: own });
         Ok(())
     }
 

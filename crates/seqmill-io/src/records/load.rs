@@ -336,3 +336,6 @@ impl Stitcher {
         Err(error)
     }
 }
+
+#[cfg(test)]
+mod tests;
