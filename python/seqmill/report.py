@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from seqmill import _native
+import seqmill
 from seqmill._document import add_run, bottleneck, describe_input, empty_sections, rates
 from seqmill._export import EventWriter, Exporter, Guarded, open_exporter
 from seqmill._host import Host
@@ -341,7 +341,7 @@ class JobReport:
             "id": self._id,
             "command": command,
             "argv": None if argv is None else list(argv),
-            "version": _native.version(),
+            "version": native_version or seqmill.__version__,
             "native_version": native_version,
             "features": features,
             "started": _now(),

@@ -21,8 +21,10 @@ const FIRST_RECORDS: usize = 10_000;
 const PLACES: u64 = 64;
 /// Inflated bytes after the first plausible record whose records are taken.
 const PLACE_BYTES: usize = 64 << 10;
-/// Records taken there at least.
+/// Records taken there at least, unless that many are long.
 const PLACE_RECORDS: usize = 4;
+/// Inflated bytes that are enough even if they hold fewer records.
+const PLACE_LONG_BYTES: usize = 128 << 10;
 /// Inflated bytes looked at there at most.
 const PLACE_MAX_BYTES: usize = 4 << 20;
 /// Blocks looked at there at most: empty ones would never fill the bytes.
@@ -30,7 +32,7 @@ const PLACE_MAX_BLOCKS: usize = 1024;
 /// Bytes of a stream that may be kept back for the sample.
 const STREAM_MAX_BYTES: u64 = 16 << 20;
 /// Inflated bytes of the first records at most, and of one record.
-const FIRST_MAX_BYTES: usize = 8 << 20;
+const FIRST_MAX_BYTES: usize = 4 << 20;
 /// Record sizes kept.
 const SIZES_MAX: usize = 100_000;
 /// Distinct values counted exactly.
@@ -189,7 +191,9 @@ impl Sample {
                 let starts = records_from(&data, origin, references);
                 let near = starts.iter().filter(|s| **s < origin + PLACE_BYTES).count();
                 let behind = starts.last().is_some_and(|s| *s >= origin + PLACE_BYTES);
-                if (behind && starts.len() > PLACE_RECORDS) || data.len() > PLACE_MAX_BYTES {
+                let enough = starts.len() > PLACE_RECORDS
+                    || (starts.len() > 1 && data.len() - origin >= PLACE_LONG_BYTES);
+                if (behind && enough) || data.len() > PLACE_MAX_BYTES {
                     for start in starts.iter().take(near.max(PLACE_RECORDS)) {
                         if let Ok(record) = Record::new(record_body(&data, *start)) {
                             self.take(&record);
@@ -389,17 +393,18 @@ fn plausible(data: &[u8], at: usize, references: usize) -> Option<usize> {
     Some(at + 4 + size)
 }
 
-/// The first offset from which [`PLACE_RECORDS`] records are plausible.
+/// The first offset from which [`PLACE_RECORDS`] records are plausible, or as many as `data` hold.
+/// The first one must be whole: any four bytes are the length of one that is not.
 fn find_records(data: &[u8], references: usize) -> Option<usize> {
     (0..data.len().min(2 * BLOCK_MAX_BYTES)).find(|at| {
         let mut next = *at;
-        for _ in 0..PLACE_RECORDS {
-            if next >= data.len() {
-                return next > *at;
-            }
+        for number in 0..PLACE_RECORDS {
             match plausible(data, next, references) {
                 Some(end) => next = end,
                 None => return false,
+            }
+            if next >= data.len() {
+                return number > 0 || next == data.len();
             }
         }
         true
