@@ -4,7 +4,7 @@ use crate::cut::SharedIndex;
 use crate::index_job::{index_pass, write_chunk_index};
 use crate::inputs::Inputs;
 use crate::options::Options;
-use crate::output::{Held, Parcel, codec, ipc_compression, ipc_messages, parquet_pages};
+use crate::output::{Encoding, Held, Parcel, ipc_compression, ipc_messages, parquet_pages};
 use crate::report::{Meter, Outcome, document};
 use crate::run::{
     Accounts, Extras, WRITING, batches, process, reserve_headers, threads, with_record,
@@ -191,7 +191,11 @@ impl Run<'_> {
         state: &StateDirectory,
         earlier: Option<&Checkpoint>,
     ) -> Result<(Report, CollectedIndex)> {
-        let accounts = Accounts::new(self.job, &self.options.resources);
+        let semantic = &self.setup.semantic;
+        let encoding = Encoding::new(semantic)?;
+        let resources = &self.options.resources;
+        let (threads, _compressors) = threads(resources, self.job, encoding.state_bytes())?;
+        let accounts = Accounts::new(self.job, resources);
         // A run that goes on has not seen the beginning: its index takes a pass of its own.
         let index = (self.options.write_chunk_index && earlier.is_none() && is_whole(self.setup))
             .then(SharedIndex::default);
@@ -201,40 +205,44 @@ impl Run<'_> {
         let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
         let sink =
             |writer| Sink::new(self.options, self.job, self.overview, writer, Some(state), earlier);
-        let semantic = &self.setup.semantic;
-        let (mut sink, result, stages) = if semantic.format == "parquet" {
-            let codec = codec(&semantic.compression, semantic.compression_level)?;
-            let setup = self.setup;
-            let leaf = |path: &str, data_type: &arrow_schema::DataType| {
-                setup.leaf_options(path, data_type)
-            };
-            let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
-            let overflow = Overflow::new(state, self.options.resources.tmpdir.as_deref());
-            let file = parquet_file(state, &overflow, &plan, accounts.open_pages, earlier)?;
-            let account = self.job.budget.account("open_row_group", accounts.open_pages);
-            let _open_pages = self.job.budget.must_reserve(account, accounts.open_pages)?;
-            let pages = parquet_pages(processed, setup, &plan, accounts.write)?;
-            let mut sink = sink(Writer::Parquet(Box::new(file)));
-            let (result, stages) = self.drain(pages, &mut sink, |writer, data| match writer {
-                Writer::Parquet(file) => file.append(data),
-                Writer::Ipc(_) => Ok(false),
-            });
-            (sink, result, stages)
-        } else {
-            let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
-            let empty = empty_batch(self.setup)?;
-            let (data, footer) = (state.file(DATA_FILE), semantic.format == "arrow");
-            let file = match earlier.map(|c| &c.file) {
-                Some(FileCheckpoint::Ipc(at)) => {
-                    IpcWriter::resume(&data, Arc::clone(&self.setup.columns.schema), *at, footer)?
-                }
-                _ => IpcWriter::create(&data, &empty, compression, footer)?,
-            };
-            let messages = ipc_messages(processed, empty, compression, accounts.write);
-            let mut sink = sink(Writer::Ipc(Box::new(file)));
-            let (result, stages) =
-                self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
-            (sink, result, stages)
+        let (mut sink, result, stages) = match encoding {
+            Encoding::Parquet(codec) => {
+                let setup = self.setup;
+                let leaf = |path: &str, data_type: &arrow_schema::DataType| {
+                    setup.leaf_options(path, data_type)
+                };
+                let plan = Plan::new(&setup.columns.schema, codec, &leaf)?;
+                let overflow = Overflow::new(state, self.options.resources.tmpdir.as_deref());
+                let file = parquet_file(state, &overflow, &plan, accounts.open_pages, earlier)?;
+                let account = self.job.budget.account("open_row_group", accounts.open_pages);
+                let _open_pages = self.job.budget.must_reserve(account, accounts.open_pages)?;
+                let pages = parquet_pages(processed, setup, &plan, accounts.write)?;
+                let mut sink = sink(Writer::Parquet(Box::new(file)));
+                let (result, stages) =
+                    self.drain(pages, &mut sink, &threads, |writer, data| match writer {
+                        Writer::Parquet(file) => file.append(data),
+                        Writer::Ipc(_) => Ok(false),
+                    });
+                (sink, result, stages)
+            }
+            Encoding::Ipc(compression) => {
+                let empty = empty_batch(self.setup)?;
+                let (data, footer) = (state.file(DATA_FILE), semantic.format == "arrow");
+                let file = match earlier.map(|c| &c.file) {
+                    Some(FileCheckpoint::Ipc(at)) => IpcWriter::resume(
+                        &data,
+                        Arc::clone(&self.setup.columns.schema),
+                        *at,
+                        footer,
+                    )?,
+                    _ => IpcWriter::create(&data, &empty, compression, footer)?,
+                };
+                let messages = ipc_messages(processed, empty, compression, accounts.write);
+                let mut sink = sink(Writer::Ipc(Box::new(file)));
+                let take = |writer: &mut Writer, data| append_message(writer, &data);
+                let (result, stages) = self.drain(messages, &mut sink, &threads, take);
+                (sink, result, stages)
+            }
         };
         if let Err(error) = result {
             if keeps_state(&error, self.inputs) {
@@ -260,8 +268,10 @@ impl Run<'_> {
         if semantic.format != "arrows" {
             return Err(Error::input("standard output takes the format arrows only"));
         }
-        let accounts = Accounts::new(self.job, &self.options.resources);
         let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
+        let resources = &self.options.resources;
+        let (threads, _compressors) = threads(resources, self.job, compression.state_bytes())?;
+        let accounts = Accounts::new(self.job, resources);
         let empty = empty_batch(self.setup)?;
         let extras = Extras { on_bad: self.on_bad.take(), index: None };
         let batches = batches(self.inputs, self.setup, self.job, accounts, None, extras)?;
@@ -270,8 +280,8 @@ impl Run<'_> {
         let writer = Writer::Ipc(Box::new(writer));
         let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);
         let messages = ipc_messages(processed, empty, compression, accounts.write);
-        let (result, stages) =
-            self.drain(messages, &mut sink, |writer, data| append_message(writer, &data));
+        let take = |writer: &mut Writer, data| append_message(writer, &data);
+        let (result, stages) = self.drain(messages, &mut sink, &threads, take);
         result.map_err(|e| self.with_record(e))?;
         self.finish(&mut sink, stages, None)
     }
@@ -281,6 +291,7 @@ impl Run<'_> {
         &self,
         parcels: Pipeline<'p, Parcel<T>>,
         sink: &'p mut Sink<'_>,
+        threads: &Threads,
         mut append: impl FnMut(&mut Writer, T) -> Result<bool> + Send + 'p,
     ) -> (Result<()>, Vec<StageFigures>) {
         let take = move |Parcel { data, meta }: Parcel<T>| {
@@ -288,8 +299,7 @@ impl Run<'_> {
             let between = append(writer, data)?;
             sink.appended(&meta, between)
         };
-        let pool: Threads = threads(&self.options.resources, self.job);
-        parcels.run("write", WRITING, take, &pool, self.job)
+        parcels.run("write", WRITING, take, threads, self.job)
     }
 
     fn finish(

@@ -1,16 +1,19 @@
 //! Outputs of a run: Parquet, Arrow IPC, batches for a consumer, or a count.
 
+use crate::options::Semantic;
 use crate::run::{BatchFacts, Processed, WRITING};
 use crate::setup::Setup;
 use crate::unit::{CutState, GroupFacts};
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_data::ArrayData;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Item, Pipeline};
 use seqmill_base::{Error, Lease, Result};
 use seqmill_table::ipc::{IpcCompression, IpcEncoder, IpcMessage};
 use seqmill_table::parquet::{
-    AssignedBatch, Codec, EncodedBatch, FinishedBatch, GroupDictionaries, GroupEnd, PageEncoder,
-    Plan, SortingColumn,
+    AssignedBatch, Codec, EncodedBatch, FinishedBatch, GroupDictionaries, GroupEnd, KEEP_BYTES,
+    PageEncoder, Plan, SortingColumn,
 };
 use std::sync::Arc;
 
@@ -107,6 +110,31 @@ pub(crate) fn ipc_compression(name: &str, level: Option<i32>) -> Result<IpcCompr
     }
 }
 
+/// How batches become bytes.
+pub(crate) enum Encoding {
+    Parquet(Codec),
+    Ipc(IpcCompression),
+}
+
+impl Encoding {
+    pub(crate) fn new(semantic: &Semantic) -> Result<Self> {
+        let (name, level) = (&semantic.compression, semantic.compression_level);
+        if semantic.format == "parquet" {
+            return Ok(Self::Parquet(codec(name, level)?));
+        }
+        Ok(Self::Ipc(ipc_compression(name, level)?))
+    }
+
+    /// Bytes of the compressors of one thread.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        match self {
+            // Encoding and finishing have one each.
+            Self::Parquet(codec) => 2 * codec.state_bytes(),
+            Self::Ipc(compression) => compression.state_bytes(),
+        }
+    }
+}
+
 /// The order that a row group was found to have, as Parquet declares it.
 fn sorting(plan: &Plan, facts: GroupFacts, ids: Option<usize>, pos: Option<usize>) -> GroupEnd {
     debug_assert!(plan.leaf_count() > 0);
@@ -118,6 +146,12 @@ fn sorting(plan: &Plan, facts: GroupFacts, ids: Option<usize>, pos: Option<usize
         _ => None,
     };
     GroupEnd { sorting: columns.map(|c| c.into_iter().map(ascending).collect()) }
+}
+
+/// Bytes of the longest buffer of an array.
+fn longest_buffer(array: &ArrayData) -> usize {
+    let own = array.buffers().iter().map(Buffer::len);
+    own.chain(array.child_data().iter().map(longest_buffer)).max().unwrap_or(0)
 }
 
 /// Adds the three stages that make finished Parquet pages.
@@ -155,7 +189,14 @@ pub(crate) fn parquet_pages<'a>(
             "encode",
             WRITING,
             account,
-            |processed: &Processed| processed.bytes + processed.bytes / 8 + (64 << 10),
+            // A column that is longer than what encoders keep is there twice more for a while: as
+            // the body of its page and as what the compressor makes of it.
+            |processed: &Processed| {
+                let longest =
+                    processed.batch.columns().iter().map(|c| longest_buffer(&c.to_data()));
+                let beyond = longest.max().unwrap_or(0).saturating_sub(KEEP_BYTES) as u64;
+                processed.bytes + processed.bytes / 8 + 2 * beyond + (64 << 10)
+            },
             encoder,
             |encoder, processed, mut lease| {
                 let encoder = encoder.as_mut().map_err(|e| e.clone())?;

@@ -5,6 +5,7 @@ use crate::cut::{Cutter, SharedIndex};
 use crate::inputs::Inputs;
 use crate::mismatch::IndexedPlaces;
 use crate::options::Resources;
+use crate::schema::TagField;
 use crate::select::selection_claim;
 use crate::setup::Setup;
 use crate::unit::{Batch, CutState, GroupFacts, Position, Selected};
@@ -44,18 +45,19 @@ const WRITE_BUFFER: u64 = 64 << 20;
 const OPEN_PAGES: u64 = 24 << 20;
 
 impl Accounts {
-    /// Divides the pool: ceilings where they fit, else everything is scaled down.
+    /// Divides what is free of the pool: ceilings where they fit, else everything is scaled down.
     pub(crate) fn new(job: &Job, resources: &Resources) -> Self {
         let read = resources.read_ahead.unwrap_or(READ_AHEAD);
         let process = resources.process_buffer.unwrap_or(PROCESS_BUFFER);
         let write = resources.write_buffer.unwrap_or(WRITE_BUFFER);
         let wanted = read + process + write + OPEN_PAGES;
+        let free = job.budget.pool().saturating_sub(job.budget.reserved());
         let scale = |bytes: u64| {
-            if wanted <= job.budget.pool() {
+            if wanted <= free {
                 return bytes;
             }
             // In KiB, so that the product fits.
-            ((bytes >> 10) * (job.budget.pool() >> 10) / (wanted >> 10)) << 10
+            ((bytes >> 10) * (free >> 10) / (wanted >> 10)) << 10
         };
         Self {
             read: job.budget.account("read_ahead", scale(read)),
@@ -84,13 +86,19 @@ pub(crate) fn reserve_headers(inputs: &Inputs, job: &Job) -> Result<Lease> {
 /// states of compressors, what the allocator keeps for it.
 const THREAD_FLOOR: u64 = 8 << 20;
 
-/// Threads as the options ask for, or as many as the budget has room for (`workflow.md` A.4).
-pub(crate) fn threads(resources: &Resources, job: &Job) -> Threads {
-    if let Some([load, process, write]) = resources.stage_threads {
-        return Threads::PerGroup(vec![load, process, write]);
-    }
-    let room = usize::try_from(job.budget.pool() / THREAD_FLOOR).unwrap_or(usize::MAX);
-    Threads::Shared(resources.threads.min(room).max(1))
+/// Threads as the options ask for, or as many as the budget has room for (`workflow.md` A.4), and
+/// what their compressors take: `state` bytes each.
+pub(crate) fn threads(resources: &Resources, job: &Job, state: u64) -> Result<(Threads, Lease)> {
+    let (threads, compressing) = if let Some([load, process, write]) = resources.stage_threads {
+        (Threads::PerGroup(vec![load, process, write]), write)
+    } else {
+        let room = usize::try_from(job.budget.pool() / (THREAD_FLOOR + state));
+        let count = resources.threads.min(room.unwrap_or(usize::MAX)).max(1);
+        (Threads::Shared(count), count)
+    };
+    let bytes = state.saturating_mul(compressing as u64);
+    let account = job.budget.account("compressors", bytes);
+    Ok((threads, job.budget.must_reserve(account, bytes)?))
 }
 
 /// Gives the units of all inputs in order.
@@ -289,9 +297,12 @@ impl Item for Processed {
 }
 
 /// Bytes a batch may take when it is decoded.
-pub(crate) fn batch_claim(batch: &Batch) -> u64 {
-    // The weight counts the values; validity, growth of text buffers and the views come on top.
-    batch.weight + batch.weight / 2 + 200 * batch.rows as u64 + (64 << 10)
+pub(crate) fn batch_claim(batch: &Batch, tags: &[TagField]) -> u64 {
+    // The weight counts the values; validity, growth of text buffers and the views come on top, and
+    // what a tag field takes in rows without the tag.
+    let absent: u64 = tags.iter().map(|field| field.tag_type.row_bytes()).sum();
+    let rows = batch.rows as u64;
+    batch.weight + batch.weight / 2 + (200 + absent) * rows + (64 << 10)
 }
 
 /// Adds the stage that decodes batches.
@@ -311,7 +322,7 @@ pub(crate) fn process<'a>(
         "process",
         PROCESSING,
         account,
-        batch_claim,
+        |batch: &Batch| batch_claim(batch, &setup.columns.tags.fields),
         || Decoder::new(Arc::clone(&setup.columns)),
         move |decoder, batch, mut lease| {
             let decoded = decoder.decode(&batch).map_err(|e| {

@@ -32,7 +32,7 @@ const PLACE_MAX_BLOCKS: usize = 1024;
 /// Bytes of a stream that may be kept back for the sample.
 const STREAM_MAX_BYTES: u64 = 16 << 20;
 /// Inflated bytes of the first records at most, and of one record.
-const FIRST_MAX_BYTES: usize = 4 << 20;
+const FIRST_MAX_BYTES: usize = 8 << 20;
 /// Record sizes kept.
 const SIZES_MAX: usize = 100_000;
 /// Distinct values counted exactly.

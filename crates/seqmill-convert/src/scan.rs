@@ -118,7 +118,10 @@ fn scan(
             // The consumer has gone: nobody wants the rest.
             sender.send(Ok(processed)).map_err(|_| Error::cancelled())
         };
-        processed.run("deliver", WRITING, take, &threads(resources, job), job)
+        match threads(resources, job, 0) {
+            Ok((pool, _)) => processed.run("deliver", WRITING, take, &pool, job),
+            Err(error) => (Err(error), Vec::new()),
+        }
     });
     let (result, stages) = match result {
         Ok((result, stages)) => (result, stages),
@@ -157,7 +160,8 @@ pub fn count(
         Ok(())
     };
     let pipeline = batches(inputs, &setup, job, accounts, None, Extras::default())?;
-    pipeline.run("count", WRITING, take, &threads(resources, job), job).0?;
+    let (pool, _) = threads(resources, job, 0)?;
+    pipeline.run("count", WRITING, take, &pool, job).0?;
     warn_of(inputs, &CutState::default());
     Ok(rows)
 }

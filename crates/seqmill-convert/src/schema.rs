@@ -377,6 +377,16 @@ pub(crate) enum TagType {
 }
 
 impl TagType {
+    /// Bytes that a row without the tag takes in its column.
+    pub(crate) fn row_bytes(self) -> u64 {
+        match self {
+            Self::Integer => 8,
+            // Collected as int64.
+            Self::NarrowInteger => 12,
+            Self::Text(_) | Self::Float | Self::Array(_) => 4,
+        }
+    }
+
     /// The type with the SAM name `Z`, `i`, `f`, `B:C` …
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text.as_bytes() {

@@ -51,6 +51,17 @@ pub enum IpcCompression {
     Zstd(i32),
 }
 
+impl IpcCompression {
+    /// Bytes that the state of one compressor takes. Buffers of a batch may pass the 1 MiB of a
+    /// page: the tables of higher levels are twice as large for them.
+    pub fn state_bytes(self) -> u64 {
+        match self {
+            Self::None | Self::Lz4 => 0,
+            Self::Zstd(level) => 2 * crate::parquet::Codec::Zstd(level).state_bytes(),
+        }
+    }
+}
+
 fn explain(error: &ArrowError) -> Error {
     Error::internal(format!("cannot encode Arrow data: {error}"))
 }

@@ -44,7 +44,7 @@ mod stats;
 mod thrift;
 mod values;
 
-pub use encoder::PageEncoder;
+pub use encoder::{KEEP_BYTES, PageEncoder};
 pub use file::{FileFigures, FileState, LeafFigures, ParquetFile};
 pub use group::GroupDictionaries;
 pub use page::{AssignedBatch, EncodedBatch, FinishedBatch};

@@ -309,7 +309,7 @@ pub(crate) fn process<'a>(
         "process",
         PROCESSING,
         account,
-        batch_claim,
+        |batch: &Batch| batch_claim(batch, &[]),
         || (),
         move |(), batch, mut lease| {
             let decoded = decode(&plan, &setup.columns, &batch)?;

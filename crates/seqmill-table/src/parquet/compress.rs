@@ -25,6 +25,37 @@ const SHORT_BYTES: usize = 320;
 /// the default: what they overlap with lies tens of thousands of bytes back.
 const TEXT_TABLE: (u32, u32) = (10, 7);
 
+/// Base 2 logarithm of the window of higher levels: bodies of pages have about 1 MiB, and the tables
+/// of a context grow with the window, to 80 MiB at level 19.
+const WINDOW: u32 = 20;
+/// From this level on the window is set.
+const WINDOW_LEVEL: i32 = 4;
+
+/// Bytes that a zstd context takes at a level for bodies of [`WINDOW`], as zstd 1.5 tells them.
+fn context_bytes(level: i32) -> u64 {
+    let kib: u64 = match level {
+        ..=2 => 768,
+        3 => 1280,
+        4..=6 => 3072,
+        7 | 8 => 5632,
+        9..=12 => 10752,
+        _ => 17920,
+    };
+    kib << 10
+}
+
+impl Codec {
+    /// Bytes that the state of one compressor takes between pages.
+    pub fn state_bytes(self) -> u64 {
+        match self {
+            Self::Zstd(level) => context_bytes(level),
+            Self::Gzip(_) => 512 << 10,
+            Self::Snappy => 64 << 10,
+            Self::Lz4 | Self::None => 0,
+        }
+    }
+}
+
 enum Engine {
     None,
     Zstd { engine: zstd::bulk::Compressor<'static>, tuned: bool, set_for: Content },
@@ -59,7 +90,11 @@ impl Compressor {
                         range.end()
                     )));
                 }
-                let engine = zstd::bulk::Compressor::new(level).map_err(|e| failed(&e))?;
+                let mut engine = zstd::bulk::Compressor::new(level).map_err(|e| failed(&e))?;
+                if level >= WINDOW_LEVEL {
+                    let window = CParameter::WindowLog(WINDOW);
+                    engine.set_parameter(window).map_err(|e| failed(&e))?;
+                }
                 Engine::Zstd { engine, tuned: level == 1, set_for: Content::Other }
             }
             Codec::Lz4 => Engine::Lz4,

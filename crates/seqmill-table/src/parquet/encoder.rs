@@ -18,7 +18,7 @@ use seqmill_base::{Error, Result};
 use std::sync::Arc;
 
 /// Scratch memory beyond this is given back after a batch.
-const KEEP_BYTES: usize = 4 << 20;
+pub const KEEP_BYTES: usize = 4 << 20;
 
 /// Encodes and compresses pages. One per thread, used for batch after batch: it holds the
 /// compressor and all scratch memory.
