@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import pickle
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -471,22 +470,6 @@ def test_a_file_that_the_system_refuses_is_left_out_or_an_error(tiny: Path) -> N
     assert told.stdout.strip() == os.fspath(tiny / "a.fa")
 
 
-def test_few_descriptors_suffice(tmp_path: Path) -> None:
-    for number in range(300):
-        (tmp_path / f"f{number:03}.fa").write_text(f">c\n{'ACGT' * (1 + number % 7)}\n")
-    store = FastaStore.open(tmp_path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-    try:
-        store = FastaStore.open(tmp_path)
-        for name in store.names:
-            assert store.fetch(name, "c", 0, 4) == b"ACGT"
-        rows = store.fetch_many([(n, "c", 0, 4) for n in store.names], threads=2)
-        assert rows.shape == (300, 4)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_gzip_is_refused_or_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQMILL_CACHE_DIR", os.fspath(tmp_path / "cache"))
     root = tmp_path / "root"
@@ -655,29 +638,6 @@ def test_odd_files_are_indexed_and_read_as_samtools_does(
             expected = "".join(told.splitlines()[1:])
             assert store.fetch(0, contig, encode="str") == expected
             assert store.fetch_many([(0, contig, 0, len(expected))], encode="str") == [expected]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("folder", ["yeast", "genome"])
-def test_ten_thousand_windows_of_real_genomes(
-    folder: str, shared_data: Path, tmp_path: Path
-) -> None:
-    pysam = pytest.importorskip("pysam")
-    for path in sorted((shared_data / "real" / folder).glob("*.fa.gz")):
-        copy = tmp_path / path.name
-        shutil.copyfile(path, copy)
-        store = FastaStore.open(copy)
-        peer = pysam.FastaFile(str(copy))
-        draw = random.Random(path.name)  # noqa: S311
-        contigs = store.contigs(0)
-        windows = []
-        for _ in range(10_000):
-            contig, length = draw.choice(contigs)
-            start = draw.randint(0, length)
-            windows.append((0, contig, start, start + draw.choice((1, 61, 1000, 5000))))
-        batch = store.fetch_many(windows, encode="str", out_of_range="clip", threads=2)
-        for window, bases in zip(windows, batch, strict=True):
-            assert peer.fetch(*window[1:]) == bases
 
 
 def test_what_a_killed_builder_left_is_removed_when_it_is_old(tiny: Path) -> None:

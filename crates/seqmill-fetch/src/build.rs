@@ -208,7 +208,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Writes the index into `out`, which must be empty.
-    pub(crate) fn finish(self, mut out: &File, path: &Path, options_hash: u64) -> Result<()> {
+    pub(crate) fn finish(
+        self,
+        mut out: impl Write + Seek,
+        path: &Path,
+        options_hash: u64,
+    ) -> Result<()> {
         let failed = |e: std::io::Error| Error::io(path, &e);
         let folder = self.folder;
         let counts = [self.files, self.contigs, self.blocks];
@@ -216,7 +221,7 @@ impl<'a> Builder<'a> {
         let mut borders = Vec::with_capacity(SECTIONS + 1);
         let mut at = HEADER_BYTES as u64;
         out.write_all(&[0; HEADER_BYTES]).map_err(failed)?;
-        let mut buffered = std::io::BufWriter::with_capacity(1 << 18, out);
+        let mut buffered = std::io::BufWriter::with_capacity(1 << 18, &mut out);
         for (i, section) in self.sections.into_iter().enumerate() {
             borders.push(at);
             // Directories have times of their own: equal files and contigs have one id.

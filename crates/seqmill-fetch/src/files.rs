@@ -9,6 +9,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// So long an open file is taken to be as it was; asking costs as much as a short window.
+const CHECKED_FOR: Duration = Duration::from_millis(50);
 
 /// A sequence file that is the one the index describes.
 #[derive(Debug)]
@@ -16,6 +20,7 @@ pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
     pub(crate) size: u64,
+    mtime_ns: i64,
     map: Option<Mmap>,
 }
 
@@ -29,7 +34,16 @@ impl OpenFile {
             return Err(changed(&path));
         }
         advise_random(&file);
-        Ok(Self { file, path, size, map: None })
+        Ok(Self { file, path, size, mtime_ns: mtime, map: None })
+    }
+
+    /// Fails if somebody has written to the file since it was opened.
+    fn check_unchanged(&self) -> Result<()> {
+        let meta = self.file.metadata().map_err(|e| Error::io(&self.path, &e))?;
+        if (meta.len(), mtime_ns(&meta)) == (self.size, self.mtime_ns) {
+            return Ok(());
+        }
+        Err(changed(&self.path))
     }
 
     /// The same file, mapped. A file that cannot be mapped is read.
@@ -108,9 +122,16 @@ pub(crate) fn open_limit(wanted: usize) -> usize {
     wanted.min(allowed / 4).max(1)
 }
 
+#[derive(Debug)]
+struct Entry {
+    file: Arc<OpenFile>,
+    used: u64,
+    checked: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Entries {
-    by_id: hashbrown::HashMap<u32, (Arc<OpenFile>, u64), FxBuildHasher>,
+    by_id: hashbrown::HashMap<u32, Entry, FxBuildHasher>,
     clock: u64,
 }
 
@@ -135,19 +156,24 @@ impl OpenFiles {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = &mut *entries;
         entries.clock += 1;
-        if let Some((file, used)) = entries.by_id.get_mut(&id) {
-            *used = entries.clock;
-            return Ok(Arc::clone(file));
+        if let Some(entry) = entries.by_id.get_mut(&id) {
+            entry.used = entries.clock;
+            if entry.checked.elapsed() > CHECKED_FOR {
+                entry.file.check_unchanged()?;
+                entry.checked = Instant::now();
+            }
+            return Ok(Arc::clone(&entry.file));
         }
         if entries.by_id.len() >= self.limit {
-            let mut ages: Vec<u64> = entries.by_id.values().map(|entry| entry.1).collect();
+            let mut ages: Vec<u64> = entries.by_id.values().map(|entry| entry.used).collect();
             // A quarter at once: otherwise each opening would look at all.
             let keep = ages.len() / 4;
             let (_, &mut border, _) = ages.select_nth_unstable(keep);
-            entries.by_id.retain(|_, entry| entry.1 > border);
+            entries.by_id.retain(|_, entry| entry.used > border);
         }
         let file = Arc::new(open()?);
-        entries.by_id.insert(id, (Arc::clone(&file), entries.clock));
+        let entry = Entry { file: Arc::clone(&file), used: entries.clock, checked: Instant::now() };
+        entries.by_id.insert(id, entry);
         Ok(file)
     }
 }

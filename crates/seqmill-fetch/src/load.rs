@@ -353,8 +353,23 @@ fn build_unnamed(root: &Root, earlier: Option<&Index>, options: &OpenOptions) ->
     let folder = std::env::temp_dir();
     let mut builder = Builder::new(&folder);
     let notes = read_files(&mut builder, root, earlier, options)?;
-    builder.finish(&file, path, options_hash(options))?;
-    use_unnamed(file, path, notes, options)
+    match builder.finish(&file, path, options_hash(options)) {
+        Ok(()) => use_unnamed(file, path, notes, options),
+        // A limit on the size of files counts for those in memory too.
+        Err(error) if is_unwritable(&error) => build_private(root, earlier, options),
+        Err(error) => Err(error),
+    }
+}
+
+/// An index of this handle's own, where nothing can be written at all.
+fn build_private(root: &Root, earlier: Option<&Index>, options: &OpenOptions) -> Result<Loaded> {
+    let mut content = std::io::Cursor::new(Vec::new());
+    let folder = std::env::temp_dir();
+    let mut builder = Builder::new(&folder);
+    let notes = read_files(&mut builder, root, earlier, options)?;
+    builder.finish(&mut content, Path::new("index in memory"), options_hash(options))?;
+    let index = Index::private(content.get_ref())?;
+    Ok(Loaded { index, unnamed: None, notes, was_built: true })
 }
 
 fn use_unnamed(file: File, path: &Path, notes: Notes, options: &OpenOptions) -> Result<Loaded> {

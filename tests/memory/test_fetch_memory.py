@@ -1,0 +1,133 @@
+"""What a store costs each worker: private memory, measured in the worker by the kernel."""
+
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqmill import FastaStore
+
+MIB = 1 << 20
+FILES = 1000
+WORKERS = 4
+ALLOWED = 2 * MIB
+# Opens, or unpickles, a store in a fresh process and reads; tells its private memory before and
+# after. What every import and every first call brings is there before.
+WORKER = """
+import gc, json, pickle, sys
+import numpy as np
+from seqmill import FastaStore
+def private():
+    with open("/proc/self/smaps_rollup") as file:
+        return sum(int(l.split()[1]) << 10 for l in file if l.startswith("Private_"))
+def use(store, windows):
+    out = np.empty((64, 1000), np.uint8)
+    for at in range(0, len(windows), 64):
+        store.fetch_many(windows[at : at + 64], out=out[: len(windows[at : at + 64])])
+        for window in windows[at : at + 4]:
+            store.fetch(*window)
+if __name__ == "__main__":
+    from seqmill._intervals import Intervals
+    small, big, windows = sys.argv[1:]
+    windows = json.loads(windows)
+    warm = FastaStore.open(small, cache_size=0)
+    use(warm, [("w", "c", 0, 1000)] * 64)
+    gc.collect()
+    before = private()
+    with open(big, "rb") as file:
+        store = pickle.load(file)
+    use(store, windows)
+    gc.collect()
+    print(json.dumps([before, private()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    draw = random.Random(1)  # noqa: S311
+    bases = "".join(draw.choices("ACGT", k=60_000))
+    for number in range(FILES):
+        at = number * 17
+        lines = "\n".join(bases[i : i + 60] for i in range(at, at + 1800, 60))
+        scaffolds = "".join(f">s{i}\nACGT\n" for i in range(20))
+        (folder / f"f{number:04}.fa").write_text(f">c\n{lines}\n{scaffolds}")
+    return folder
+
+
+def draw_windows(count: int) -> list[tuple[str, str, int, int]]:
+    draw = random.Random(2)  # noqa: S311
+    windows = []
+    for _ in range(count):
+        start = draw.randrange(800)
+        windows.append((f"f{draw.randrange(FILES):04}", "c", start, start + 1000))
+    return windows
+
+
+def test_spawned_workers_share_the_index(root: Path, tmp_path: Path) -> None:
+    import pickle  # noqa: PLC0415
+
+    small = tmp_path / "w.fa"
+    small.write_text(">c\n" + "ACGT" * 300 + "\n")
+    store = FastaStore.open(root, cache_size=0)
+    (tmp_path / "store.pickle").write_bytes(pickle.dumps(store))
+    command = [sys.executable, "-c", WORKER, small, tmp_path / "store.pickle"]
+    started = [
+        subprocess.Popen(
+            [*map(os.fspath, command), json.dumps(draw_windows(1500))],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(WORKERS)
+    ]
+    for worker in started:
+        before, after = json.loads(worker.communicate(timeout=120)[0])
+        assert after - before <= ALLOWED, (before, after)
+
+
+def read_private() -> int:
+    with open("/proc/self/smaps_rollup") as file:  # noqa: PTH123
+        return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_"))
+
+
+def forked(store: FastaStore | None, windows: list[Any], queue: Any) -> None:
+    """What a worker that was forked makes its own while it reads, or does nothing."""
+    import numpy as np  # noqa: PLC0415
+
+    out = np.empty((64, 1000), np.uint8)
+    for at in range(0, len(windows), 64):
+        batch = windows[at : at + 64]
+        if store is not None:
+            store.fetch_many(batch, out=out[: len(batch)])
+        else:
+            out[:] = 1
+    queue.put(read_private())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_workers_share_the_index(root: Path) -> None:
+    store = FastaStore.open(root, cache_size=0)
+    windows = draw_windows(1500)
+    store.fetch_many(windows[:64])
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+
+    def measure(used: FastaStore | None) -> list[int]:
+        started = [
+            context.Process(target=forked, args=(used, windows, queue)) for _ in range(WORKERS)
+        ]
+        for worker in started:
+            worker.start()
+        told = [queue.get(timeout=60) for _ in started]
+        for worker in started:
+            worker.join(60)
+        return told
+
+    idle = min(measure(None))
+    assert max(measure(store)) - idle <= ALLOWED
