@@ -101,18 +101,8 @@ def find_samtools() -> str | None:
     return found
 
 
-def install_peers(scratch: Path) -> tuple[Path | None, dict[str, str]]:
-    """Install the pinned peers into an environment of their own, once.
-
-    Returns
-    -------
-    Path | None
-        Its Python; None if it could not be made.
-    dict
-        Peers that are missing, with the reason.
-    """
-    pins = HERE / "peers.txt"
-    folder = scratch / "peers"
+def install_into(folder: Path, pins: Path) -> Path:
+    """Install pinned peers into an environment of their own, once; give its Python."""
     python = folder / "bin" / "python"
     mark = folder / ".installed"
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()
@@ -128,6 +118,20 @@ def install_peers(scratch: Path) -> tuple[Path | None, dict[str, str]]:
             for line in (line for line in lines if line and not line.startswith("#")):
                 subprocess.run([*install, line], check=False, env=environment)
         mark.write_text(digest, encoding="utf-8")
+    return python
+
+
+def install_peers(scratch: Path) -> tuple[Path | None, dict[str, str]]:
+    """Install the peers of `convert`.
+
+    Returns
+    -------
+    Path | None
+        Their Python; None if it could not be made.
+    dict
+        Peers that are missing, with the reason.
+    """
+    python = install_into(scratch / "peers", HERE / "peers.txt")
     missing = {}
     for peer in PEERS:
         module = peer.replace("-", "_")

@@ -1,13 +1,11 @@
 """What a store costs each worker: private memory, measured in the worker by the kernel."""
 
 import json
-import multiprocessing
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -91,43 +89,45 @@ def test_spawned_workers_share_the_index(root: Path, tmp_path: Path) -> None:
         assert after - before <= ALLOWED, (before, after)
 
 
-def read_private() -> int:
-    with open("/proc/self/smaps_rollup") as file:  # noqa: PTH123
-        return sum(int(line.split()[1]) << 10 for line in file if line.startswith("Private_"))
-
-
-def forked(store: FastaStore | None, windows: list[Any], queue: Any) -> None:
-    """What a worker that was forked makes its own while it reads, or does nothing."""
-    import numpy as np  # noqa: PLC0415
-
+# Forks workers that read, and as many that do nothing, from a process that holds little else.
+FORKS = """
+import gc, json, os, sys
+import numpy as np
+from seqmill import FastaStore
+def private():
+    with open("/proc/self/smaps_rollup") as file:
+        return sum(int(l.split()[1]) << 10 for l in file if l.startswith("Private_"))
+def work(store, windows):
     out = np.empty((64, 1000), np.uint8)
     for at in range(0, len(windows), 64):
         batch = windows[at : at + 64]
-        if store is not None:
-            store.fetch_many(batch, out=out[: len(batch)])
-        else:
+        if store is None:
             out[:] = 1
-    queue.put(read_private())
+        else:
+            store.fetch_many(batch, out=out[: len(batch)])
+    return private()
+def fork(store, windows):
+    receiver, sender = os.pipe()
+    if os.fork() == 0:
+        os.write(sender, str(work(store, windows)).encode())
+        os._exit(0)
+    os.close(sender)
+    told = int(os.read(receiver, 100))
+    os.close(receiver)
+    os.wait()
+    return told
+store = FastaStore.open(sys.argv[1], cache_size=0)
+windows = json.loads(sys.argv[2])
+work(store, windows[:64])
+gc.freeze()
+idle = [fork(None, windows) for _ in range(4)]
+busy = [fork(store, windows) for _ in range(4)]
+print(json.dumps([min(idle), max(busy)]))
+"""
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_forked_workers_share_the_index(root: Path) -> None:
-    store = FastaStore.open(root, cache_size=0)
-    windows = draw_windows(1500)
-    store.fetch_many(windows[:64])
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-
-    def measure(used: FastaStore | None) -> list[int]:
-        started = [
-            context.Process(target=forked, args=(used, windows, queue)) for _ in range(WORKERS)
-        ]
-        for worker in started:
-            worker.start()
-        told = [queue.get(timeout=60) for _ in started]
-        for worker in started:
-            worker.join(60)
-        return told
-
-    idle = min(measure(None))
-    assert max(measure(store)) - idle <= ALLOWED
+    command = [sys.executable, "-c", FORKS, os.fspath(root), json.dumps(draw_windows(1500))]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    idle, busy = json.loads(told)
+    assert busy - idle <= ALLOWED, (idle, busy)
