@@ -1,0 +1,115 @@
+//! One bit a position.
+
+/// Positions that are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Mask {
+    words: Vec<u64>,
+    length: u32,
+}
+
+impl Mask {
+    /// An empty mask for `length` positions.
+    pub fn new(length: u32) -> Self {
+        Self { words: vec![0; Self::words_for(length)], length }
+    }
+
+    fn words_for(length: u32) -> usize {
+        // A test reads one word beyond the last.
+        length as usize / 64 + 2
+    }
+
+    /// Bytes of a mask for `length` positions.
+    pub fn bytes_for(length: u32) -> u64 {
+        Self::words_for(length) as u64 * 8
+    }
+
+    /// A mask from its words; `None` if their number is another.
+    pub fn from_words(words: Vec<u64>, length: u32) -> Option<Self> {
+        (words.len() == Self::words_for(length)).then_some(Self { words, length })
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Whether any of the `k` (at most 63) positions from `at` on is taken.
+    #[inline]
+    pub fn touches(&self, at: u32, k: u32) -> bool {
+        let (i, shift) = (at as usize / 64, at % 64);
+        let bits = self.words[i] >> shift | (self.words[i + 1] << 1) << (63 - shift);
+        bits << (64 - k) != 0
+    }
+
+    /// Whether the position is taken.
+    #[inline]
+    pub fn has(&self, at: u32) -> bool {
+        self.words[at as usize / 64] >> (at % 64) & 1 != 0
+    }
+
+    /// Takes the positions `from..to`.
+    pub fn set(&mut self, from: u32, to: u32) {
+        let to = to.min(self.length);
+        if from >= to {
+            return;
+        }
+        let (first, last) = (from as usize / 64, (to - 1) as usize / 64);
+        let head = u64::MAX << (from % 64);
+        let tail = u64::MAX >> (63 - (to - 1) % 64);
+        if first == last {
+            self.words[first] |= head & tail;
+            return;
+        }
+        self.words[first] |= head;
+        self.words[first + 1..last].fill(u64::MAX);
+        self.words[last] |= tail;
+    }
+
+    /// Frees all positions.
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// Positions taken.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+    }
+
+    /// Positions taken in `from..to`.
+    pub fn count_in(&self, from: u32, to: u32) -> u64 {
+        let (mut at, mut sum) = (from, 0);
+        while at < to {
+            let room = (64 - at % 64).min(to - at);
+            let bits = self.words[at as usize / 64] >> (at % 64) & (u64::MAX >> (64 - room));
+            sum += u64::from(bits.count_ones());
+            at += room;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_as_set() {
+        let mut mask = Mask::new(300);
+        let mut plain = vec![false; 300];
+        for (from, to) in [(3, 9), (60, 70), (100, 230), (299, 400), (5, 5), (128, 192)] {
+            mask.set(from, to);
+            let end = 300.min(to as usize);
+            plain[(from as usize).min(end)..end].fill(true);
+        }
+        for at in 0..300_u32 {
+            assert_eq!(mask.has(at), plain[at as usize], "{at}");
+            for k in [1, 7, 32, 63] {
+                let end = 300.min((at + k) as usize);
+                assert_eq!(mask.touches(at, k), plain[at as usize..end].contains(&true), "{at} {k}");
+                let count = plain[at as usize..end].iter().filter(|b| **b).count() as u64;
+                assert_eq!(mask.count_in(at, end as u32), count);
+            }
+        }
+        assert_eq!(mask.count(), plain.iter().filter(|b| **b).count() as u64);
+    }
+}

@@ -1,0 +1,111 @@
+//! The seeds of a genome: which k-mers there are often enough, where they occur, and in what
+//! order they are tried.
+
+mod claim;
+mod exact;
+mod general;
+mod group;
+mod near;
+
+use crate::options::Parameters;
+use crate::text::Text;
+use seqmill_base::budget::AccountId;
+use seqmill_base::{Job, Lease, Result};
+
+/// A seed and where its occurrences stand in the list of positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seed {
+    /// The k-mer as it is written at its first place.
+    pub kmer: u64,
+    /// Its first place.
+    pub first: u32,
+    /// Occurrences that count (f before claiming, f' behind it).
+    pub count: u32,
+    /// Where its list begins: forward occurrences, then those of the reverse complement.
+    pub offset: u64,
+    /// Forward occurrences listed.
+    pub forward: u32,
+    /// Reverse occurrences listed.
+    pub reverse: u32,
+}
+
+/// Seeds with their lists.
+#[derive(Debug, Default)]
+pub struct Ranking {
+    /// The seeds.
+    pub seeds: Vec<Seed>,
+    /// Their occurrences.
+    pub positions: Vec<u32>,
+    /// Seeds whose lists were cut at `max_positions_per_kmer`.
+    pub cut_seeds: u64,
+    /// What counting needed.
+    pub figures: CountFigures,
+    /// The bytes of seeds and positions.
+    pub lease: Option<Lease>,
+}
+
+/// How counting went.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CountFigures {
+    /// Windows of bases.
+    pub windows: u64,
+    /// Windows that were not excluded by the first look.
+    pub admitted: u64,
+    /// Partitions that were worked on.
+    pub partitions: u64,
+    /// Partitions that turned out too large and were split.
+    pub splits: u64,
+    /// Candidate seeds, before claiming.
+    pub candidates: u64,
+}
+
+/// Where and with what the seeds are found.
+pub(crate) struct Search<'a> {
+    pub(crate) text: &'a Text,
+    pub(crate) k: u32,
+    pub(crate) parameters: &'a Parameters,
+    pub(crate) threads: usize,
+    pub(crate) job: &'a Job,
+    pub(crate) accounts: Accounts,
+    /// Most bytes of tables and lists of one partition; the result does not depend on it.
+    pub(crate) index_bytes: u64,
+}
+
+/// Accounts that ranking draws from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accounts {
+    pub(crate) index: AccountId,
+    pub(crate) positions: AccountId,
+}
+
+impl Search<'_> {
+    /// Seeds that occur often enough, with their tandem-filtered lists, in the order in which they
+    /// claim their places (count down, first place up).
+    pub(crate) fn candidates(&self) -> Result<Ranking> {
+        let mut ranking = match self.parameters.distance {
+            0 => exact::candidates(self)?,
+            1 => near::candidates(self)?,
+            _ => general::candidates(self)?,
+        };
+        ranking.figures.candidates = ranking.seeds.len() as u64;
+        self.order(&mut ranking.seeds);
+        Ok(ranking)
+    }
+
+    fn order(&self, seeds: &mut [Seed]) {
+        let mut keys: Vec<(u64, u32)> = (0..).zip(seeds.iter()).map(|(i, s)| (key(s), i)).collect();
+        crate::crew::sort(self.threads, &mut keys);
+        let sorted: Vec<Seed> = keys.iter().map(|(_, i)| seeds[*i as usize]).collect();
+        seeds.copy_from_slice(&sorted);
+    }
+}
+
+/// Sorts by count down, then first place up.
+fn key(seed: &Seed) -> u64 {
+    u64::from(u32::MAX - seed.count) << 32 | u64::from(seed.first)
+}
+
+pub(crate) use claim::claim;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! Seeds that occur exactly (distance 0): counters as a first look, then sorted places.
+//!
+//! The first pass counts k-mer classes in a table of two-bit counters; it only ever admits too
+//! much. The second marks the windows whose counter is high enough; only their places are sorted.
+
+use super::group::{Lists, Rules};
+use super::{Ranking, Search};
+use crate::crew;
+use crate::kmer::{Complexity, Window, mix, reverse_complement, scan};
+use seqmill_base::{Lease, Result};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// Parts into which places are sorted before each is sorted by itself.
+pub(super) const BUCKETS: usize = 256;
+/// Windows whose counters are looked up together, so that their loads overlap.
+const BATCH: usize = 64;
+/// Least slots of the counter table.
+const LEAST_SLOTS: u64 = 1 << 16;
+/// Most halvings of a partition.
+const MOST_SPLITS: u32 = 16;
+
+/// Two-bit counters that stop at three.
+struct Counters {
+    bytes: Vec<AtomicU8>,
+    shift: u32,
+    shared: bool,
+}
+
+impl Counters {
+    fn new(slots: u64, shared: bool) -> Self {
+        let bytes = (0..slots / 4).map(|_| AtomicU8::new(0)).collect();
+        // The bits that choose partition and bucket stand above those of the slot.
+        Self { bytes, shift: 64 - slots.trailing_zeros(), shared }
+    }
+
+    #[inline]
+    fn place(&self, hash: u64) -> (usize, u32) {
+        let slot = (hash.rotate_left(24) >> self.shift) as usize;
+        (slot >> 2, (slot & 3) as u32 * 2)
+    }
+
+    #[inline]
+    fn add(&self, hash: u64) {
+        let (i, shift) = self.place(hash);
+        let byte = &self.bytes[i];
+        let mut value = byte.load(Ordering::Relaxed);
+        while value >> shift & 3 < 3 {
+            let more = value + (1 << shift);
+            if !self.shared {
+                byte.store(more, Ordering::Relaxed);
+                return;
+            }
+            match byte.compare_exchange_weak(value, more, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => value = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn get(&self, hash: u64) -> u8 {
+        let (i, shift) = self.place(hash);
+        self.bytes[i].load(Ordering::Relaxed) >> shift & 3
+    }
+
+    fn clear(&mut self) {
+        self.bytes.fill_with(|| AtomicU8::new(0));
+    }
+}
+
+/// The hashes whose first bits have one value.
+#[derive(Debug, Clone, Copy)]
+struct Partition {
+    bits: u32,
+    value: u64,
+}
+
+impl Partition {
+    #[inline]
+    fn holds(self, hash: u64) -> bool {
+        self.bits == 0 || hash >> (64 - self.bits) == self.value
+    }
+
+    #[inline]
+    fn bucket(self, hash: u64) -> usize {
+        (hash << self.bits >> 56) as usize
+    }
+
+    fn halves(self) -> [Self; 2] {
+        [0, 1].map(|half| Self { bits: self.bits + 1, value: self.value << 1 | half })
+    }
+}
+
+/// Pieces of the text, at borders of 64 positions: a piece owns the words of its marks.
+pub(super) fn pieces(length: u32, threads: usize) -> u32 {
+    let wanted = u64::from(length) / (threads as u64 * 8).max(1);
+    let step = wanted.clamp(1 << 12, 1 << 22).next_multiple_of(64);
+    u32::try_from(step).unwrap_or(1 << 22)
+}
+
+/// Candidates of distance 0.
+pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
+    let mut ranking = Ranking::default();
+    let length = u64::from(search.text.len());
+    let marks_bytes = length.div_ceil(64) * 8;
+    let room = search.index_bytes.saturating_sub(marks_bytes);
+    let slots = length.next_power_of_two().clamp(LEAST_SLOTS, 1 << 32);
+    // Half of the account for counters, the other for places.
+    let slots = slots.min((room * 2).max(LEAST_SLOTS).next_power_of_two() / 2).max(LEAST_SLOTS);
+    let _tables = search
+        .job
+        .budget
+        .must_reserve(search.accounts.index, slots / 4 + marks_bytes)
+        .map_err(|e| e.within("counting k-mers"))?;
+    let mut counters = Counters::new(slots, search.threads > 1);
+    let mut marks = vec![0_u64; search.text.len().div_ceil(64) as usize];
+    let mut work = vec![Partition { bits: 0, value: 0 }];
+    let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
+    while let Some(partition) = work.pop() {
+        search.job.cancel.check()?;
+        let admitted = flag(search, partition, &mut counters, &mut marks, &mut ranking)?;
+        let total: u64 = admitted.iter().flatten().map(|n| u64::from(*n)).sum();
+        // Places, and the pairs of one bucket on each thread.
+        let bytes = total * 4 + total * 16 / BUCKETS as u64 * search.threads as u64 * 2;
+        let lease = if partition.bits < MOST_SPLITS && bytes > room.max(1 << 16) {
+            None
+        } else if partition.bits < MOST_SPLITS {
+            search.job.budget.try_reserve(search.accounts.index, bytes)
+        } else {
+            Some(search.job.budget.must_reserve(search.accounts.index, bytes)?)
+        };
+        if lease.is_none() {
+            ranking.figures.splits += 1;
+            let [first, second] = partition.halves();
+            work.extend([second, first]);
+            continue;
+        }
+        ranking.figures.partitions += 1;
+        ranking.figures.admitted += total;
+        let places = scatter(search, partition, &marks, &admitted, total);
+        group(search, &places, &mut ranking, &mut held)?;
+    }
+    ranking.lease = Some(held);
+    Ok(ranking)
+}
+
+type Histogram = [u32; BUCKETS];
+
+/// Counts, then marks the windows that may be frequent; how many by piece and bucket.
+fn flag(
+    search: &Search<'_>,
+    partition: Partition,
+    counters: &mut Counters,
+    marks: &mut [u64],
+    ranking: &mut Ranking,
+) -> Result<Vec<Histogram>> {
+    let (text, k) = (search.text, search.k);
+    let step = pieces(text.len(), search.threads);
+    let tasks = text.len().div_ceil(step) as usize;
+    let mut threads = vec![(); search.threads];
+    counters.clear();
+    let table = &*counters;
+    let windows = crew::each(&mut threads, tasks, |(), task| {
+        let from = task as u32 * step;
+        let to = text.len().min(from.saturating_add(step));
+        if search.job.cancel.is_cancelled() {
+            return 0;
+        }
+        let mut batch = [0_u64; BATCH];
+        let (mut filled, mut windows) = (0, 0_u64);
+        scan(text, k, from, to, |window| {
+            batch[filled & (BATCH - 1)] = mix(window.canonical());
+            filled += 1;
+            windows += 1;
+            if filled == BATCH {
+                filled = 0;
+                for hash in batch {
+                    if partition.holds(hash) {
+                        table.add(hash);
+                    }
+                }
+            }
+        });
+        for hash in &batch[..filled] {
+            if partition.holds(*hash) {
+                table.add(*hash);
+            }
+        }
+        windows
+    });
+    search.job.cancel.check()?;
+    ranking.figures.windows = windows.into_iter().sum();
+    let least = u8::try_from(search.parameters.min_frequency.min(3)).unwrap_or(3);
+    let slots: Vec<std::sync::Mutex<&mut [u64]>> =
+        marks.chunks_mut(step as usize / 64).map(std::sync::Mutex::new).collect();
+    Ok(crew::each(&mut threads, tasks, |(), task| {
+        let from = task as u32 * step;
+        let to = text.len().min(from.saturating_add(step));
+        let mut own = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        own.fill(0);
+        let mut histogram = [0; BUCKETS];
+        let mut batch = [Window { at: 0, forward: 0, reverse: 0 }; BATCH];
+        let mut filled = 0;
+        let mut settle = |windows: &[Window]| {
+            for window in windows {
+                let hash = mix(window.canonical());
+                if !partition.holds(hash) {
+                    continue;
+                }
+                // The occurrences of a palindrome count on both strands.
+                let need = if window.forward == window.reverse { least.div_ceil(2) } else { least };
+                let admitted = table.get(hash) >= need;
+                let at = window.at - from;
+                own[at as usize / 64] |= u64::from(admitted) << (at % 64);
+                histogram[partition.bucket(hash)] += u32::from(admitted);
+            }
+        };
+        scan(text, k, from, to, |window| {
+            batch[filled & (BATCH - 1)] = window;
+            filled += 1;
+            if filled == BATCH {
+                filled = 0;
+                settle(&batch);
+            }
+        });
+        settle(&batch[..filled]);
+        histogram
+    }))
+}
+
+/// Places by bucket, increasing within each.
+pub(super) struct Buckets {
+    places: Vec<AtomicU32>,
+    ends: Vec<usize>,
+}
+
+impl Buckets {
+    pub(super) fn bucket(&self, i: usize) -> &[AtomicU32] {
+        let from = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.places[from..self.ends[i]]
+    }
+}
+
+/// Sorts the marked places into buckets.
+fn scatter(
+    search: &Search<'_>,
+    partition: Partition,
+    marks: &[u64],
+    histograms: &[Histogram],
+    total: u64,
+) -> Buckets {
+    let (text, k) = (search.text, search.k);
+    let step = pieces(text.len(), search.threads);
+    let (starts, ends) = offsets(histograms);
+    let places: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
+    let mut threads = vec![(); search.threads];
+    let per_piece = step as usize / 64;
+    crew::each(&mut threads, histograms.len(), |(), task| {
+        let mut next = starts[task];
+        let words = marks.iter().enumerate().skip(task * per_piece).take(per_piece);
+        for (i, word) in words {
+            let mut word = *word;
+            while word != 0 {
+                let at = (i * 64) as u32 + word.trailing_zeros();
+                word &= word - 1;
+                let forward = text.kmer(at, k);
+                let hash = mix(forward.min(reverse_complement(forward, k)));
+                let slot = &mut next[partition.bucket(hash)];
+                places[*slot].store(at, Ordering::Relaxed);
+                *slot += 1;
+            }
+        }
+    });
+    Buckets { places, ends }
+}
+
+/// Where each piece begins to write in each bucket, and where the buckets end.
+pub(super) fn offsets<const N: usize>(
+    histograms: &[[u32; N]],
+) -> (Vec<[usize; N]>, Vec<usize>) {
+    let mut starts = vec![[0; N]; histograms.len()];
+    let mut ends = Vec::with_capacity(N);
+    let mut at = 0;
+    for bucket in 0..N {
+        for (start, histogram) in starts.iter_mut().zip(histograms) {
+            start[bucket] = at;
+            at += histogram[bucket] as usize;
+        }
+        ends.push(at);
+    }
+    (starts, ends)
+}
+
+/// Calls `each` with every class of a bucket: its sorted places.
+pub(super) fn classes(
+    search: &Search<'_>,
+    bucket: &[AtomicU32],
+    pairs: &mut Vec<(u64, u32)>,
+    mut each: impl FnMut(&[(u64, u32)]),
+) {
+    let k = search.k;
+    pairs.clear();
+    pairs.extend(bucket.iter().map(|place| {
+        let at = place.load(Ordering::Relaxed);
+        let forward = search.text.kmer(at, k);
+        (forward.min(reverse_complement(forward, k)), at)
+    }));
+    pairs.sort_unstable();
+    for class in pairs.chunk_by(|a, b| a.0 == b.0) {
+        each(class);
+    }
+}
+
+fn group(
+    search: &Search<'_>,
+    buckets: &Buckets,
+    ranking: &mut Ranking,
+    held: &mut Lease,
+) -> Result<()> {
+    let complexity = Complexity::new(search.k);
+    let rules = Rules::new(search.text, search.parameters);
+    let mut scratch: Vec<Vec<(u64, u32)>> = vec![Vec::new(); search.threads];
+    // A few buckets at a time, so that lists stand twice only for those.
+    let batch = 8 * search.threads;
+    for from in (0..BUCKETS).step_by(batch) {
+        search.job.cancel.check()?;
+        let results = crew::each(&mut scratch, batch.min(BUCKETS - from), |pairs, task| {
+            let mut lists = Lists::default();
+            classes(search, buckets.bucket(from + task), pairs, |class| {
+                let (first, k) = (class[0].1, search.k);
+                let kmer = search.text.kmer(first, k);
+                let both = if kmer == reverse_complement(kmer, k) { 2 } else { 1 };
+                if class.len() * both < rules.min_frequency as usize
+                    || !complexity.is_complex(kmer)
+                {
+                    return;
+                }
+                let places = class.iter().map(|pair| pair.1);
+                let written = |place: &u32| search.text.kmer(*place, k) == kmer;
+                let forward = places.clone().filter(written);
+                let reverse = places.filter(|place| both == 2 || !written(place));
+                lists.add(rules, kmer, first, forward, reverse);
+            });
+            lists
+        });
+        for lists in results {
+            lists.append_to(ranking);
+        }
+        let bytes = ranking.positions.capacity() * 4
+            + ranking.seeds.capacity() * size_of::<super::Seed>();
+        held.resize(bytes as u64).map_err(|e| e.within("positions of seeds"))?;
+    }
+    Ok(())
+}
+
+/// Sorts all marked places into buckets of whole classes.
+pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
+    let whole = Partition { bits: 0, value: 0 };
+    let step = pieces(search.text.len(), search.threads) as usize / 64;
+    let mut threads = vec![(); search.threads];
+    let histograms = crew::each(&mut threads, marks.len().div_ceil(step), |(), task| {
+        let mut histogram = [0; BUCKETS];
+        for (i, word) in marks.iter().enumerate().skip(task * step).take(step) {
+            let mut word = *word;
+            while word != 0 {
+                let at = (i * 64) as u32 + word.trailing_zeros();
+                word &= word - 1;
+                let forward = search.text.kmer(at, search.k);
+                let hash = mix(forward.min(reverse_complement(forward, search.k)));
+                histogram[whole.bucket(hash)] += 1;
+            }
+        }
+        histogram
+    });
+    let total = histograms.iter().flatten().map(|n| u64::from(*n)).sum();
+    scatter(search, whole, marks, &histograms, total)
+}

@@ -1,0 +1,103 @@
+//! From the sorted places of one k-mer class to a seed with its tandem-filtered lists.
+
+use super::{Ranking, Seed};
+use crate::options::Parameters;
+use crate::text::Text;
+
+/// Collects seeds and their lists.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub(super) seeds: Vec<Seed>,
+    pub(super) positions: Vec<u32>,
+    pub(super) cut: u64,
+}
+
+/// What decides about a list.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) text: &'a Text,
+    pub(super) tandem_distance: u32,
+    pub(super) min_frequency: u32,
+    pub(super) max_frequency: u32,
+    pub(super) max_positions: u32,
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(text: &'a Text, parameters: &Parameters) -> Self {
+        Self {
+            text,
+            tandem_distance: parameters.tandem_distance,
+            min_frequency: parameters.min_frequency,
+            max_frequency: parameters.max_frequency.unwrap_or(u32::MAX),
+            max_positions: parameters.max_positions_per_kmer.unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Appends what the tandem filter keeps of a sorted list; returns how many that are.
+    fn filter(&self, places: impl Iterator<Item = u32>, out: &mut Vec<u32>) -> usize {
+        let before = out.len();
+        let mut previous: Option<u32> = None;
+        for place in places {
+            let near = previous.is_some_and(|last| {
+                place - last < self.tandem_distance && !self.text.crosses_records(last, place)
+            });
+            if !near {
+                out.push(place);
+            }
+            previous = Some(place);
+        }
+        out.len() - before
+    }
+}
+
+impl Lists {
+    /// Adds the seed `kmer` with its sorted occurrences if there are enough of them.
+    pub(super) fn add(
+        &mut self,
+        rules: Rules<'_>,
+        kmer: u64,
+        first: u32,
+        forward: impl Iterator<Item = u32>,
+        reverse: impl Iterator<Item = u32>,
+    ) {
+        let offset = self.positions.len();
+        let mut kept = [
+            rules.filter(forward, &mut self.positions),
+            rules.filter(reverse, &mut self.positions),
+        ];
+        let count = u32::try_from(kept[0] + kept[1]).unwrap_or(u32::MAX);
+        if count < rules.min_frequency || count > rules.max_frequency {
+            self.positions.truncate(offset);
+            return;
+        }
+        let most = rules.max_positions as usize;
+        if kept[0] > most || kept[1] > most {
+            let second = offset + kept[0];
+            let keep = [kept[0].min(most), kept[1].min(most)];
+            self.positions.copy_within(second..second + keep[1], offset + keep[0]);
+            self.positions.truncate(offset + keep[0] + keep[1]);
+            kept = keep;
+            self.cut += 1;
+        }
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.seeds.push(Seed {
+            kmer,
+            first,
+            count,
+            offset: offset as u64,
+            forward: narrow(kept[0]),
+            reverse: narrow(kept[1]),
+        });
+    }
+
+    /// Moves all to the end of a ranking.
+    pub(super) fn append_to(mut self, ranking: &mut Ranking) {
+        let base = ranking.positions.len() as u64;
+        for seed in &mut self.seeds {
+            seed.offset += base;
+        }
+        ranking.seeds.append(&mut self.seeds);
+        ranking.positions.append(&mut self.positions);
+        ranking.cut_seeds += self.cut;
+    }
+}

@@ -1,0 +1,400 @@
+//! Both forms of every window, sorted into groups that agree in the half that is not varied.
+
+use super::super::exact::{offsets, pieces};
+use super::super::{Ranking, Search};
+use crate::crew;
+use crate::kmer::{mask, reverse_complement, scan};
+use seqmill_base::Result;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Bits of the number of buckets of a slice.
+const BUCKET_BITS: u32 = 9;
+/// Lists of one slice: each bucket has one for each strand.
+const LISTS: usize = 2 << BUCKET_BITS;
+/// Most bits that address a counter of a group.
+const COUNTER_BITS: u32 = 18;
+/// Groups up to this size are compared pair by pair.
+pub(super) const FEW: usize = 12;
+/// Local numbers with at most so many bits are sorted by counting.
+const COUNTED_BITS: u32 = 12;
+/// Most slices, as bits.
+const MOST_SLICE_BITS: u32 = 12;
+
+/// One form of one window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Entry {
+    /// Number of its group within the bucket, then `SMALLER`, then the strand.
+    key: u32,
+    /// The part that is varied.
+    suffix: u32,
+    /// Where the window starts.
+    pub(super) place: u32,
+}
+
+/// The form is the smaller of the two.
+const SMALLER: u32 = 2;
+/// The form is the reverse complement of the window.
+const REVERSE: u32 = 1;
+
+impl Entry {
+    fn group(self) -> u32 {
+        self.key >> 2
+    }
+
+    pub(super) fn is_reverse(&self) -> bool {
+        self.key & REVERSE != 0
+    }
+}
+
+/// How forms are cut and sorted.
+pub(super) struct Forms {
+    k: u32,
+    suffix_bits: u32,
+    prefix_bits: u32,
+    slice_bits: u32,
+    bucket_bits: u32,
+    counter_bits: u32,
+    /// Changes of one base of the right half, then of the middle base.
+    changes: Vec<u32>,
+    middle: usize,
+    /// Entries by piece of the text: for every slice the lists.
+    histograms: Vec<Vec<[u32; LISTS]>>,
+    step: u32,
+}
+
+impl Forms {
+    /// Plans slices that fit the index account and counts what they hold.
+    pub(super) fn plan(search: &Search<'_>, ranking: &mut Ranking) -> Result<Self> {
+        let k = search.k;
+        let half = k / 2;
+        let suffix_bits = 2 * (k - half);
+        let prefix_bits = 2 * half;
+        let bucket_bits = BUCKET_BITS.min(prefix_bits);
+        let length = u64::from(search.text.len());
+        // Two entries a window. A second slice costs one scan more and halves the memory.
+        let room = (search.index_bytes / 2).min((length * 4).max(1 << 20)).max(1 << 16);
+        let mut slice_bits = 0;
+        while length * 8 >> slice_bits > room && slice_bits < MOST_SLICE_BITS {
+            slice_bits += 1;
+        }
+        let slice_bits = slice_bits.min(prefix_bits - bucket_bits);
+        let mut changes: Vec<u32> = Vec::new();
+        for place in 0..k - half {
+            changes.extend((1..4).map(|change| change << (2 * place)));
+        }
+        let mut forms = Self {
+            k,
+            suffix_bits,
+            prefix_bits,
+            slice_bits,
+            bucket_bits,
+            counter_bits: suffix_bits.min(COUNTER_BITS),
+            middle: 3 * half as usize,
+            changes,
+            histograms: Vec::new(),
+            step: pieces(search.text.len(), search.threads),
+        };
+        forms.count(search, ranking)?;
+        Ok(forms)
+    }
+
+    pub(super) fn slices(&self) -> usize {
+        1 << self.slice_bits
+    }
+
+    /// The changes that are tried on a form: the middle base only if it is the smaller form.
+    pub(super) fn deltas(&self, entry: &Entry) -> impl Iterator<Item = u32> + '_ {
+        let end = if entry.key & SMALLER != 0 { self.changes.len() } else { self.middle };
+        self.changes[..end].iter().copied()
+    }
+
+    /// The form of an entry.
+    pub(super) fn form_of(&self, search: &Search<'_>, entry: &Entry) -> u64 {
+        let forward = search.text.kmer(entry.place, self.k);
+        if entry.is_reverse() { reverse_complement(forward, self.k) } else { forward }
+    }
+
+    /// Spreads prefixes: a bijection on their bits, so that equal numbers mean equal prefixes.
+    #[inline]
+    fn spread(&self, prefix: u64) -> u64 {
+        let bits = u64::MAX >> (64 - self.prefix_bits);
+        let x = prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15) & bits;
+        let x = x ^ x >> (self.prefix_bits / 2);
+        x.wrapping_mul(0x51f3_b5b8_0000_0001 | 0x2545_f491) & bits
+    }
+
+    /// Slice, bucket and group of a form.
+    #[inline]
+    fn address(&self, form: u64) -> (usize, usize, u32) {
+        let spread = self.spread(form >> self.suffix_bits);
+        let local_bits = self.prefix_bits - self.slice_bits - self.bucket_bits;
+        let slice = (spread >> (self.prefix_bits - self.slice_bits)) as usize;
+        let bucket = (spread >> local_bits) as usize & ((1 << self.bucket_bits) - 1);
+        let local = if local_bits == 0 { 0 } else { spread & u64::MAX >> (64 - local_bits) };
+        (slice, bucket, local as u32)
+    }
+
+    fn piece(&self, search: &Search<'_>, task: usize) -> (u32, u32) {
+        let from = task as u32 * self.step;
+        (from, search.text.len().min(from.saturating_add(self.step)))
+    }
+
+    fn count(&mut self, search: &Search<'_>, ranking: &mut Ranking) -> Result<()> {
+        let tasks = search.text.len().div_ceil(self.step) as usize;
+        let mut threads = vec![(); search.threads];
+        let results = crew::each(&mut threads, tasks, |(), task| {
+            let mut counts = vec![[0_u32; LISTS]; self.slices()];
+            let (from, to) = self.piece(search, task);
+            let mut windows = 0_u64;
+            if search.job.cancel.is_cancelled() {
+                return (counts, windows);
+            }
+            scan(search.text, self.k, from, to, |window| {
+                windows += 1;
+                let (slice, bucket, _) = self.address(window.forward);
+                counts[slice][2 * bucket] += 1;
+                let (slice, bucket, _) = self.address(window.reverse);
+                counts[slice][2 * bucket + 1] += 1;
+            });
+            (counts, windows)
+        });
+        search.job.cancel.check()?;
+        self.histograms = vec![Vec::new(); self.slices()];
+        for (counts, windows) in results {
+            ranking.figures.windows += windows;
+            for (all, own) in self.histograms.iter_mut().zip(counts) {
+                all.push(own);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `work` with every group of a slice; each bucket has a result of its own.
+    pub(super) fn each_group<R: Default + Send>(
+        &self,
+        search: &Search<'_>,
+        slice: usize,
+        work: impl Fn(&mut Scratch, &[Entry], &mut R) + Sync,
+    ) -> Result<Vec<R>> {
+        search.job.cancel.check()?;
+        let histograms = &self.histograms[slice];
+        let (starts, ends) = offsets(histograms);
+        let total = ends.last().copied().unwrap_or(0);
+        let largest = (0..LISTS / 2)
+            .map(|b| ends[2 * b + 1] - if b == 0 { 0 } else { ends[2 * b - 1] })
+            .max()
+            .unwrap_or(0);
+        let scratch_bytes = (largest * 2 * size_of::<Entry>() + largest * 8) as u64
+            + (1 << self.counter_bits >> 2);
+        let bytes = total as u64 * 4 + scratch_bytes * search.threads as u64;
+        let _lease = super::reserve(search, bytes, "forms of k-mers")?;
+        let places = self.scatter(search, slice, starts, total);
+        let mut scratch: Vec<Scratch> = (0..search.threads).map(|_| Scratch::new(self)).collect();
+        let results = crew::each(&mut scratch, LISTS / 2, |scratch, bucket| {
+            let mut result = R::default();
+            if !search.job.cancel.is_cancelled() {
+                let from = if bucket == 0 { 0 } else { ends[2 * bucket - 1] };
+                let lists = [&places[from..ends[2 * bucket]], &places[ends[2 * bucket]..ends[2 * bucket + 1]]];
+                let entries = scratch.load(self, search, lists);
+                for group in entries.chunk_by(|a, b| a.group() == b.group()) {
+                    work(scratch, group, &mut result);
+                }
+                scratch.entries = entries;
+            }
+            result
+        });
+        search.job.cancel.check()?;
+        Ok(results)
+    }
+
+    fn scatter(
+        &self,
+        search: &Search<'_>,
+        slice: usize,
+        mut starts: Vec<[usize; LISTS]>,
+        total: usize,
+    ) -> Vec<AtomicU32> {
+        let places: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
+        let slots: Vec<std::sync::Mutex<&mut [usize; LISTS]>> =
+            starts.iter_mut().map(std::sync::Mutex::new).collect();
+        let mut threads = vec![(); search.threads];
+        crew::each(&mut threads, slots.len(), |(), task| {
+            let mut next = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (from, to) = self.piece(search, task);
+            let mut put = |list: usize, at: u32| {
+                places[next[list]].store(at, Ordering::Relaxed);
+                next[list] += 1;
+            };
+            scan(search.text, self.k, from, to, |window| {
+                let (own, bucket, _) = self.address(window.forward);
+                if own == slice {
+                    put(2 * bucket, window.at);
+                }
+                let (own, bucket, _) = self.address(window.reverse);
+                if own == slice {
+                    put(2 * bucket + 1, window.at);
+                }
+            });
+        });
+        places
+    }
+
+    /// Address of the counter of a suffix; linear, so that changes can be applied to it.
+    #[inline]
+    fn counter(&self, suffix: u32) -> usize {
+        let folded = suffix ^ suffix.checked_shr(COUNTER_BITS).unwrap_or(0);
+        (folded & ((1 << self.counter_bits) - 1)) as usize
+    }
+
+    /// The sum of [`Scratch::sum`] for a group of few entries.
+    pub(super) fn few(&self, group: &[Entry], entry: &Entry) -> u32 {
+        let middle = if self.k % 2 == 1 { 1_u32 << (self.suffix_bits - 2) } else { 0 };
+        let mut sum = 0;
+        for other in group {
+            let x = entry.suffix ^ other.suffix;
+            let places = (x | x >> 1) & 0x5555_5555;
+            let counts = if places == 0 {
+                !entry.is_reverse()
+            } else {
+                places & (places - 1) == 0 && (places != middle || entry.key & SMALLER != 0)
+            };
+            sum += u32::from(counts);
+        }
+        sum
+    }
+}
+
+/// Memory of one worker.
+pub(super) struct Scratch {
+    entries: Vec<Entry>,
+    unsorted: Vec<Entry>,
+    /// Two-bit counters that stop at three.
+    counters: Vec<u32>,
+    /// Suffixes with the numbers of their entries.
+    pub(super) sorted: Vec<u64>,
+    /// Counters of the changes, in the order of the changes.
+    steps: Vec<u32>,
+}
+
+impl Scratch {
+    fn new(forms: &Forms) -> Self {
+        Self {
+            entries: Vec::new(),
+            unsorted: Vec::new(),
+            counters: vec![0; (1 << forms.counter_bits) / 16 + 1],
+            sorted: Vec::new(),
+            steps: forms.changes.iter().map(|c| forms.counter(*c) as u32).collect(),
+        }
+    }
+
+    /// The entries of a bucket, sorted by group.
+    fn load(
+        &mut self,
+        forms: &Forms,
+        search: &Search<'_>,
+        lists: [&[AtomicU32]; 2],
+    ) -> Vec<Entry> {
+        let local_bits = forms.prefix_bits - forms.slice_bits - forms.bucket_bits;
+        let suffix_mask = mask(forms.suffix_bits / 2);
+        self.unsorted.clear();
+        for (strand, list) in lists.into_iter().enumerate() {
+            self.unsorted.extend(list.iter().map(|place| {
+                let place = place.load(Ordering::Relaxed);
+                let forward = search.text.kmer(place, forms.k);
+                let reverse = reverse_complement(forward, forms.k);
+                let (form, other) = if strand == 0 { (forward, reverse) } else { (reverse, forward) };
+                let (_, _, local) = forms.address(form);
+                let smaller = if form < other { SMALLER } else { 0 };
+                let suffix = (form & suffix_mask) as u32;
+                Entry { key: local << 2 | smaller | strand as u32, suffix, place }
+            }));
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        if local_bits == 0 {
+            entries.clone_from(&self.unsorted);
+            return entries;
+        }
+        if local_bits > COUNTED_BITS {
+            entries.clone_from(&self.unsorted);
+            entries.sort_unstable_by_key(|e| e.group());
+            return entries;
+        }
+        let mut next = [0_u32; 1 << COUNTED_BITS];
+        for entry in &self.unsorted {
+            next[entry.group() as usize] += 1;
+        }
+        let mut at = 0;
+        for slot in &mut next[..1 << local_bits] {
+            at += std::mem::replace(slot, at);
+        }
+        entries.clear();
+        entries.resize(self.unsorted.len(), Entry::default());
+        for entry in &self.unsorted {
+            let slot = &mut next[entry.group() as usize];
+            entries[*slot as usize] = *entry;
+            *slot += 1;
+        }
+        entries
+    }
+
+    /// Counts the suffixes of a group.
+    pub(super) fn fill(&mut self, forms: &Forms, group: &[Entry]) {
+        for entry in group {
+            let i = forms.counter(entry.suffix);
+            let (word, shift) = (&mut self.counters[i >> 4], (i & 15) * 2);
+            *word += u32::from(*word >> shift & 3 < 3) << shift;
+        }
+    }
+
+    /// Forgets them again.
+    pub(super) fn empty(&mut self, forms: &Forms, group: &[Entry]) {
+        for entry in group {
+            self.counters[forms.counter(entry.suffix) >> 4] = 0;
+        }
+    }
+
+    #[inline]
+    fn count(&self, i: usize) -> u32 {
+        self.counters[i >> 4] >> ((i & 15) * 2) & 3
+    }
+
+    /// Whether a suffix may be there.
+    #[inline]
+    pub(super) fn holds(&self, forms: &Forms, suffix: u32) -> bool {
+        self.count(forms.counter(suffix)) > 0
+    }
+
+    /// How often the neighbours of a form occur that differ in the varied half, each at most
+    /// three times; of the forward form also how often it occurs itself.
+    #[inline]
+    pub(super) fn sum(&self, forms: &Forms, entry: &Entry) -> u32 {
+        let i = forms.counter(entry.suffix);
+        let end = if entry.key & SMALLER != 0 { self.steps.len() } else { forms.middle };
+        let own = if entry.is_reverse() { 0 } else { self.count(i) };
+        self.steps[..end].iter().fold(own, |sum, step| sum + self.count(i ^ *step as usize))
+    }
+
+    /// Sorts the entries of a group by suffix.
+    pub(super) fn sort(&mut self, group: &[Entry]) {
+        self.sorted.clear();
+        self.sorted.extend((0..).zip(group).map(|(i, e): (u64, _)| u64::from(e.suffix) << 32 | i));
+        self.sorted.sort_unstable();
+    }
+
+    /// The entry that is `i`th by suffix.
+    pub(super) fn sorted_entry<'g>(&self, i: usize, group: &'g [Entry]) -> (u32, &'g Entry) {
+        let item = self.sorted[i];
+        ((item >> 32) as u32, &group[item as u32 as usize])
+    }
+
+    /// Calls `each` with the entries of a suffix.
+    pub(super) fn run(&self, suffix: u32, group: &[Entry], mut each: impl FnMut(&Entry)) {
+        let from = self.sorted.partition_point(|item| ((item >> 32) as u32) < suffix);
+        for item in &self.sorted[from..] {
+            if (item >> 32) as u32 != suffix {
+                break;
+            }
+            each(&group[*item as u32 as usize]);
+        }
+    }
+}

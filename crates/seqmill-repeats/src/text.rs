@@ -1,0 +1,263 @@
+//! The genome as the algorithm sees it: two bits a base, and the stretches that hold only bases.
+//!
+//! Records lie one behind the other without padding; a position is a place in that one line. What
+//! is no base (N, IUPAC codes) takes a place but no stretch covers it, and no stretch crosses the
+//! border of a record, so a window is valid exactly if one stretch holds all of it.
+
+/// Bases in one word.
+const WORD_BASES: usize = 32;
+
+/// One sequence of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The header line without `>`.
+    pub header: Vec<u8>,
+    /// Position of its first letter.
+    pub start: u32,
+    /// Letters.
+    pub length: u32,
+}
+
+impl Record {
+    /// The header up to the first white space.
+    pub fn name(&self) -> &[u8] {
+        self.header.split(u8::is_ascii_whitespace).next().unwrap_or_default()
+    }
+
+    /// Position behind its last letter.
+    pub fn end(&self) -> u32 {
+        self.start + self.length
+    }
+}
+
+/// A stretch of bases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Its first position.
+    pub start: u32,
+    /// The position behind it.
+    pub end: u32,
+}
+
+/// A genome in memory.
+#[derive(Debug, Default, Clone)]
+pub struct Text {
+    words: Vec<u64>,
+    runs: Vec<Run>,
+    records: Vec<Record>,
+    length: u32,
+}
+
+/// Two bits of a base; 4 for a letter that is none, 5 for what is no letter of a sequence.
+const CODES: [u8; 256] = {
+    let mut table = [5_u8; 256];
+    let bases = *b"ACGT";
+    let mut i = 0;
+    while i < 4 {
+        table[bases[i] as usize] = i as u8;
+        table[bases[i].to_ascii_lowercase() as usize] = i as u8;
+        i += 1;
+    }
+    let others = *b"NXRYMKWSBDHV";
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = 4;
+        table[others[i].to_ascii_lowercase() as usize] = 4;
+        i += 1;
+    }
+    table
+};
+
+/// Letter of a code.
+pub const LETTERS: [u8; 5] = *b"ACGTN";
+
+/// Why letters were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The byte at this place of the piece is no letter of a sequence.
+    Letter(usize),
+    /// The genome has more letters than positions can tell apart.
+    Full,
+}
+
+/// Takes letters in and makes a [`Text`] of them.
+#[derive(Debug, Default)]
+pub struct TextBuilder {
+    text: Text,
+    word: u64,
+    /// Where the stretch at hand began.
+    run: Option<u32>,
+}
+
+impl TextBuilder {
+    /// A builder with room for so many letters.
+    pub fn with_capacity(letters: usize) -> Self {
+        let mut builder = Self::default();
+        builder.text.words.reserve_exact(letters / WORD_BASES + 3);
+        builder
+    }
+
+    /// Bytes that are held now, by capacity.
+    pub fn bytes(&self) -> u64 {
+        self.text.bytes()
+    }
+
+    /// Begins a record.
+    pub fn start(&mut self, header: &[u8]) {
+        self.finish_record();
+        let start = self.text.length;
+        self.text.records.push(Record { header: header.to_vec(), start, length: 0 });
+    }
+
+    /// Takes letters of the record at hand.
+    pub fn push(&mut self, letters: &[u8]) -> Result<(), Refused> {
+        if letters.len() >= (u32::MAX - self.text.length) as usize {
+            return Err(Refused::Full);
+        }
+        let mut at = self.text.length;
+        let mut word = self.word;
+        let mut run = self.run;
+        for (i, &letter) in letters.iter().enumerate() {
+            let code = CODES[letter as usize];
+            if code >= 4 {
+                if code == 5 {
+                    return Err(Refused::Letter(i));
+                }
+                if let Some(start) = run.take() {
+                    self.text.runs.push(Run { start, end: at });
+                }
+                word <<= 2;
+            } else {
+                run.get_or_insert(at);
+                word = word << 2 | u64::from(code);
+            }
+            at += 1;
+            if at as usize % WORD_BASES == 0 {
+                self.text.words.push(word);
+            }
+        }
+        (self.word, self.run, self.text.length) = (word, run, at);
+        Ok(())
+    }
+
+    fn finish_record(&mut self) {
+        let length = self.text.length;
+        if let Some(start) = self.run.take() {
+            self.text.runs.push(Run { start, end: length });
+        }
+        if let Some(record) = self.text.records.last_mut() {
+            record.length = length - record.start;
+        }
+    }
+
+    /// The finished text.
+    pub fn finish(mut self) -> Text {
+        self.finish_record();
+        let rest = self.text.length as usize % WORD_BASES;
+        if rest > 0 {
+            self.text.words.push(self.word << (2 * (WORD_BASES - rest)));
+        }
+        // A window at the end reads one word further.
+        self.text.words.push(0);
+        self.text.words.push(0);
+        self.text
+    }
+}
+
+impl Text {
+    /// Letters.
+    pub fn len(&self) -> u32 {
+        self.length
+    }
+
+    /// Whether there are no letters.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The sequences.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The stretches of bases, in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Bytes held, by capacity.
+    pub fn bytes(&self) -> u64 {
+        let headers: usize = self.records.iter().map(|r| r.header.capacity()).sum();
+        let fixed = self.words.capacity() * 8
+            + self.runs.capacity() * size_of::<Run>()
+            + self.records.capacity() * size_of::<Record>();
+        (fixed + headers) as u64
+    }
+
+    /// The 32 bases from `at` on, the first in the highest bits; what is no base reads as A.
+    #[inline]
+    pub fn bases(&self, at: u32) -> u64 {
+        let (i, shift) = (at as usize / WORD_BASES, at % WORD_BASES as u32 * 2);
+        self.words[i] << shift | (self.words[i + 1] >> 1) >> (63 - shift)
+    }
+
+    /// The k-mer at `at`, which must lie within one stretch.
+    #[inline]
+    pub fn kmer(&self, at: u32, k: u32) -> u64 {
+        self.bases(at) >> (64 - 2 * k)
+    }
+
+    /// Index of the stretch that holds `at`.
+    pub fn run_of(&self, at: u32) -> Option<usize> {
+        let i = self.runs.partition_point(|run| run.end <= at);
+        self.runs.get(i).filter(|run| run.start <= at).map(|_| i)
+    }
+
+    /// Index of the record that holds `at`.
+    pub fn record_of(&self, at: u32) -> usize {
+        // Empty records share their start with the next one; the last of equals holds the letter.
+        self.records.partition_point(|record| record.start <= at).saturating_sub(1)
+    }
+
+    /// The code of the letter at `at`: 0 to 3, or 4 for what is no base.
+    pub fn code(&self, at: u32) -> u8 {
+        if self.run_of(at).is_none() {
+            return 4;
+        }
+        (self.bases(at) >> 62) as u8
+    }
+
+    /// Whether two positions `a <= b` lie in different records.
+    pub fn crosses_records(&self, a: u32, b: u32) -> bool {
+        self.record_of(a) != self.record_of(b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_come_back() {
+        let mut builder = TextBuilder::default();
+        builder.start(b"a one");
+        let letters: Vec<u8> = (0..100).map(|i| b"ACGTnacgtRT"[i % 11]).collect();
+        builder.push(&letters[..33]).unwrap();
+        builder.push(&letters[33..]).unwrap();
+        builder.start(b"empty");
+        builder.start(b"b");
+        builder.push(b"GATTACA").unwrap();
+        assert_eq!(builder.push(b"GA-"), Err(Refused::Letter(2)));
+        let text = builder.finish();
+        let codes: Vec<u8> = (0..100).map(|i| text.code(i)).collect();
+        let expected: Vec<u8> = letters.iter().map(|&l| CODES[l as usize]).collect();
+        assert_eq!(codes, expected);
+        assert_eq!(text.records()[0].name(), b"a");
+        assert_eq!((text.records()[1].length, text.records()[2].start), (0, 100));
+        assert_eq!(text.record_of(100), 2);
+        assert_eq!(text.kmer(100, 7), 0b10_00_11_11_00_01_00);
+        assert_eq!(text.run_of(99), text.run_of(98));
+        assert_eq!(text.run_of(97), None);
+        assert_ne!(text.run_of(100), text.run_of(99));
+    }
+}
