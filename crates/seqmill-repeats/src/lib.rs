@@ -5,6 +5,8 @@
 //! are aligned to that, and what they cover is masked for those that follow.
 
 pub mod crew;
+mod extend;
+pub mod find;
 pub mod kmer;
 pub mod mask;
 pub mod options;
