@@ -87,6 +87,7 @@ pub struct TextBuilder {
     word: u64,
     /// Where the stretch at hand began.
     run: Option<u32>,
+    header_bytes: u64,
 }
 
 impl TextBuilder {
@@ -102,10 +103,33 @@ impl TextBuilder {
         self.text.bytes()
     }
 
+    /// Bytes that may be held once so many more letters are taken.
+    pub fn bytes_with(&self, letters: usize) -> u64 {
+        let words = self.text.words.len() + letters / WORD_BASES + 3;
+        let runs = self.text.runs.len() + letters / 2 + 1;
+        let grown = |length: usize, capacity: usize| {
+            if length > capacity { (2 * capacity).max(length) + capacity } else { capacity }
+        };
+        let words = grown(words, self.text.words.capacity()) * 8;
+        // Only text with very many N has so many stretches; what is there is counted as it is.
+        let runs = if runs > self.text.runs.capacity() + letters / 2 { 2 } else { 1 }
+            * self.text.runs.capacity()
+            * size_of::<Run>();
+        (words + runs) as u64 + self.text.records.capacity() as u64 * size_of::<Record>() as u64
+            + self.header_bytes
+    }
+
+    /// Letters of the record at hand so far.
+    pub fn record_letters(&self) -> u64 {
+        let start = self.text.records.last().map_or(0, |record| record.start);
+        u64::from(self.text.length - start)
+    }
+
     /// Begins a record.
     pub fn start(&mut self, header: &[u8]) {
         self.finish_record();
         let start = self.text.length;
+        self.header_bytes += header.len() as u64 + 16;
         self.text.records.push(Record { header: header.to_vec(), start, length: 0 });
     }
 

@@ -1,0 +1,3 @@
+//! What a run writes.
+
+pub(crate) mod reprise;

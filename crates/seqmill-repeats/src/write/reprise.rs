@@ -1,0 +1,95 @@
+//! The four files of the reference program, byte for byte (specification 10).
+
+use crate::find::{Element, Family};
+use crate::kmer;
+use crate::mask::Mask;
+use crate::options::PADDING;
+use crate::rank::Seed;
+use crate::text::{LETTERS, Text};
+use std::io::{Result, Write};
+
+/// Letters in a line of the library.
+const LIBRARY_LINE: usize = 80;
+/// Letters in a line of the masked text.
+const MASKED_LINE: u64 = 50;
+
+/// `.freq`: seed, count and place in the padded text.
+pub(crate) fn frequencies(out: &mut dyn Write, text: &Text, seeds: &[Seed], k: u32) -> Result<()> {
+    for seed in seeds {
+        out.write_all(&kmer::letters(seed.kmer, k))?;
+        let record = text.record_of(seed.first) as u64;
+        let place = PADDING * (record + 2) + u64::from(seed.first);
+        writeln!(out, "\t{}\t{place}", seed.count)?;
+    }
+    Ok(())
+}
+
+/// `.reprof`: the library.
+pub(crate) fn library(out: &mut dyn Write, families: &[Family], k: u32) -> Result<()> {
+    for (i, family) in families.iter().enumerate() {
+        write!(
+            out,
+            ">R={i}, seedfreq={}, elementfreq={}, length={}, Seed=",
+            family.copies,
+            family.elements,
+            family.consensus.len()
+        )?;
+        out.write_all(&kmer::letters(family.seed, k))?;
+        out.write_all(b"\n")?;
+        let letters: Vec<u8> = family.consensus.iter().map(|c| LETTERS[*c as usize]).collect();
+        for line in letters.chunks(LIBRARY_LINE) {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// `.bed`: elements by family, ends inclusive.
+pub(crate) fn elements(
+    out: &mut dyn Write,
+    text: &Text,
+    families: &[Family],
+    elements: &[Element],
+) -> Result<()> {
+    for (i, family) in families.iter().enumerate() {
+        let from = usize::try_from(family.elements_from).unwrap_or(usize::MAX);
+        for element in &elements[from..from + family.elements as usize] {
+            let record = &text.records()[text.record_of(element.place)];
+            let name: Vec<u8> = record
+                .header
+                .iter()
+                .map(|b| if matches!(b, b' ' | b'\t') { b'_' } else { *b })
+                .collect();
+            out.write_all(&name)?;
+            let first = element.first() - i64::from(record.start);
+            let last = element.behind() - 1 - i64::from(record.start);
+            let strand = if element.reverse { '-' } else { '+' };
+            writeln!(out, "\t{first}\t{last}\tR={i}\t{}\t{strand}", element.length())?;
+        }
+    }
+    Ok(())
+}
+
+/// `.masked`: the padded text with `X` for what elements cover.
+pub(crate) fn masked(out: &mut dyn Write, text: &Text, covered: &Mask) -> Result<()> {
+    let mut column = 0;
+    let mut put = |letter: u8| -> Result<()> {
+        out.write_all(&[letter])?;
+        column += 1;
+        if column == MASKED_LINE {
+            column = 0;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    };
+    for record in text.records() {
+        for _ in 0..PADDING {
+            put(b'N')?;
+        }
+        for at in record.start..record.end() {
+            put(if covered.has(at) { b'X' } else { LETTERS[text.code(at) as usize] })?;
+        }
+    }
+    Ok(())
+}
