@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmill.alignments import convert, scan_alignments
     from seqmill.fetch import FastaStore
+    from seqmill.repeats import find_repeats
 
-__all__ = ["FastaStore", "__version__", "convert", "scan_alignments"]
+__all__ = ["FastaStore", "__version__", "convert", "find_repeats", "scan_alignments"]
 
 # Loaded when somebody asks: `seqmill --help` needs none of them.
 _HOMES = {
     "FastaStore": "seqmill.fetch",
     "convert": "seqmill.alignments",
+    "find_repeats": "seqmill.repeats",
     "scan_alignments": "seqmill.alignments",
 }
 

@@ -13,6 +13,7 @@ __all__ = [
     "BatchStream",
     "FetchEncoder",
     "FetchStore",
+    "RepeatRun",
     "archive_unpack",
     "archive_verify",
     "bgzf_compress",
@@ -20,6 +21,7 @@ __all__ = [
     "convert",
     "debug_build",
     "features",
+    "find_repeats",
     "fingerprint",
     "is_archive",
     "make_chunk_index",
@@ -214,3 +216,14 @@ def archive_verify(
     memory: int,
     progress: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> tuple[str, list[Any]]: ...
+
+@final
+class RepeatRun:
+    def summary(self, with_overview: bool = False) -> str: ...
+    def table(self, name: str) -> CapsuleType: ...
+    def consensus(self, number: int) -> bytes | None: ...
+    def masked(self, name: bytes, hard: bool) -> bytes | None: ...
+
+def find_repeats(
+    options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
+) -> RepeatRun: ...

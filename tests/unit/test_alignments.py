@@ -48,7 +48,13 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
 
 
 def test_public_names() -> None:
-    assert seqmill.__all__ == ["FastaStore", "__version__", "convert", "scan_alignments"]
+    assert seqmill.__all__ == [
+        "FastaStore",
+        "__version__",
+        "convert",
+        "find_repeats",
+        "scan_alignments",
+    ]
     assert set(seqmill.__all__) <= set(dir(seqmill))
     assert seqmill.convert is alignments.convert
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -64,6 +64,11 @@ impl AtomicFile {
         &self.file
     }
 
+    /// Where the file is until it takes its name.
+    pub fn aside(&self) -> &Path {
+        &self.aside
+    }
+
     /// Syncs the content and gives the file its name.
     pub fn commit(mut self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io(&self.aside, &e))?;

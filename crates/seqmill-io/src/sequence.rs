@@ -57,6 +57,26 @@ pub struct SequenceOptions {
     pub strict: bool,
 }
 
+/// The text of a file as it is, in chunks: plain, gzip or BGZF inflated.
+pub struct TextStream {
+    text: Text,
+    job: Job,
+}
+
+impl TextStream {
+    /// Opens `path`; `threads` as in [`SequenceOptions`].
+    pub fn open(path: &Path, threads: usize, job: &Job, account: AccountId) -> Result<Self> {
+        let text = Text::new(open_source(path, IoMode::Read)?, threads, job, account)?;
+        Ok(Self { text, job: job.clone() })
+    }
+
+    /// Puts the next chunk into `chunk`; false at the end.
+    pub fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<bool> {
+        self.job.cancel.check()?;
+        self.text.next_chunk(chunk)
+    }
+}
+
 /// What one step of a parser found, as places in the chunk.
 enum Step {
     Start,

@@ -11,6 +11,7 @@ mod error;
 mod fetch;
 mod files;
 mod job;
+mod repeats;
 
 use pyo3::prelude::*;
 
@@ -54,5 +55,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::is_archive, module)?)?;
     module.add_function(wrap_pyfunction!(archive::archive_unpack, module)?)?;
     module.add_function(wrap_pyfunction!(archive::archive_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(repeats::find_repeats, module)?)?;
+    module.add_class::<repeats::RepeatRun>()?;
     Ok(())
 }

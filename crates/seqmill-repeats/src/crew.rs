@@ -15,9 +15,9 @@ pub fn each<W: Send, R: Send>(
 ) -> Vec<R> {
     let threads = workers.len().min(tasks);
     if threads <= 1 {
-        return workers.first_mut().map_or_else(Vec::new, |worker| {
-            (0..tasks).map(|task| work(worker, task)).collect()
-        });
+        return workers
+            .first_mut()
+            .map_or_else(Vec::new, |worker| (0..tasks).map(|task| work(worker, task)).collect());
     }
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(tasks));
@@ -44,19 +44,28 @@ pub fn each<W: Send, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Sorts with several threads: parts of their own, then merged two by two.
+/// Sorts with several threads; equal items keep no order.
 pub fn sort<T: Copy + Ord + Send + Sync>(threads: usize, items: &mut [T]) {
+    sort_by_key(threads, items, |item| *item);
+}
+
+/// Sorts with several threads: parts of their own, then merged two by two.
+pub fn sort_by_key<T: Send + Sync, K: Ord>(
+    threads: usize,
+    items: &mut [T],
+    key: impl Fn(&T) -> K + Copy + Send + Sync,
+) {
     if threads <= 1 || items.len() < 1 << 14 {
-        items.sort_unstable();
+        items.sort_unstable_by_key(key);
         return;
     }
     let (left, right) = items.split_at_mut(items.len() / 2);
     std::thread::scope(|scope| {
-        scope.spawn(|| sort(threads / 2, left));
-        sort(threads - threads / 2, right);
+        scope.spawn(move || sort_by_key(threads / 2, left, key));
+        sort_by_key(threads - threads / 2, right, key);
     });
     // Two sorted runs: the stable sort merges them in one pass.
-    items.sort();
+    items.sort_by_key(key);
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Scoring {
             .all(|score| score >= -10_000);
         small
             && gain <= MOST_NARROW
-            && -i64::from(LEAST_NARROW.abs()) + gain < i64::from(self.cap_penalty) - 1000
+            && LEAST_NARROW + gain < i64::from(self.cap_penalty) - 1000
             && self.cap_penalty >= -10_000
     }
 }

@@ -292,13 +292,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn accept(
-        &mut self,
-        seed: u32,
-        copies: u32,
-        prepared: Option<Ahead>,
-        job: &Job,
-    ) -> Result<()> {
+    fn accept(&mut self, seed: u32, copies: u32, prepared: Option<Ahead>, job: &Job) -> Result<()> {
         self.state.figures.extended += 1;
         let seed = self.seeds[seed as usize];
         let outcome = match prepared {

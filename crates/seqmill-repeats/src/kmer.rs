@@ -182,7 +182,9 @@ mod tests {
                 scan(&text, k, from, to, |w| seen.push((w.at, w.forward, w.reverse)));
                 let mut expected = Vec::new();
                 for at in from..to {
-                    let Some(window) = letters.get(at as usize..(at + k) as usize) else { continue };
+                    let Some(window) = letters.get(at as usize..(at + k) as usize) else {
+                        continue;
+                    };
                     if window.contains(&b'N') {
                         continue;
                     }

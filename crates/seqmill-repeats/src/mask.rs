@@ -105,7 +105,11 @@ mod tests {
             assert_eq!(mask.has(at), plain[at as usize], "{at}");
             for k in [1, 7, 32, 63] {
                 let end = 300.min((at + k) as usize);
-                assert_eq!(mask.touches(at, k), plain[at as usize..end].contains(&true), "{at} {k}");
+                assert_eq!(
+                    mask.touches(at, k),
+                    plain[at as usize..end].contains(&true),
+                    "{at} {k}"
+                );
                 let count = plain[at as usize..end].iter().filter(|b| **b).count() as u64;
                 assert_eq!(mask.count_in(at, end as u32), count);
             }

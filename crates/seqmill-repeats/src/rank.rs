@@ -7,6 +7,7 @@ mod general;
 mod group;
 mod near;
 
+use crate::crew;
 use crate::options::Parameters;
 use crate::text::Text;
 use seqmill_base::budget::AccountId;
@@ -42,6 +43,29 @@ pub struct Ranking {
     pub figures: CountFigures,
     /// The bytes of seeds and positions.
     pub lease: Option<Lease>,
+}
+
+impl Ranking {
+    /// Lets go of the lists that no seed has any more.
+    pub(crate) fn compact(&mut self) -> Result<()> {
+        let mut order: Vec<u32> = (0..self.seeds.len() as u32).collect();
+        order.sort_unstable_by_key(|i| self.seeds[*i as usize].offset);
+        let mut to = 0;
+        for i in order {
+            let seed = &mut self.seeds[i as usize];
+            let length = seed.forward as usize + seed.reverse as usize;
+            let from = usize::try_from(seed.offset).unwrap_or(usize::MAX);
+            // Lists only move towards the front, in their order.
+            self.positions.copy_within(from..from + length, to);
+            seed.offset = to as u64;
+            to += length;
+        }
+        self.positions.truncate(to);
+        self.positions.shrink_to_fit();
+        self.seeds.shrink_to_fit();
+        let bytes = self.positions.len() * 4 + self.seeds.len() * size_of::<Seed>();
+        self.lease.as_mut().map_or(Ok(()), |lease| lease.resize(bytes as u64))
+    }
 }
 
 /// How counting went.
@@ -93,10 +117,7 @@ impl Search<'_> {
     }
 
     fn order(&self, seeds: &mut [Seed]) {
-        let mut keys: Vec<(u64, u32)> = (0..).zip(seeds.iter()).map(|(i, s)| (key(s), i)).collect();
-        crate::crew::sort(self.threads, &mut keys);
-        let sorted: Vec<Seed> = keys.iter().map(|(_, i)| seeds[*i as usize]).collect();
-        seeds.copy_from_slice(&sorted);
+        crew::sort_by_key(self.threads, seeds, key);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::text::{Refused, Text, TextBuilder};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
+use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream, TextStream};
 use std::path::Path;
 
 /// A text, its reservation, and what was odd.
@@ -24,8 +24,7 @@ pub(crate) fn load(path: &Path, threads: usize, job: &Job, account: AccountId) -
     let mut stream = SequenceStream::open(path, options, job, account)?;
     let mut lease = job.budget.must_reserve(account, GRAIN)?;
     let mut builder = TextBuilder::default();
-    loop {
-        let Some(piece) = stream.next_piece()? else { break };
+    while let Some(piece) = stream.next_piece()? {
         let refused = match piece {
             Piece::Start { header, .. } => {
                 builder.start(header);
@@ -40,7 +39,10 @@ pub(crate) fn load(path: &Path, threads: usize, job: &Job, account: AccountId) -
             _ => None,
         };
         if let Some((refused, letters)) = refused {
-            return Err(explain(&stream, path, refused, &letters, builder.record_letters()));
+            let record = stream.records().saturating_sub(1);
+            let before = builder.record_letters();
+            drop(stream);
+            return Err(explain(path, refused, &letters, (record, before), job, account));
         }
     }
     if stream.format() == Some(SequenceFormat::Fastq) {
@@ -65,24 +67,71 @@ fn reserve(lease: &mut Lease, bytes: u64) -> Result<()> {
     Ok(())
 }
 
+/// The error for what a builder refused; `before`: the record and its letters up to the piece.
 fn explain(
-    stream: &SequenceStream,
     path: &Path,
     refused: Refused,
     letters: &[u8],
-    before: u64,
+    (record, before): (u64, u64),
+    job: &Job,
+    account: AccountId,
 ) -> Error {
-    let record = stream.records().saturating_sub(1);
-    match refused {
-        Refused::Full => Error::input("genomes of more than 4 Gb are not supported").at_path(path),
-        Refused::Letter(i) => {
-            let letter = letters.get(i).copied().unwrap_or_default();
-            let text = format!(
-                "{:?} is no letter of a nucleotide sequence (letter {} of the record)",
-                char::from(letter),
-                before + i as u64 + 1,
-            );
-            Error::format(FormatKind::Sequence, text).at_path(path).at_record(record)
+    let Refused::Letter(i) = refused else {
+        return Error::input("genomes of more than 4 Gb are not supported").at_path(path);
+    };
+    let letter = char::from(letters.get(i).copied().unwrap_or_default());
+    let number = before + i as u64;
+    // The stream has taken lines apart; a second look at the file says where the letter stands.
+    let place = find_letter(path, record, number, job, account).ok().flatten();
+    let column = place.map_or_else(
+        || format!("letter {} of the record", number + 1),
+        |(_, column)| format!("column {column}"),
+    );
+    let text = format!("{letter:?} is no letter of a nucleotide sequence ({column})");
+    let error = Error::format(FormatKind::Sequence, text)
+        .at_path(path)
+        .at_record(record)
+        .at_field("sequence");
+    match place {
+        Some((line, _)) => error.at_line(line),
+        None => error,
+    }
+}
+
+/// Line and column (from 1) of a letter of a record.
+fn find_letter(
+    path: &Path,
+    record: u64,
+    letter: u64,
+    job: &Job,
+    account: AccountId,
+) -> Result<Option<(u64, u64)>> {
+    if path.as_os_str() == "-" {
+        return Ok(None);
+    }
+    let mut stream = TextStream::open(path, 0, job, account)?;
+    let mut chunk = Vec::new();
+    let (mut line, mut column, mut header) = (1_u64, 0_u64, false);
+    let (mut records, mut letters) = (0_u64, 0_u64);
+    while stream.next_chunk(&mut chunk)? {
+        for byte in &chunk {
+            if *byte == b'\n' {
+                (line, column, header) = (line + 1, 0, false);
+                continue;
+            }
+            column += 1;
+            if column == 1 && *byte == b'>' {
+                (header, letters) = (true, 0);
+                records += 1;
+            }
+            if header || !byte.is_ascii_graphic() {
+                continue;
+            }
+            if records == record + 1 && letters == letter {
+                return Ok(Some((line, column)));
+            }
+            letters += 1;
         }
     }
+    Ok(None)
 }

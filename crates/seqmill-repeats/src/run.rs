@@ -1,106 +1,301 @@
-//! One run: read, rank, find.
+//! One run from a file to families: read, rank, find; what is kept for a resumed run.
 
+use crate::estimate::{Estimate, Hints};
 use crate::extend::lanes::Kernel;
 use crate::extend::{Context, Scoring};
-use crate::find::{Finder, LoopState, Worker};
+use crate::find::{Finder, LoopFigures, LoopState, Worker};
+use crate::job::Options;
 use crate::mask::Mask;
-use crate::options::Parameters;
-use crate::rank::{Accounts, Ranking, Search, claim};
+use crate::rank::{Accounts, CountFigures, Ranking, Search, Seed, claim};
+use crate::state;
 use crate::text::Text;
-use seqmill_base::{Job, Result};
+use seqmill_base::budget::{AccountId, human_bytes};
+use seqmill_base::checkpoint::StateDirectory;
+use seqmill_base::metrics::StageFigures;
+use seqmill_base::process::usage_figures;
+use seqmill_base::{Error, Job, Lease, Result};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// What a run found.
+#[derive(Debug)]
 pub struct Found {
     /// Seed length.
     pub k: u32,
-    /// The kept seeds, as they were before the loop.
-    pub ranking: Ranking,
+    /// The kept seeds, the most frequent first.
+    pub seeds: Vec<Seed>,
     /// Families and elements.
     pub state: LoopState,
+    /// What was expected.
+    pub estimate: Estimate,
+    /// How counting went.
+    pub counted: CountFigures,
+    /// Seeds with lists that were cut.
+    pub cut_seeds: u64,
+    /// Positions of kept seeds.
+    pub positions: u64,
+    /// Whether it went on from an earlier run, and from where.
+    pub resumed: Option<&'static str>,
+    pub(crate) leases: Vec<Lease>,
 }
 
-/// Finds the families of a text.
-pub fn discover(
-    text: &Text,
-    parameters: &Parameters,
-    threads: usize,
-    job: &Job,
-    index_bytes: u64,
-    mut ranked: impl FnMut(&Ranking, u32) -> Result<()>,
-) -> Result<Found> {
-    let k = parameters.seed_length_for(u64::from(text.len()), text.records().len() as u64)?;
-    let accounts = Accounts {
-        index: job.budget.account("index", u64::MAX),
-        positions: job.budget.account("positions", u64::MAX),
-    };
-    let search = Search { text, k, parameters, threads, job, accounts, index_bytes };
-    let mut ranking = search.candidates()?;
-    let mut mask = Mask::new(text.len());
-    claim(&mut ranking, &mut mask, k, parameters, job)?;
-    ranked(&ranking, k)?;
-    mask.clear();
-    let scoring = Scoring::new(parameters, k);
-    let context = Context { text, scoring, cancel: &job.cancel };
-    let kernel = Kernel::detect();
-    let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new(kernel)).collect();
-    let state =
-        LoopState { masked: mask, covered: Mask::new(text.len()), ..LoopState::default() };
-    let mut finder = Finder::new(context, parameters, &mut ranking, &mut workers, state, true);
-    while finder.step(job)? {}
-    let state = finder.finish();
-    Ok(Found { k, ranking, state })
+/// Accounts of a run (specification 15).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Books {
+    pub(crate) text: AccountId,
+    pub(crate) masks: AccountId,
+    pub(crate) index: AccountId,
+    pub(crate) positions: AccountId,
+    pub(crate) extension: AccountId,
+    pub(crate) output: AccountId,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::options::Compat;
-    use crate::write::reprise;
-    use seqmill_base::Budget;
-    use std::path::Path;
-    use std::time::Instant;
-
-    /// REPRISE_RUN=path,options-as-json,threads,out-prefix
-    #[test]
-    fn reprise_run() {
-        let Ok(spec) = std::env::var("REPRISE_RUN") else { return };
-        let parts: Vec<&str> = spec.split('|').collect();
-        let job = Job::new(Budget::new(4 << 30, 0).unwrap());
-        let account = job.budget.account("text", u64::MAX);
-        let clock = Instant::now();
-        let loaded = crate::read::load(Path::new(parts[0]), 0, &job, account).unwrap();
-        eprintln!("read {:?}", clock.elapsed());
-        let mut parameters: Parameters = Parameters::default();
-        let given: serde_json::Value = serde_json::from_str(parts[1]).unwrap();
-        let mut all = serde_json::to_value(&parameters).unwrap();
-        for (name, value) in given.as_object().unwrap() {
-            all[name] = value.clone();
+impl Books {
+    pub(crate) fn open(job: &Job) -> Self {
+        let account = |name: &str| job.budget.account(name, u64::MAX);
+        Self {
+            text: account("text"),
+            masks: account("masks"),
+            index: account("index"),
+            positions: account("positions"),
+            extension: account("extension"),
+            output: account("output"),
         }
-        parameters = serde_json::from_value(all).unwrap();
-        parameters.compat = Compat::Reprise;
-        let threads = parts[2].parse().unwrap();
-        let text = &loaded.text;
-        let mut freq = Vec::new();
-        let found = discover(text, &parameters, threads, &job, 1 << 30, |ranking, k| {
-            eprintln!("ranked {:?} {:?}", clock.elapsed(), ranking.figures);
-            reprise::frequencies(&mut freq, text, &ranking.seeds, k).unwrap();
-            Ok(())
-        })
-        .unwrap();
-        eprintln!("found {:?} {:?}", clock.elapsed(), found.state.figures);
-        let write = |name: &str, bytes: Vec<u8>| {
-            std::fs::write(format!("{}.{name}", parts[3]), bytes).unwrap();
-        };
-        write("freq", freq);
-        let mut out = Vec::new();
-        reprise::library(&mut out, &found.state.families, found.k).unwrap();
-        write("reprof", out);
-        let mut out = Vec::new();
-        let state = &found.state;
-        reprise::elements(&mut out, text, &state.families, &state.elements).unwrap();
-        write("bed", out);
-        let mut out = Vec::new();
-        reprise::masked(&mut out, text, &state.covered).unwrap();
-        write("masked", out);
     }
+}
+
+/// Names of the files in the state directory.
+const RANKING_FILE: &str = "ranking.bin";
+const LOOP_FILE: &str = "loop.bin";
+/// Families and time between two checkpoints.
+const CHECKPOINT_FAMILIES: usize = 100;
+const CHECKPOINT_TIME: Duration = Duration::from_mins(1);
+/// Least bytes of the index account.
+const LEAST_INDEX_BYTES: u64 = 1 << 20;
+
+/// Takes the time of stages.
+pub(crate) struct Clock {
+    began: Instant,
+    cpu: f64,
+    pub(crate) stages: Vec<StageFigures>,
+    threads: usize,
+}
+
+impl Clock {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { began: Instant::now(), cpu: cpu(), stages: Vec::new(), threads }
+    }
+
+    /// Ends a stage.
+    pub(crate) fn stage(&mut self, name: &str, items: u64) {
+        let (wall, now) = (self.began.elapsed().as_secs_f64(), cpu());
+        let busy = now - self.cpu;
+        self.stages.push(StageFigures {
+            name: name.to_owned(),
+            threads: self.threads,
+            items,
+            busy_s: busy,
+            wait_input_s: (wall * self.threads as f64 - busy).max(0.0),
+            ..StageFigures::default()
+        });
+        (self.began, self.cpu) = (Instant::now(), now);
+    }
+}
+
+fn cpu() -> f64 {
+    let usage = usage_figures();
+    usage.cpu_user_s + usage.cpu_sys_s
+}
+
+/// A run on a text that is in memory.
+pub(crate) struct Run<'a> {
+    pub(crate) text: &'a Text,
+    pub(crate) options: &'a Options,
+    pub(crate) job: &'a Job,
+    pub(crate) books: Books,
+    pub(crate) state: Option<&'a StateDirectory>,
+    /// There is state of an earlier run.
+    pub(crate) resumed: bool,
+    /// Bytes of the input, for progress.
+    pub(crate) input_bytes: u64,
+}
+
+impl Run<'_> {
+    /// Finds the families.
+    pub(crate) fn find(&self, clock: &mut Clock) -> Result<Found> {
+        let (text, parameters) = (self.text, &self.options.parameters);
+        let records = text.records().len() as u64;
+        let k = parameters.seed_length_for(u64::from(text.len()), records)?;
+        let mask_bytes = Mask::bytes_for(text.len());
+        let budget = &self.job.budget;
+        let lease = |account, bytes, what: &str| {
+            budget.must_reserve(account, bytes).map_err(|e| e.within(what))
+        };
+        let mut leases = vec![
+            lease(self.books.masks, 2 * mask_bytes, "masks")?,
+            lease(self.books.output, 1 << 20, "output")?,
+        ];
+        let index_bytes = self.index_bytes()?;
+        let hints = &self.options.hints;
+        let lengths = text.records().iter().map(|r| u64::from(r.length));
+        let threads = self.options.resources.threads;
+        let estimate = Estimate::new(lengths, k, parameters, hints, index_bytes, threads);
+        let (mut ranking, ranked) = self.ranking(k, index_bytes, hints, clock)?;
+        let scoring = Scoring::new(parameters, k);
+        let most = ranking.seeds.iter().map(|s| s.forward as usize + s.reverse as usize).max();
+        let worker_bytes = Worker::bytes_for(&scoring, most.unwrap_or(0)) * threads as u64;
+        leases.push(lease(self.books.extension, worker_bytes, "extension")?);
+        let (state, fresh) = self.loop_state(&ranking)?;
+        let resumed = if !fresh {
+            Some("find")
+        } else if ranked {
+            Some("rank")
+        } else {
+            None
+        };
+        let kernel = Kernel::detect();
+        let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new(kernel)).collect();
+        let context = Context { text, scoring, cancel: &self.job.cancel };
+        let finder = Finder::new(context, parameters, &mut ranking, &mut workers, state, fresh);
+        let mut held = lease(self.books.output, 0, "families")?;
+        let state = self.run_loop(finder, &mut held)?;
+        leases.push(held);
+        clock.stage("find", state.figures.extended);
+        let positions = ranking.positions.len() as u64;
+        ranking.positions = Vec::new();
+        leases.extend(ranking.lease.take());
+        Ok(Found {
+            k,
+            seeds: std::mem::take(&mut ranking.seeds),
+            state,
+            estimate,
+            counted: ranking.figures,
+            cut_seeds: ranking.cut_seeds,
+            positions,
+            resumed,
+            leases,
+        })
+    }
+
+    /// What the index may take: all that is free, less what comes later.
+    fn index_bytes(&self) -> Result<u64> {
+        let budget = &self.job.budget;
+        let free = budget.pool().saturating_sub(budget.reserved());
+        let later = u64::from(self.text.len()) / 8;
+        let index = free.saturating_sub(later) / 3 * 2;
+        if index < LEAST_INDEX_BYTES {
+            let needed = budget.limit() + LEAST_INDEX_BYTES * 2 + later - free.min(later);
+            return Err(Error::budget(
+                format!(
+                    "the index needs {} more than is free of a memory budget of {}; \
+                     give at least --memory {}",
+                    human_bytes(needed - budget.limit()),
+                    human_bytes(budget.limit()),
+                    human_bytes(needed),
+                ),
+                needed,
+            ));
+        }
+        Ok(index)
+    }
+
+    fn ranking(
+        &self,
+        k: u32,
+        index_bytes: u64,
+        hints: &Hints,
+        clock: &mut Clock,
+    ) -> Result<(Ranking, bool)> {
+        let path = self.state.map(|state| state.file(RANKING_FILE));
+        if let Some(path) = path.as_ref().filter(|_| self.resumed) {
+            let lease = self.job.budget.must_reserve(self.books.positions, 0)?;
+            if let Some(ranking) = state::load_ranking(path, self.text.len(), lease)? {
+                return Ok((ranking, true));
+            }
+        }
+        if hints.aggressive_preallocation {
+            // Shows at once whether the whole account is there; counting draws on the same bytes.
+            drop(self.job.budget.must_reserve(self.books.index, index_bytes)?);
+        }
+        let accounts = Accounts { index: self.books.index, positions: self.books.positions };
+        let parameters = &self.options.parameters;
+        let search = Search {
+            text: self.text,
+            k,
+            parameters,
+            threads: self.options.resources.threads,
+            job: self.job,
+            accounts,
+            index_bytes,
+        };
+        let mut ranking = search.candidates()?;
+        clock.stage("count", ranking.figures.windows);
+        let mut mask = Mask::new(self.text.len());
+        claim(&mut ranking, &mut mask, k, parameters, self.job)?;
+        ranking.compact()?;
+        clock.stage("claim", ranking.figures.candidates);
+        if let Some(path) = path {
+            state::save_ranking(&path, &ranking)?;
+        }
+        Ok((ranking, false))
+    }
+
+    fn loop_state(&self, ranking: &Ranking) -> Result<(LoopState, bool)> {
+        if let Some(state) = self.state.filter(|_| self.resumed) {
+            let path = state.file(LOOP_FILE);
+            let found = state::load_loop(&path, self.text.len(), ranking.seeds.len())?;
+            if let Some(state) = found {
+                return Ok((state, false));
+            }
+        }
+        let mask = || Mask::new(self.text.len());
+        let state = LoopState { masked: mask(), covered: mask(), ..LoopState::default() };
+        Ok((state, true))
+    }
+
+    fn run_loop(&self, mut finder: Finder<'_>, held: &mut Lease) -> Result<LoopState> {
+        let total = finder.seeds_left().max(1) as u64;
+        let mut saved = (finder.state().families.len(), Instant::now());
+        let mut count = 0_u64;
+        loop {
+            let more = match finder.step(self.job) {
+                Ok(more) => more,
+                Err(error) => {
+                    // What there is so far is kept for a resumed run.
+                    self.save(&finder)?;
+                    return Err(error);
+                }
+            };
+            if !more {
+                break;
+            }
+            count += 1;
+            let state = finder.state();
+            if count.is_multiple_of(64) {
+                let bytes = state.elements.capacity() * size_of::<crate::find::Element>()
+                    + state.families.iter().map(|f| f.consensus.len() + 64).sum::<usize>();
+                held.resize(bytes as u64).map_err(|e| e.within("families and elements"))?;
+                let done = total - (finder.seeds_left() as u64).min(total);
+                let at = self.input_bytes + self.input_bytes * done / total;
+                self.job.progress.bytes_in.store(at, Ordering::Relaxed);
+                self.job.progress.records_out.store(state.families.len() as u64, Ordering::Relaxed);
+            }
+            let families = state.families.len();
+            if families >= saved.0 + CHECKPOINT_FAMILIES || saved.1.elapsed() >= CHECKPOINT_TIME {
+                self.save(&finder)?;
+                saved = (families, Instant::now());
+            }
+        }
+        Ok(finder.finish())
+    }
+
+    fn save(&self, finder: &Finder<'_>) -> Result<()> {
+        let Some(state) = self.state else { return Ok(()) };
+        state::save_loop(&state.file(LOOP_FILE), finder.state(), &finder.waiting())
+    }
+}
+
+/// Figures of the loop by name.
+pub(crate) fn loop_figures(figures: LoopFigures) -> serde_json::Value {
+    serde_json::to_value(figures).unwrap_or_default()
 }

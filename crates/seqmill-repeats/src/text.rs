@@ -115,7 +115,8 @@ impl TextBuilder {
         let runs = if runs > self.text.runs.capacity() + letters / 2 { 2 } else { 1 }
             * self.text.runs.capacity()
             * size_of::<Run>();
-        (words + runs) as u64 + self.text.records.capacity() as u64 * size_of::<Record>() as u64
+        (words + runs) as u64
+            + self.text.records.capacity() as u64 * size_of::<Record>() as u64
             + self.header_bytes
     }
 
@@ -156,7 +157,7 @@ impl TextBuilder {
                 word = word << 2 | u64::from(code);
             }
             at += 1;
-            if at as usize % WORD_BASES == 0 {
+            if at.is_multiple_of(WORD_BASES as u32) {
                 self.text.words.push(word);
             }
         }

@@ -26,6 +26,7 @@ COMPLETE_VARIABLE: Final = "_SEQMILL_COMPLETE"
 COMMANDS: Final = {
     "convert": "Turn alignments and reads into Parquet or Arrow.",
     "fetch": "Read windows of sequence out of many FASTA files.",
+    "repeats": "Find families of interspersed repeats in a genome.",
     "demo": "Show in five minutes what seqmill can do.",
     "info": "Tell versions, CPU features and usable resources.",
     "completion": "Print the completion script of a shell.",

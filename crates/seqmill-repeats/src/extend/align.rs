@@ -90,13 +90,7 @@ struct Bests {
 
 impl Aligner {
     pub(crate) fn new(kernel: Kernel) -> Self {
-        Self {
-            kernel,
-            lanes: Vec::new(),
-            ring: Vec::new(),
-            high: Vec::new(),
-            insert: Vec::new(),
-        }
+        Self { kernel, lanes: Vec::new(), ring: Vec::new(), high: Vec::new(), insert: Vec::new() }
     }
 
     /// Aligns what a task names; gives the sides to `each` by copy and direction.
@@ -162,9 +156,7 @@ impl Aligner {
 
     fn start(&mut self, scoring: &Scoring, edge: u16) {
         let (band, middle) = (scoring.band(), scoring.max_gap as usize);
-        let biased = |score: i32| {
-            Row([u16::try_from(i32::from(BIAS) + score).unwrap_or(0); LANES])
-        };
+        let biased = |score: i32| Row([u16::try_from(i32::from(BIAS) + score).unwrap_or(0); LANES]);
         self.ring.resize((band + LANES).next_power_of_two(), Row::ZERO);
         self.high.clear();
         self.high.resize(band, Row::ZERO);

@@ -144,9 +144,7 @@ impl Grower {
 
     fn start(&mut self, scoring: &Scoring, vectors: usize) {
         let (band, middle) = (scoring.band(), scoring.max_gap as usize);
-        let biased = |score: i32| {
-            Row([u16::try_from(i32::from(BIAS) + score).unwrap_or(0); LANES])
-        };
+        let biased = |score: i32| Row([u16::try_from(i32::from(BIAS) + score).unwrap_or(0); LANES]);
         self.codes.resize(vectors * self.ring, Row::ZERO);
         self.high.clear();
         self.insert.clear();
@@ -381,13 +379,14 @@ struct Trial<L> {
 impl<L: Lanes> Trial<L> {
     #[inline(always)]
     unsafe fn new() -> Self {
-        // SAFETY: the caller's, here and below.
+        // SAFETY: the caller's.
         let zero = unsafe { L::splat(0) };
         Self { by_base: [zero; 4], all: zero, insert: zero }
     }
 
     #[inline(always)]
     unsafe fn take(&mut self, high: L, code: L) {
+        // SAFETY: the caller's.
         unsafe {
             self.all = self.all.max(high);
             for (base, best) in (0..).zip(&mut self.by_base) {
@@ -398,6 +397,7 @@ impl<L: Lanes> Trial<L> {
 
     #[inline(always)]
     unsafe fn sum(&self, scores: Scores, floor: L, live: L, sums: &mut [L::Sum; 4]) {
+        // SAFETY: the caller's.
         unsafe {
             let rest = self.all.minus(L::splat(scores.mismatch)).max(self.insert).max(floor);
             for (best, sum) in self.by_base.iter().zip(sums) {

@@ -233,7 +233,7 @@ mod avx2 {
 
 /// The instructions that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kernel {
+pub(crate) enum Kernel {
     /// 256-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -243,7 +243,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// The best this processor has.
-    pub fn detect() -> Self {
+    pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             return Self::Avx2;

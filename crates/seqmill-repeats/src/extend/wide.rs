@@ -73,13 +73,7 @@ impl Rows {
     }
 }
 
-fn letters_at(
-    context: &Context<'_>,
-    lane: &Lane,
-    x: i64,
-    mirrored: bool,
-    out: &mut [u8],
-) {
+fn letters_at(context: &Context<'_>, lane: &Lane, x: i64, mirrored: bool, out: &mut [u8]) {
     let w = i64::from(context.scoring.max_gap);
     for (o, letter) in (-w..=w).zip(out) {
         let y = if mirrored { x - o } else { x + o };

@@ -3,9 +3,7 @@
 use super::Element;
 use crate::crew;
 use crate::extend::lanes::Kernel;
-use crate::extend::{
-    Aligner, Context, Copy_, Direction, Extension, Grower, Scoring, Side, tasks,
-};
+use crate::extend::{Aligner, Context, Copy_, Direction, Extension, Grower, Scoring, Side, tasks};
 use crate::options::Parameters;
 use crate::rank::Seed;
 

@@ -104,7 +104,8 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let length = u64::from(search.text.len());
     let marks_bytes = length.div_ceil(64) * 8;
     let room = search.index_bytes.saturating_sub(marks_bytes);
-    let slots = length.next_power_of_two().clamp(LEAST_SLOTS, 1 << 32);
+    // Two slots a window: with one, every seventh single k-mer would be admitted for nothing.
+    let slots = (length * 2).next_power_of_two().clamp(LEAST_SLOTS, 1 << 33);
     // Half of the account for counters, the other for places.
     let slots = slots.min((room * 2).max(LEAST_SLOTS).next_power_of_two() / 2).max(LEAST_SLOTS);
     let _tables = search
@@ -275,9 +276,7 @@ fn scatter(
 }
 
 /// Where each piece begins to write in each bucket, and where the buckets end.
-pub(super) fn offsets<const N: usize>(
-    histograms: &[[u32; N]],
-) -> (Vec<[usize; N]>, Vec<usize>) {
+pub(super) fn offsets<const N: usize>(histograms: &[[u32; N]]) -> (Vec<[usize; N]>, Vec<usize>) {
     let mut starts = vec![[0; N]; histograms.len()];
     let mut ends = Vec::with_capacity(N);
     let mut at = 0;
@@ -330,8 +329,7 @@ fn group(
                 let (first, k) = (class[0].1, search.k);
                 let kmer = search.text.kmer(first, k);
                 let both = if kmer == reverse_complement(kmer, k) { 2 } else { 1 };
-                if class.len() * both < rules.min_frequency as usize
-                    || !complexity.is_complex(kmer)
+                if class.len() * both < rules.min_frequency as usize || !complexity.is_complex(kmer)
                 {
                     return;
                 }
@@ -343,12 +341,7 @@ fn group(
             });
             lists
         });
-        for lists in results {
-            lists.append_to(ranking);
-        }
-        let bytes = ranking.positions.capacity() * 4
-            + ranking.seeds.capacity() * size_of::<super::Seed>();
-        held.resize(bytes as u64).map_err(|e| e.within("positions of seeds"))?;
+        Lists::append_all(results, ranking, held)?;
     }
     Ok(())
 }

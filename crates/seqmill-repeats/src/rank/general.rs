@@ -65,11 +65,8 @@ impl Index {
         let count = (search.parameters.distance + 1).min(k);
         for part in 0..count {
             let (from, to) = (part * k / count, (part + 1) * k / count);
-            let mut part = Part {
-                shift: 2 * (k - to),
-                mask: crate::kmer::mask(to - from),
-                forms: Vec::new(),
-            };
+            let mut part =
+                Part { shift: 2 * (k - to), mask: crate::kmer::mask(to - from), forms: Vec::new() };
             let forms = index.classes.len() as u32 * 2;
             let mut keys: Vec<(u64, u32)> =
                 (0..forms).map(|form| (part.of(index.form(form)), form)).collect();
@@ -131,10 +128,7 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     });
     search.job.cancel.check()?;
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
-    for lists in results {
-        lists.append_to(&mut ranking);
-    }
-    held.resize((ranking.positions.capacity() * 4) as u64)?;
+    Lists::append_all(results, &mut ranking, &mut held)?;
     ranking.figures.windows = index.places.len() as u64;
     ranking.figures.admitted = ranking.figures.windows;
     ranking.figures.partitions = 1;

@@ -3,6 +3,7 @@
 use super::{Ranking, Seed};
 use crate::options::Parameters;
 use crate::text::Text;
+use seqmill_base::{Lease, Result};
 
 /// Collects seeds and their lists.
 #[derive(Debug, Default)]
@@ -90,14 +91,29 @@ impl Lists {
         });
     }
 
-    /// Moves all to the end of a ranking.
-    pub(super) fn append_to(mut self, ranking: &mut Ranking) {
-        let base = ranking.positions.len() as u64;
-        for seed in &mut self.seeds {
-            seed.offset += base;
+    /// Moves all to the end of a ranking, reserved in `held` before.
+    pub(super) fn append_all(
+        all: Vec<Self>,
+        ranking: &mut Ranking,
+        held: &mut Lease,
+    ) -> Result<()> {
+        let seeds = ranking.seeds.len() + all.iter().map(|l| l.seeds.len()).sum::<usize>();
+        let positions =
+            ranking.positions.len() + all.iter().map(|l| l.positions.len()).sum::<usize>();
+        let bytes = positions * 4 + seeds * size_of::<Seed>();
+        held.resize(bytes as u64).map_err(|e| e.within("positions of seeds"))?;
+        // Exactly: doubling would take what nobody has reserved, and large blocks move for free.
+        ranking.seeds.reserve_exact(seeds - ranking.seeds.len());
+        ranking.positions.reserve_exact(positions - ranking.positions.len());
+        for mut lists in all {
+            let base = ranking.positions.len() as u64;
+            for seed in &mut lists.seeds {
+                seed.offset += base;
+            }
+            ranking.seeds.append(&mut lists.seeds);
+            ranking.positions.append(&mut lists.positions);
+            ranking.cut_seeds += lists.cut;
         }
-        ranking.seeds.append(&mut self.seeds);
-        ranking.positions.append(&mut self.positions);
-        ranking.cut_seeds += self.cut;
+        Ok(())
     }
 }

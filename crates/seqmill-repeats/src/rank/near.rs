@@ -49,10 +49,9 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     ranking.figures.admitted = marks.count();
     let (_owners_lease, owners) = owners(search, &marks)?;
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
-    let mut work = vec![0..length];
+    let mut work = Vec::from([Range { start: 0, end: length }]);
     while let Some(range) = work.pop() {
-        if collect(search, &forms, &marks, &owners, range.clone(), &mut ranking)? {
-            held.resize((ranking.positions.capacity() * 4) as u64)?;
+        if collect(search, &forms, &marks, &owners, range.clone(), (&mut ranking, &mut held))? {
             continue;
         }
         ranking.figures.splits += 1;
@@ -130,7 +129,7 @@ fn collect(
     marks: &Ranked,
     owners: &[AtomicU32],
     range: Range<u32>,
-    ranking: &mut Ranking,
+    out: (&mut Ranking, &mut Lease),
 ) -> Result<bool> {
     let owner = |place: u32| {
         let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
@@ -161,7 +160,7 @@ fn collect(
     for list in &mut found {
         crew::sort(search.threads, list);
     }
-    build_lists(search, &found, ranking)?;
+    build_lists(search, &found, out)?;
     Ok(true)
 }
 
@@ -239,7 +238,11 @@ fn neighbours(
 }
 
 /// From sorted occurrences to seeds with lists.
-fn build_lists(search: &Search<'_>, found: &Found, ranking: &mut Ranking) -> Result<()> {
+fn build_lists(
+    search: &Search<'_>,
+    found: &Found,
+    (ranking, held): (&mut Ranking, &mut Lease),
+) -> Result<()> {
     let [forward, reverse] = found;
     let rules = Rules::new(search.text, search.parameters);
     let tasks = 64_usize;
@@ -271,10 +274,7 @@ fn build_lists(search: &Search<'_>, found: &Found, ranking: &mut Ranking) -> Res
         lists
     });
     search.job.cancel.check()?;
-    for lists in results {
-        lists.append_to(ranking);
-    }
-    Ok(())
+    Lists::append_all(results, ranking, held)
 }
 
 /// Searching from the front, because what is looked for is near.

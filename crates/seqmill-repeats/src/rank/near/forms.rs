@@ -74,7 +74,7 @@ impl Forms {
         // Two entries a window. A second slice costs one scan more and halves the memory.
         let room = (search.index_bytes / 2).min((length * 4).max(1 << 20)).max(1 << 16);
         let mut slice_bits = 0;
-        while length * 8 >> slice_bits > room && slice_bits < MOST_SLICE_BITS {
+        while (length * 8) >> slice_bits > room && slice_bits < MOST_SLICE_BITS {
             slice_bits += 1;
         }
         let slice_bits = slice_bits.min(prefix_bits - bucket_bits);
@@ -184,8 +184,8 @@ impl Forms {
             .map(|b| ends[2 * b + 1] - if b == 0 { 0 } else { ends[2 * b - 1] })
             .max()
             .unwrap_or(0);
-        let scratch_bytes = (largest * 2 * size_of::<Entry>() + largest * 8) as u64
-            + (1 << self.counter_bits >> 2);
+        let scratch_bytes =
+            (largest * 2 * size_of::<Entry>() + largest * 8) as u64 + (1 << self.counter_bits >> 2);
         let bytes = total as u64 * 4 + scratch_bytes * search.threads as u64;
         let _lease = super::reserve(search, bytes, "forms of k-mers")?;
         let places = self.scatter(search, slice, starts, total);
@@ -194,7 +194,10 @@ impl Forms {
             let mut result = R::default();
             if !search.job.cancel.is_cancelled() {
                 let from = if bucket == 0 { 0 } else { ends[2 * bucket - 1] };
-                let lists = [&places[from..ends[2 * bucket]], &places[ends[2 * bucket]..ends[2 * bucket + 1]]];
+                let lists = [
+                    &places[from..ends[2 * bucket]],
+                    &places[ends[2 * bucket]..ends[2 * bucket + 1]],
+                ];
                 let entries = scratch.load(self, search, lists);
                 for group in entries.chunk_by(|a, b| a.group() == b.group()) {
                     work(scratch, group, &mut result);
@@ -256,7 +259,7 @@ impl Forms {
             let counts = if places == 0 {
                 !entry.is_reverse()
             } else {
-                places & (places - 1) == 0 && (places != middle || entry.key & SMALLER != 0)
+                places.is_power_of_two() && (places != middle || entry.key & SMALLER != 0)
             };
             sum += u32::from(counts);
         }
@@ -288,12 +291,7 @@ impl Scratch {
     }
 
     /// The entries of a bucket, sorted by group.
-    fn load(
-        &mut self,
-        forms: &Forms,
-        search: &Search<'_>,
-        lists: [&[AtomicU32]; 2],
-    ) -> Vec<Entry> {
+    fn load(&mut self, forms: &Forms, search: &Search<'_>, lists: [&[AtomicU32]; 2]) -> Vec<Entry> {
         let local_bits = forms.prefix_bits - forms.slice_bits - forms.bucket_bits;
         let suffix_mask = mask(forms.suffix_bits / 2);
         self.unsorted.clear();
@@ -302,7 +300,8 @@ impl Scratch {
                 let place = place.load(Ordering::Relaxed);
                 let forward = search.text.kmer(place, forms.k);
                 let reverse = reverse_complement(forward, forms.k);
-                let (form, other) = if strand == 0 { (forward, reverse) } else { (reverse, forward) };
+                let (form, other) =
+                    if strand == 0 { (forward, reverse) } else { (reverse, forward) };
                 let (_, _, local) = forms.address(form);
                 let smaller = if form < other { SMALLER } else { 0 };
                 let suffix = (form & suffix_mask) as u32;

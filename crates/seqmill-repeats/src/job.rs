@@ -1,0 +1,446 @@
+//! The whole job: from options to files.
+
+use crate::estimate::Hints;
+use crate::extend::{Context, Scoring};
+use crate::options::Parameters;
+use crate::read::{self, Loaded};
+use crate::run::{Books, Clock, Found, Run, loop_figures};
+use crate::text::Text;
+use crate::write::{self, Content, Masking, reprise};
+use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
+use seqmill_base::fingerprint::fingerprint;
+use seqmill_base::process::{memory_figures, usage_figures};
+use seqmill_base::sink::{AtomicFile, refuse_existing};
+use seqmill_base::{Error, Job, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command")]
+pub struct Options {
+    /// FASTA file.
+    pub input: PathBuf,
+    /// Beginning of the names of the outputs; none: nothing is written.
+    pub output: Option<PathBuf>,
+    /// Names of formats, see [`Format`].
+    pub formats: Vec<Format>,
+    /// The algorithm.
+    pub parameters: Parameters,
+    /// Threads and memory.
+    pub resources: Resources,
+    /// What the caller knows of sizes.
+    pub hints: Hints,
+    /// BED and GFF3 by family, as found, rather than by place.
+    pub family_order: bool,
+    /// Lower case of the input does not stay.
+    pub reset_softmask: bool,
+    /// Names as `RepeatMasker` wants them.
+    pub repeatmasker_names: bool,
+    /// Replace outputs, discard earlier state.
+    pub force: bool,
+    /// Go on with earlier state.
+    pub resume: bool,
+    /// Version of the program, part of the identity of a job.
+    pub version: String,
+}
+
+/// How the work is spread; nothing here shows in the output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Threads.
+    pub threads: usize,
+    /// Bytes the whole process may hold.
+    pub memory: u64,
+}
+
+/// An output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The consensus sequences.
+    Library,
+    /// Elements as BED6.
+    Bed,
+    /// Elements as GFF3.
+    Gff3,
+    /// The genome with repeats in lower case.
+    Softmask,
+    /// The genome with repeats as N.
+    Hardmask,
+    /// The table of seeds.
+    Freq,
+    /// Alignments of elements.
+    Stockholm,
+    /// The tables as Parquet; written by whoever knows Arrow.
+    Parquet,
+    /// The tables as Arrow IPC files; likewise.
+    Arrow,
+}
+
+impl Format {
+    /// Ends of the names of the files.
+    pub fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Library => &[".families.fa"],
+            Self::Bed => &[".bed"],
+            Self::Gff3 => &[".gff3"],
+            Self::Softmask => &[".softmasked.fa"],
+            Self::Hardmask => &[".hardmasked.fa"],
+            Self::Freq => &[".freq"],
+            Self::Stockholm => &[".stk"],
+            Self::Parquet => &[".families.parquet", ".elements.parquet"],
+            Self::Arrow => &[".families.arrow", ".elements.arrow"],
+        }
+    }
+}
+
+/// Files of the reference.
+const REPRISE_SUFFIXES: [&str; 4] = [".freq", ".reprof", ".bed", ".masked"];
+
+/// What a job left.
+#[derive(Debug)]
+pub struct Report {
+    /// The genome.
+    pub text: Text,
+    /// What was found.
+    pub found: Found,
+    /// Files with their sizes.
+    pub outputs: Vec<(PathBuf, u64)>,
+    /// What was odd.
+    pub warnings: Vec<String>,
+    /// The engine's part of the metrics document.
+    pub document: Value,
+    /// The scores used, for alignments of elements.
+    pub(crate) scoring: Scoring,
+}
+
+/// Files that are written aside and take their names at the end.
+pub struct Outputs {
+    prefix: Option<PathBuf>,
+    files: Vec<(AtomicFile, PathBuf)>,
+}
+
+impl Outputs {
+    /// The path with `suffix`.
+    pub fn path(&self, suffix: &str) -> Option<PathBuf> {
+        let mut name = self.prefix.as_ref()?.as_os_str().to_owned();
+        name.push(suffix);
+        Some(PathBuf::from(name))
+    }
+
+    fn write(
+        &mut self,
+        suffix: &str,
+        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
+    ) -> Result<()> {
+        let Some(path) = self.path(suffix) else { return Ok(()) };
+        let file = AtomicFile::create(&path, true)?;
+        let mut out = BufWriter::with_capacity(1 << 17, file.file());
+        fill(&mut out, &path)?;
+        out.flush().map_err(|e| Error::io(&path, &e))?;
+        drop(out);
+        self.files.push((file, path));
+        Ok(())
+    }
+
+    fn commit(self) -> Result<Vec<(PathBuf, u64)>> {
+        let mut done = Vec::new();
+        for (file, path) in self.files {
+            let size = file.file().metadata().map_err(|e| Error::io(&path, &e))?.len();
+            file.commit()?;
+            done.push((path, size));
+        }
+        Ok(done)
+    }
+}
+
+/// Adds what only the caller can write (tables), before anything takes its name.
+///
+/// It gets the format, the end of the name, and the path to write to.
+pub type Extra<'a> = dyn Fn(&Report, Format, &str, &Path) -> Result<()> + Send + Sync + 'a;
+
+/// Runs a job.
+pub fn run(options: &Options, job: &Job, extra: &Extra<'_>) -> Result<Report> {
+    options.parameters.check()?;
+    check(options)?;
+    let began = Instant::now();
+    let usage = usage_figures();
+    let mut clock = Clock::new(options.resources.threads);
+    let (state, resumed) = open_state(options)?.map_or((None, false), |(s, r)| (Some(s), r));
+    let result = work(options, job, extra, state.as_ref(), resumed, &mut clock);
+    match (result, state) {
+        (Ok(mut report), state) => {
+            if let Some(state) = state {
+                state.remove()?;
+            }
+            report.document = document(options, job, &report, &clock, began, usage);
+            Ok(report)
+        }
+        (Err(error), Some(state)) if comes_again(&error) => {
+            state.remove()?;
+            Err(error)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Whether the same run would end the same way.
+fn comes_again(error: &Error) -> bool {
+    use seqmill_base::ErrorKind::{Format, Input, NotFound};
+    matches!(error.kind(), Input | NotFound | Format(_))
+}
+
+fn check(options: &Options) -> Result<()> {
+    let Some(prefix) = &options.output else { return Ok(()) };
+    let outputs = Outputs { prefix: Some(prefix.clone()), files: Vec::new() };
+    let masks = [Format::Softmask, Format::Hardmask];
+    if options.input.as_os_str() == "-" && options.formats.iter().any(|f| masks.contains(f)) {
+        return Err(Error::input("masked sequence needs an input that can be read twice, not -"));
+    }
+    for path in suffixes(options).iter().filter_map(|suffix| outputs.path(suffix)) {
+        if path == options.input {
+            return Err(Error::input("the output would replace the input").at_path(&path));
+        }
+        // A resumed run may have published some of its files before it was killed.
+        refuse_existing(&path, options.force || options.resume)?;
+    }
+    Ok(())
+}
+
+fn suffixes(options: &Options) -> Vec<&'static str> {
+    if options.parameters.reprise() {
+        return REPRISE_SUFFIXES.to_vec();
+    }
+    options.formats.iter().flat_map(|f| f.suffixes()).copied().collect()
+}
+
+fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
+    let Some(prefix) = &options.output else { return Ok(None) };
+    if options.input.as_os_str() == "-" {
+        return Ok(None);
+    }
+    let internal = |e: serde_json::Error| Error::internal(e.to_string());
+    let semantic = json!({
+        "parameters": serde_json::to_value(&options.parameters).map_err(internal)?,
+        "formats": serde_json::to_value(&options.formats).map_err(internal)?,
+        "family_order": options.family_order,
+        "reset_softmask": options.reset_softmask,
+        "repeatmasker_names": options.repeatmasker_names,
+    });
+    let inputs = serde_json::to_value([fingerprint(&options.input)?]).map_err(internal)?;
+    let identity = JobIdentity {
+        format: 1,
+        seqmill: options.version.clone(),
+        command: "repeats".to_owned(),
+        options: semantic,
+        inputs,
+    };
+    StateDirectory::open(prefix, &identity, options.resume, options.force).map(Some)
+}
+
+fn work(
+    options: &Options,
+    job: &Job,
+    extra: &Extra<'_>,
+    state: Option<&StateDirectory>,
+    resumed: bool,
+    clock: &mut Clock,
+) -> Result<Report> {
+    let books = Books::open(job);
+    let size = std::fs::metadata(&options.input).map_or(0, |m| m.len());
+    job.progress.bytes_total.store(size * 2, Ordering::Relaxed);
+    let threads = options.resources.threads;
+    let ahead = if threads > 1 { threads } else { 0 };
+    let Loaded { text, lease, warnings, bytes } =
+        read::load(&options.input, ahead, job, books.text)?;
+    clock.stage("read", u64::from(text.len()));
+    job.progress.bytes_in.store(bytes, Ordering::Relaxed);
+    job.progress.records_in.store(text.records().len() as u64, Ordering::Relaxed);
+    let run =
+        Run { text: &text, options, job, books, state, resumed, input_bytes: bytes.min(size) };
+    let mut found = run.find(clock)?;
+    found.leases.push(lease);
+    let scoring = Scoring::new(&options.parameters, found.k);
+    let mut report =
+        Report { text, found, outputs: Vec::new(), warnings, document: Value::Null, scoring };
+    if report.found.seeds.is_empty() {
+        let text = "no k-mer occurs often enough to be a seed; there are no families";
+        report.warnings.push(format!("{}: {text}", options.input.display()));
+    }
+    report.outputs = write_all(options, job, extra, &report, books)?;
+    clock.stage("write", report.outputs.len() as u64);
+    Ok(report)
+}
+
+fn write_all(
+    options: &Options,
+    job: &Job,
+    extra: &Extra<'_>,
+    report: &Report,
+    books: Books,
+) -> Result<Vec<(PathBuf, u64)>> {
+    let mut outputs = Outputs { prefix: options.output.clone(), files: Vec::new() };
+    let (text, found) = (&report.text, &report.found);
+    let state = &found.state;
+    let failed = |path: &Path, e: std::io::Error| Error::io(path, &e);
+    if options.parameters.reprise() {
+        outputs.write(".freq", |out, path| {
+            reprise::frequencies(out, text, &found.seeds, found.k).map_err(|e| failed(path, e))
+        })?;
+        if !found.seeds.is_empty() {
+            outputs.write(".reprof", |out, path| {
+                reprise::library(out, &state.families, found.k).map_err(|e| failed(path, e))
+            })?;
+            outputs.write(".bed", |out, path| {
+                reprise::elements(out, text, &state.families, &state.elements)
+                    .map_err(|e| failed(path, e))
+            })?;
+            outputs.write(".masked", |out, path| {
+                reprise::masked(out, text, &state.covered).map_err(|e| failed(path, e))
+            })?;
+        }
+        return outputs.commit();
+    }
+    let content = Content { text, found, by_place: !options.family_order };
+    let context = Context { text, scoring: report.scoring, cancel: &job.cancel };
+    for format in &options.formats {
+        job.cancel.check()?;
+        let suffix = format.suffixes()[0];
+        outputs.write(suffix, |out, path| {
+            let io = |result: std::io::Result<()>| result.map_err(|e| failed(path, e));
+            match format {
+                Format::Library => io(write::library(out, &content, options.repeatmasker_names)),
+                Format::Bed => io(write::bed(out, &content)),
+                Format::Gff3 => io(write::gff3(out, &content)),
+                Format::Freq => io(write::seeds(out, &content)),
+                Format::Stockholm => io(write::stockholm(out, &content, &context)),
+                Format::Softmask | Format::Hardmask => {
+                    let masking = match (format, options.reset_softmask) {
+                        (Format::Hardmask, _) => Masking::Hard,
+                        (_, true) => Masking::SoftAnew,
+                        _ => Masking::Soft,
+                    };
+                    let input = &options.input;
+                    let with = (0, job, books.output);
+                    write::masked(out, input, &state.covered, text.len(), masking, with)
+                }
+                Format::Parquet | Format::Arrow => Ok(()),
+            }
+        })?;
+        if matches!(format, Format::Parquet | Format::Arrow) {
+            // These open and name their files themselves, through the same aside names.
+            outputs.files.pop();
+            for suffix in format.suffixes() {
+                let Some(path) = outputs.path(suffix) else { continue };
+                let file = AtomicFile::create(&path, true)?;
+                let aside = file.aside().to_path_buf();
+                outputs.files.push((file, path));
+                extra(report, *format, suffix, &aside)?;
+            }
+        }
+    }
+    outputs.commit()
+}
+
+impl Report {
+    /// Identities of all elements.
+    pub fn identities(&self, threads: usize, job: &Job) -> Result<Vec<f32>> {
+        crate::tables::identities(&self.found, &self.text, self.scoring, threads, &job.cancel)
+    }
+}
+
+fn document(
+    options: &Options,
+    job: &Job,
+    report: &Report,
+    clock: &Clock,
+    began: Instant,
+    before: seqmill_base::process::UsageFigures,
+) -> Value {
+    let usage = usage_figures();
+    let found = &report.found;
+    let state = &found.state;
+    let memory = memory_figures();
+    let records: Vec<Value> = report
+        .text
+        .records()
+        .iter()
+        .map(|record| {
+            let masked = state.covered.count_in(record.start, record.end());
+            let name = String::from_utf8_lossy(record.name()).into_owned();
+            json!({"name": name, "length": record.length, "masked": masked})
+        })
+        .collect();
+    json!({
+        "totals": {
+            "bytes_in": job.progress.snapshot().bytes_in,
+            "bytes_out": report.outputs.iter().map(|(_, size)| size).sum::<u64>(),
+            "bases": report.text.len(),
+            "records_in": report.text.records().len(),
+            "records_out": state.families.len(),
+            "wall_s": began.elapsed().as_secs_f64(),
+            "cpu_user_s": usage.cpu_user_s - before.cpu_user_s,
+            "cpu_sys_s": usage.cpu_sys_s - before.cpu_sys_s,
+        },
+        "stages": clock.stages,
+        "memory": {
+            "limit": job.budget.limit(),
+            "overhead": job.budget.overhead(),
+            "reserved_peak": job.budget.reserved_peak(),
+            "rss_peak": memory.rss_peak,
+            "consumers": job.budget.accounts(),
+        },
+        "detail": {
+            "seed_length": found.k,
+            "distance": options.parameters.distance,
+            "seeds": found.seeds.len(),
+            "seeds_cut": found.cut_seeds,
+            "families": state.families.len(),
+            "elements": state.elements.len(),
+            "library_bases": state.families.iter().map(|f| f.consensus.len()).sum::<usize>(),
+            "masked_bases": state.covered.count(),
+            "records": records,
+            "estimate": found.estimate,
+            "counting": {
+                "windows": found.counted.windows,
+                "admitted": found.counted.admitted,
+                "candidates": found.counted.candidates,
+                "partitions": found.counted.partitions,
+                "splits": found.counted.splits,
+                "resizes": 0,
+            },
+            "loop": loop_figures(state.figures),
+            "resumed_from": found.resumed,
+            "memory_usage": usage_of(report, job),
+        },
+    })
+}
+
+/// What the accounts held at most, by what it was.
+fn usage_of(report: &Report, job: &Job) -> Value {
+    let accounts = job.budget.accounts();
+    let peak = |name: &str| accounts.iter().find(|a| a.name == name).map_or(0, |a| a.peak);
+    let seeds = report.found.seeds.len() as u64;
+    let positions = report.found.positions * 4;
+    // A seed holds its k-mer, two counts, and where its list lies.
+    let (kmers, frequencies) = (seeds * 8 + peak("index"), seeds * 8);
+    let storage = peak("positions").saturating_sub(positions + seeds * 32);
+    let overhead = peak("text") + peak("masks") + peak("extension") + peak("output") + seeds * 16;
+    json!({
+        "total_bytes": kmers + positions + frequencies + storage + overhead,
+        "kmers_bytes": kmers,
+        "positions_bytes": positions,
+        "frequencies_bytes": frequencies,
+        "vec_storage_bytes": storage,
+        "overhead_bytes": overhead,
+        "peak_bytes": job.budget.reserved_peak(),
+        "accounts": accounts,
+    })
+}

@@ -1,0 +1,405 @@
+"""Families of interspersed repeats in an assembled genome, without a library.
+
+The engine is :mod:`seqmill._native`; here options are checked and results are put into objects.
+Coordinates are 0-based and half-open.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from seqmill import _native
+from seqmill._keywords import PathLike
+from seqmill._repeat_config import (
+    IndexConfig,
+    MemoryHints,
+    MemoryUsageBreakdown,
+    PipelineConfig,
+    settle,
+)
+from seqmill._tasks import state_directory
+from seqmill.errors import InputError, NotFoundError
+from seqmill.limits import choose_memory, choose_threads
+from seqmill.progress import ProgressArg
+from seqmill.report import JobReport, Metrics
+
+__all__ = [
+    "IndexConfig",
+    "MemoryHints",
+    "MemoryUsageBreakdown",
+    "PipelineConfig",
+    "RepeatResult",
+    "RepeatTable",
+    "find_repeats",
+]
+
+Format: TypeAlias = Literal[
+    "library", "bed", "gff3", "softmask", "hardmask", "freq", "stockholm", "parquet", "arrow"
+]
+FORMATS: Final = (
+    "library",
+    "bed",
+    "gff3",
+    "softmask",
+    "hardmask",
+    "freq",
+    "stockholm",
+    "parquet",
+    "arrow",
+)
+"""Names of the output formats."""
+_PHASE: Final = "repeats"
+_DEFAULTS: Final = {"seed_length": None, "distance": 0, "min_frequency": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatTable:
+    """One of the tables of a run.
+
+    Speaks the Arrow PyCapsule protocol, so ``polars.DataFrame(table)`` and
+    ``pyarrow.table(table)`` work without a copy.
+    """
+
+    _run: Any
+    _name: str
+    _rows: int
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self._rows
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the table as a stream of Arrow batches; a wish for another schema is ignored."""
+        del requested_schema
+        return self._run.table(self._name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatResult:
+    """What a search for repeats has found.
+
+    Attributes
+    ----------
+    outputs
+        Paths of the files that were written.
+    metrics
+        Figures of the job.
+    warnings
+        Warnings in the order in which they came.
+    overview
+        Counts for pictures, if they were asked for.
+    """
+
+    outputs: tuple[str, ...]
+    metrics: Metrics
+    warnings: tuple[str, ...]
+    overview: dict[str, Any] | None
+    _run: Any
+    _counts: dict[str, int]
+
+    @property
+    def families(self) -> RepeatTable:
+        """Families in the order in which they were found."""
+        return RepeatTable(self._run, "families", self._counts["families"])
+
+    @property
+    def elements(self) -> RepeatTable:
+        """Elements in the order of the genome."""
+        return RepeatTable(self._run, "elements", self._counts["elements"])
+
+    @property
+    def seeds(self) -> RepeatTable:
+        """Seeds that were tried, the most frequent first."""
+        return RepeatTable(self._run, "seeds", self._counts["seeds"])
+
+    @property
+    def memory_usage(self) -> MemoryUsageBreakdown:
+        """What held memory."""
+        raw = dict(self.metrics.detail["memory_usage"])
+        accounts = tuple(raw.pop("accounts"))
+        return MemoryUsageBreakdown(**raw, accounts=accounts)
+
+    def consensus(self, name: str) -> bytes:
+        """Give the consensus of a family such as ``"fam0"``.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such family.
+        """
+        match = re.fullmatch(r"fam(0|[1-9][0-9]*)", name)
+        found: bytes | None = self._run.consensus(int(match[1])) if match else None
+        if found is None:
+            message = f"there is no family {name!r}; they are fam0 to fam{len(self.families) - 1}"
+            raise NotFoundError(message, name=name)
+        return found
+
+    def masked(self, chrom: str, kind: Literal["soft", "hard"] = "soft") -> bytes:
+        """Give a sequence with its repeats in lower case, or as N.
+
+        Parameters
+        ----------
+        chrom
+            Name of the sequence: its header up to the first blank.
+        kind
+            ``"soft"`` or ``"hard"``.
+
+        Raises
+        ------
+        NotFoundError
+            If the file has no such sequence.
+        """
+        if kind not in ("soft", "hard"):
+            message = f"kind {kind!r} is neither 'soft' nor 'hard'"
+            raise InputError(message, option="kind", value=kind, allowed="soft, hard")
+        name = chrom.encode("utf-8", "surrogateescape")
+        found: bytes | None = self._run.masked(name, kind == "hard")
+        if found is None:
+            message = f"there is no sequence {chrom!r}"
+            raise NotFoundError(message, name=chrom)
+        return found
+
+
+def find_repeats(
+    path: PathLike,
+    *,
+    output: PathLike | None = None,
+    formats: Sequence[Format] = ("library", "bed"),
+    distance: int = 0,
+    seed_length: int | None = None,
+    match: int = 1,
+    mismatch: int = -1,
+    gap_open: int = -5,
+    gap_extend: int = -1,
+    cap_penalty: int = -20,
+    max_extend: int = 10_000,
+    max_families: int = 100_000,
+    max_gap: int = 5,
+    stop_after: int = 100,
+    min_length: int = 50,
+    min_frequency: int = 3,
+    min_improvement: int = 3,
+    tandem_distance: int = 500,
+    keep_rare: bool = False,
+    order: Literal["position", "family"] = "position",
+    reset_softmask: bool = False,
+    repeatmasker_names: bool = False,
+    index: IndexConfig | None = None,
+    pipeline: PipelineConfig | None = None,
+    compat: Literal["none", "reprise"] = "none",
+    overview: bool = False,
+    threads: int | str | None = None,
+    memory: int | str | None = None,
+    tmpdir: PathLike | None = None,
+    progress: ProgressArg = False,
+    metrics: PathLike | None = None,
+    force: bool = False,
+    resume: bool = False,
+) -> RepeatResult:
+    """Find families of interspersed repeats in a genome.
+
+    The result depends on the genome and on the parameters alone, never on threads, memory or an
+    interruption.
+
+    Parameters
+    ----------
+    path
+        FASTA of an assembly: plain, gzip or BGZF. Case does not matter; N and IUPAC codes match
+        nothing.
+    output
+        Beginning of the names of the files to write, such as ``"out/yeast"``; None writes none.
+    formats
+        What to write: any of `library`, `bed`, `gff3`, `softmask`, `hardmask`, `freq`,
+        `stockholm`, `parquet`, `arrow`.
+    distance
+        Mismatches allowed between a seed and its occurrences; 2 and more are slow.
+    seed_length
+        Length of seeds; None follows from the length of the genome.
+    match, mismatch, gap_open, gap_extend
+        Scores of the extension; the first column of a gap costs `gap_open`.
+    cap_penalty
+        Least that a copy may contribute below its own best.
+    max_extend
+        Most columns of a consensus in each direction.
+    max_families
+        Stop after so many families.
+    max_gap
+        Half width of the band.
+    stop_after
+        Columns without progress before an extension stops.
+    min_length
+        Least length of a family and of an element.
+    min_frequency
+        Least number of occurrences of a seed.
+    min_improvement
+        Score that every added column must earn.
+    tandem_distance
+        Occurrences of a seed closer than this count once.
+    keep_rare
+        Report families with fewer than `min_frequency` elements too.
+    order
+        Order of BED and GFF3: by ``"position"``, or by ``"family"`` as they were found.
+    reset_softmask
+        Drop the lower case that the input has.
+    repeatmasker_names
+        Add ``#Unknown`` to the names of the library, as RepeatMasker wants them.
+    index, pipeline
+        How seeds are counted and passed on.
+    compat
+        ``"reprise"`` gives the files of REPrise 1.0.1, quirks included, and nothing else.
+    overview
+        Gather counts for pictures.
+    threads, memory, tmpdir, progress, metrics, force, resume
+        See :ref:`job-options`.
+
+    Returns
+    -------
+    RepeatResult
+        Tables of families, elements and seeds, sequences, and figures.
+
+    Raises
+    ------
+    InputError
+        If a parameter is wrong.
+    FormatError
+        If the file is not FASTA of nucleotides; names the place.
+    BudgetError
+        If `memory` is too small for the genome; names the least that works.
+    OutputExistsError
+        If an output exists and `force` is not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from seqmill import simulate
+    >>> folder = simulate.write_example_data(tempfile.mkdtemp())
+    >>> found = find_repeats(folder / "genome.fa", threads=1)
+    >>> len(found.families) > 0, found.metrics.totals["bases"]
+    (True, 60000)
+    """
+    index = IndexConfig() if index is None else index
+    pipeline = PipelineConfig() if pipeline is None else pipeline
+    if compat not in ("none", "reprise"):
+        message = f"compat {compat!r} is neither 'none' nor 'reprise'"
+        raise InputError(message, option="compat", value=compat, allowed="none, reprise")
+    for name in formats:
+        if name not in FORMATS:
+            message = f"format {name!r} does not exist; there are {', '.join(FORMATS)}"
+            raise InputError(message, option="formats", value=name)
+    if order not in ("position", "family"):
+        message = f"order {order!r} is neither 'position' nor 'family'"
+        raise InputError(message, option="order", value=order, allowed="position, family")
+    parameters = {
+        "seed_length": settle("seed_length", seed_length, None, index.seed_length),
+        "distance": settle("distance", distance, 0, index.distance),
+        "match": match,
+        "mismatch": mismatch,
+        "gap_open": gap_open,
+        "gap_extend": gap_extend,
+        "cap_penalty": cap_penalty,
+        "max_extend": max_extend,
+        "max_families": max_families,
+        "max_gap": max_gap,
+        "stop_after": stop_after,
+        "min_length": min_length,
+        "min_frequency": settle("min_frequency", min_frequency, 3, index.min_frequency),
+        "min_improvement": min_improvement,
+        "tandem_distance": tandem_distance,
+        "max_frequency": index.max_frequency,
+        "max_positions_per_kmer": index.max_positions_per_kmer,
+        "keep_rare": keep_rare,
+        "compat": compat,
+    }
+    _check_numbers(parameters)
+    limits = (
+        choose_threads(settle("threads", threads, None, pipeline.threads)),
+        choose_memory(settle("memory", memory, None, pipeline.max_memory)),
+    )
+    hints = index.memory_hints
+    request = {
+        "input": os.fspath(path),
+        "output": None if output is None else os.fspath(output),
+        "formats": list(dict.fromkeys(formats)),
+        "parameters": parameters,
+        "resources": {"threads": limits[0].value, "memory": limits[1].value},
+        "hints": {
+            "expected_unique_kmers": hints.expected_unique_kmers,
+            "expected_total_positions": hints.expected_total_positions,
+            "aggressive_preallocation": hints.aggressive_preallocation,
+        },
+        "family_order": order == "family",
+        "reset_softmask": reset_softmask,
+        "repeatmasker_names": repeatmasker_names,
+        "force": force,
+        "resume": resume,
+        "version": _native.version(),
+    }
+    report = JobReport(
+        "repeats",
+        options={key: value for key, value in parameters.items() if value is not None},
+        inputs=[os.fspath(path)],
+        threads=limits[0],
+        memory=limits[1],
+        metrics=metrics,
+        progress=progress,
+    )
+    del tmpdir  # Nothing is spilled: what does not fit is counted in more partitions.
+    return _run(request, report, overview=overview, track=hints.track_memory_usage)
+
+
+def _check_numbers(parameters: dict[str, Any]) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, bool) or value is None or isinstance(value, str):
+            continue
+        if not isinstance(value, int):
+            message = f"{name} {value!r} is no whole number"
+            raise InputError(message, option=name, value=value)
+        if name in ("distance", "max_families") and value < 0:
+            message = f"{name} {value} is out of range; it must be 0 and more"
+            raise InputError(message, option=name, value=value, allowed="0 and more")
+
+
+def _run(
+    request: dict[str, Any], report: JobReport, *, overview: bool, track: bool
+) -> RepeatResult:
+    with report, _telling_of_state(request["output"]):
+        run = _native.find_repeats(
+            json.dumps(request), lambda raw: report.feed({"phase": _PHASE, **raw})
+        )
+        summary = json.loads(run.summary(overview))
+        figures = summary["metrics"]
+        figures["memory"] = {k: v for k, v in figures["memory"].items() if k != "limit"}
+        figures["outputs"] = summary["outputs"]
+        report.add_run(figures)
+        for text in summary["warnings"]:
+            report.warn(text)
+        if not track:
+            report.detail.pop("memory_samples", None)
+    for text in summary["warnings"]:
+        warnings.warn(text, stacklevel=3)
+    return RepeatResult(
+        outputs=tuple(item["path"] for item in summary["outputs"]),
+        metrics=report.metrics,
+        warnings=tuple(report.metrics.warnings),
+        overview=summary["overview"],
+        _run=run,
+        _counts={name: summary[name] for name in ("families", "elements", "seeds")},
+    )
+
+
+@contextmanager
+def _telling_of_state(output: str | None) -> Iterator[None]:
+    """Add to what ends a job that it can go on, if it can."""
+    try:
+        yield
+    except BaseException as error:
+        if output is not None and not isinstance(error, InputError):
+            state = state_directory(output)
+            if state.is_dir():
+                error.add_note(f"--resume (resume=True) goes on from {state}")
+        raise
