@@ -1,6 +1,7 @@
 //! Decoding of a batch of records into Arrow columns.
 
 mod arrays;
+mod fixed;
 mod tag_arrays;
 mod text_columns;
 
@@ -14,9 +15,9 @@ use arrays::{
     Optional, ascii, binary, dictionary, internal, length_offset, list, optional, primitive,
     saturate, text, validity,
 };
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, StringArray, StructArray, types};
-use arrow_buffer::BooleanBuffer;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray, types};
 use arrow_schema::{DataType, Schema, SchemaRef};
+use fixed::is_fixed;
 use seqmill_base::{Error, ErrorKind, FormatKind, Result};
 use seqmill_io::bam::{Fault, Parts, Record, reference_span};
 use std::sync::Arc;
@@ -74,23 +75,6 @@ struct View<'a> {
     long_cigar: bool,
 }
 
-/// Which reference of a record.
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    Own,
-    Mate,
-}
-
-impl Which {
-    #[inline]
-    fn id(self, record: &Record<'_>) -> i32 {
-        match self {
-            Self::Own => record.ref_id(),
-            Self::Mate => record.mate_ref_id(),
-        }
-    }
-}
-
 /// Decodes batches; reused from batch to batch.
 pub(crate) struct Decoder {
     plan: Arc<ColumnPlan>,
@@ -119,22 +103,34 @@ impl Decoder {
 
     fn decode_rows(&mut self, batch: &Batch) -> Result<Decoded> {
         let plan = Arc::clone(&self.plan);
-        let mut views = Vec::with_capacity(batch.rows);
+        // A projection to numbers alone needs no more of the records.
+        let only_heads = plan.layout.columns.iter().all(|column| is_fixed(column.content));
+        let mut heads = Vec::with_capacity(batch.rows);
+        let mut views = Vec::with_capacity(if only_heads { 0 } else { batch.rows });
         for slice in &batch.slices {
             for row in slice.rows.clone() {
                 let Some(record) = slice.selected.record(row) else {
                     return Err(Error::internal("a selected record vanished"));
                 };
+                heads.push(record.head());
+                if only_heads {
+                    continue;
+                }
                 let parts = record.parts();
                 let (cigar, long_cigar) = record.cigar(&parts);
                 views.push(View { record, parts, cigar, long_cigar });
             }
         }
-        let bases = views.iter().map(|v| u64::from(v.record.length())).sum();
+        let bases = heads.iter().map(|head| u64::from(head.length())).sum();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.schema.fields().len());
         let mut others = None;
         let mut overflow = Vec::new();
         for column in &plan.layout.columns {
+            let data_type = &column.data_type;
+            if let Some(array) = plan.fixed_column(column.content, data_type, &heads, batch) {
+                columns.push(array);
+                continue;
+            }
             let array = match column.content {
                 Content::Tags => match plan.layout.tags {
                     TagMode::Sam => Self::sam_tags(&views, batch)?,
@@ -161,11 +157,11 @@ impl Decoder {
                     Some(array) => array,
                     None => self.only_others(&views, batch, &mut overflow)?,
                 },
-                content => self.column(content, &column.data_type, &views, batch)?,
+                content => self.column(content, data_type, &views, batch)?,
             };
             columns.push(array);
         }
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(views.len()));
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(heads.len()));
         let record_batch =
             RecordBatch::try_new_with_options(Arc::clone(&plan.schema), columns, &options)
                 .map_err(|e| internal(&e))?;
@@ -179,71 +175,15 @@ impl Decoder {
         views: &[View<'_>],
         batch: &Batch,
     ) -> Result<ArrayRef> {
-        let shift = self.plan.layout.pos_shift;
         Ok(match content {
             Content::Qname => names(views)?,
-            Content::Flag => wide(data_type, views.iter().map(|v| v.record.flag())),
-            Content::Mapq => wide(data_type, views.iter().map(|v| u16::from(v.record.mapq()))),
-            Content::Rname => self.references(data_type, views, batch, Which::Own),
-            Content::Rnext => self.references(data_type, views, batch, Which::Mate),
-            Content::Pos => positions(data_type, views, |v| one_based(v.record.pos(), shift)),
-            Content::Pnext => {
-                positions(data_type, views, |v| one_based(v.record.mate_pos(), shift))
-            }
             Content::End => positions(data_type, views, end_of),
-            Content::Tlen => primitive::<types::Int32Type>(
-                views.iter().map(|v| v.record.template_length()).collect(),
-            ),
             Content::Cigar => self.cigars(views)?,
             Content::Seq => self.sequences(views, data_type)?,
             Content::Qual => qualities(views, data_type, batch)?,
-            Content::RefId => {
-                let mut ids = Optional::new(views.len());
-                self.each_reference(views, batch, Which::Own, |id| ids.push(id));
-                optional::<types::Int32Type>(ids)
-            }
-            Content::MateRefId => {
-                let mut ids = Optional::new(views.len());
-                self.each_reference(views, batch, Which::Mate, |id| ids.push(id));
-                optional::<types::Int32Type>(ids)
-            }
-            Content::Ordinal => {
-                let mut values = Vec::with_capacity(views.len());
-                each_row(batch, |s, row| values.push(s.ordinal_of(row).cast_signed()));
-                primitive::<types::Int64Type>(values)
-            }
-            Content::Voffset => {
-                let mut values = Optional::new(views.len());
-                each_row(batch, |s, row| {
-                    values.push((!s.unit.plain).then(|| s.voffset_of(row).0));
-                });
-                optional::<types::UInt64Type>(values)
-            }
-            Content::Source => {
-                let mut keys = Optional::new(views.len());
-                each_row(batch, |s, _| keys.push(Some(s.unit.input.cast_signed())));
-                dictionary(keys, &self.plan.sources)
-            }
-            Content::SeqLen => primitive::<types::Int32Type>(
-                views.iter().map(|v| v.record.length().cast_signed()).collect(),
-            ),
-            Content::Bin => {
-                primitive::<types::UInt16Type>(views.iter().map(|v| v.record.bin()).collect())
-            }
             Content::AlignedLen => primitive::<types::Int32Type>(
                 views.iter().map(|v| saturate(reference_span(v.cigar))).collect(),
             ),
-            Content::Strand => {
-                let mut keys = Optional::new(views.len());
-                for view in views {
-                    keys.push(Some(i32::from(view.record.flag() >> 4 & 1)));
-                }
-                dictionary(keys, &self.plan.strands)
-            }
-            Content::FlagBit(bit) => Arc::new(BooleanArray::new(
-                BooleanBuffer::collect_bool(views.len(), |i| views[i].record.flag() & bit != 0),
-                None,
-            )),
             Content::MeanQual => {
                 let mut means = Optional::new(views.len());
                 for view in views {
@@ -254,54 +194,8 @@ impl Decoder {
             Content::Tags | Content::TagsOther => {
                 return Err(Error::internal("tags by themselves"));
             }
-            Content::Description | Content::MateSeq | Content::MateQual => {
-                return Err(Error::internal("a column of reads among alignments"));
-            }
+            _ => return Err(Error::internal("a column of heads among those of views")),
         })
-    }
-
-    /// Gives the reference number of each row, in the numbering of the output.
-    fn each_reference(
-        &self,
-        views: &[View<'_>],
-        batch: &Batch,
-        which: Which,
-        mut give: impl FnMut(Option<i32>),
-    ) {
-        let mut at = 0;
-        for slice in &batch.slices {
-            let input = slice.selected.unit.input as usize;
-            let map = self.plan.reference_maps.get(input).and_then(Option::as_ref);
-            for view in views.iter().skip(at).take(slice.rows.len()) {
-                let id = usize::try_from(which.id(&view.record)).ok();
-                give(match (id, map) {
-                    (None, _) => None,
-                    (Some(id), None) => i32::try_from(id).ok(),
-                    (Some(id), Some(map)) => map.get(id).copied(),
-                });
-            }
-            at += slice.rows.len();
-        }
-    }
-
-    fn references(
-        &self,
-        data_type: &DataType,
-        views: &[View<'_>],
-        batch: &Batch,
-        which: Which,
-    ) -> ArrayRef {
-        let names = &self.plan.references;
-        if *data_type != DataType::Utf8 {
-            let mut keys = Optional::new(views.len());
-            self.each_reference(views, batch, which, |id| keys.push(id));
-            return dictionary(keys, names);
-        }
-        let mut values = Vec::with_capacity(views.len());
-        self.each_reference(views, batch, which, |id| {
-            values.push(id.and_then(|id| usize::try_from(id).ok()).map(|id| names.value(id)));
-        });
-        Arc::new(StringArray::from(values))
     }
 
     fn cigars(&mut self, views: &[View<'_>]) -> Result<ArrayRef> {
@@ -466,22 +360,6 @@ fn each_row(batch: &Batch, mut give: impl FnMut(&Selected, usize)) {
     }
 }
 
-/// Small unsigned numbers in the width that the profile wants.
-fn wide(data_type: &DataType, values: impl Iterator<Item = u16>) -> ArrayRef {
-    match data_type {
-        DataType::UInt8 => {
-            primitive::<types::UInt8Type>(values.map(|v| v.to_le_bytes()[0]).collect())
-        }
-        DataType::UInt16 => primitive::<types::UInt16Type>(values.collect()),
-        _ => primitive::<types::UInt32Type>(values.map(u32::from).collect()),
-    }
-}
-
-#[inline]
-fn one_based(pos: i32, shift: i32) -> Option<i32> {
-    (pos >= 0).then(|| pos.saturating_add(shift))
-}
-
 /// The end is the same number in both coordinate systems: last base, 1-based, or first base
 /// behind, 0-based.
 #[inline]
@@ -490,11 +368,7 @@ fn end_of(view: &View<'_>) -> Option<i32> {
     (pos >= 0).then(|| saturate(i64::from(pos) + reference_span(view.cigar).max(1)))
 }
 
-fn positions(
-    data_type: &DataType,
-    views: &[View<'_>],
-    get: impl Fn(&View<'_>) -> Option<i32>,
-) -> ArrayRef {
+fn positions<T>(data_type: &DataType, views: &[T], get: impl Fn(&T) -> Option<i32>) -> ArrayRef {
     if *data_type == DataType::Int32 {
         let mut values = Optional::new(views.len());
         for view in views {

@@ -7,7 +7,7 @@ mod record;
 mod tag;
 
 pub use header::{Header, HeaderProgress, Reference};
-pub use record::{Fault, MAX_QUALITY, Parts, Record, SEQ_ALPHABET, reference_span};
+pub use record::{Fault, Head, MAX_QUALITY, Parts, Record, SEQ_ALPHABET, reference_span};
 pub use tag::{Tag, TagKind, Tags, array_item_bytes};
 
 /// First bytes of inflated BAM data.

@@ -67,14 +67,55 @@ pub struct Parts<'a> {
     pub tags: &'a [u8],
 }
 
-macro_rules! field {
-    ($(#[$doc:meta])* $name:ident, $type:ty, $($at:literal),+) => {
-        $(#[$doc])*
-        #[inline]
-        pub fn $name(&self) -> $type {
-            <$type>::from_le_bytes([$(self.fixed[$at]),+])
+/// The fields of fixed size, copied: one after the other they are read faster than in the records.
+#[derive(Debug, Clone, Copy)]
+pub struct Head([u8; FIXED_BYTES]);
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $($at:literal),+;)+) => {
+        impl Record<'_> {
+            $($(#[$doc])*
+            #[inline]
+            pub fn $name(&self) -> $type {
+                <$type>::from_le_bytes([$(self.fixed[$at]),+])
+            })+
+
+            /// A copy of the fields of fixed size.
+            #[inline]
+            pub fn head(&self) -> Head {
+                Head(*self.fixed)
+            }
+        }
+
+        impl Head {
+            $($(#[$doc])*
+            #[inline]
+            pub fn $name(&self) -> $type {
+                <$type>::from_le_bytes([$(self.0[$at]),+])
+            })+
         }
     };
+}
+
+fields! {
+    /// Reference, -1 for none.
+    ref_id: i32 = 0, 1, 2, 3;
+    /// Leftmost base, 0-based, -1 for none.
+    pos: i32 = 4, 5, 6, 7;
+    /// Mapping quality.
+    mapq: u8 = 9;
+    /// Bin of the BAI scheme.
+    bin: u16 = 10, 11;
+    /// FLAG.
+    flag: u16 = 14, 15;
+    /// Length of the sequence.
+    length: u32 = 16, 17, 18, 19;
+    /// Reference of the mate, -1 for none.
+    mate_ref_id: i32 = 20, 21, 22, 23;
+    /// Position of the mate, 0-based, -1 for none.
+    mate_pos: i32 = 24, 25, 26, 27;
+    /// Template length.
+    template_length: i32 = 28, 29, 30, 31;
 }
 
 impl<'a> Record<'a> {
@@ -164,29 +205,6 @@ impl<'a> Record<'a> {
             return Ok(());
         }
         Err(Fault::record("qual", "has a value above 93"))
-    }
-
-    field!(/// Reference, -1 for none.
-        ref_id, i32, 0, 1, 2, 3);
-    field!(/// Leftmost base, 0-based, -1 for none.
-        pos, i32, 4, 5, 6, 7);
-    field!(/// Bin of the BAI scheme.
-        bin, u16, 10, 11);
-    field!(/// FLAG.
-        flag, u16, 14, 15);
-    field!(/// Length of the sequence.
-        length, u32, 16, 17, 18, 19);
-    field!(/// Reference of the mate, -1 for none.
-        mate_ref_id, i32, 20, 21, 22, 23);
-    field!(/// Position of the mate, 0-based, -1 for none.
-        mate_pos, i32, 24, 25, 26, 27);
-    field!(/// Template length.
-        template_length, i32, 28, 29, 30, 31);
-
-    /// Mapping quality.
-    #[inline]
-    pub fn mapq(&self) -> u8 {
-        self.fixed[9]
     }
 
     /// Bytes of the name, NUL included.
