@@ -1,7 +1,6 @@
 //! Where batches and row groups end: a function of the records and the options alone.
 
 use crate::chunk_index::IndexBuilder;
-use crate::regions::RegionFilter;
 use crate::select::coordinate_key;
 use crate::unit::{Batch, CutState, GroupFacts, NoteCounts, Selected, Slice};
 use seqmill_base::Result;
@@ -47,10 +46,6 @@ pub(crate) struct Cutter {
     group_reference: Option<i32>,
     group_one_reference: bool,
     group_sorted: bool,
-    /// Nothing behind this can be asked for.
-    enough: bool,
-    /// Regions, to stop behind the last one in sorted input.
-    regions: Option<RegionFilter>,
     paths: Vec<PathBuf>,
     progress: Arc<Progress>,
     /// Collects what a chunk index is made of.
@@ -64,7 +59,6 @@ impl Cutter {
     pub(crate) fn new(
         sizes: Sizes,
         state: CutState,
-        regions: Option<RegionFilter>,
         paths: Vec<PathBuf>,
         progress: Arc<Progress>,
     ) -> Self {
@@ -79,8 +73,6 @@ impl Cutter {
             group_reference: None,
             group_one_reference: true,
             group_sorted: true,
-            enough: false,
-            regions,
             paths,
             progress,
             index: None,
@@ -108,7 +100,7 @@ impl Cutter {
         let selected = Arc::new(selected);
         self.cut_rows(&selected, before, emit);
         self.count(&selected, before, selected.looked_at);
-        if self.enough || self.state.given + self.rows as u64 >= self.sizes.limit {
+        if selected.behind || self.state.given + self.rows as u64 >= self.sizes.limit {
             self.end_group(emit);
             emit.end();
             return Ok(());
@@ -167,10 +159,6 @@ impl Cutter {
         self.take_rows(selected, from..last, before);
         let Some(record) = selected.record(rows.wrapping_sub(1)) else { return };
         self.state.last_key = coordinate_key(record.ref_id(), record.pos());
-        let behind = |r: &RegionFilter| r.is_behind(record.ref_id(), record.pos());
-        if self.state.sorted && self.regions.as_ref().is_some_and(behind) {
-            self.enough = true;
-        }
     }
 
     /// Leaves out the rows before `offset` and returns the first one that counts.

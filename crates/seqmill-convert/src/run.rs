@@ -190,8 +190,7 @@ pub(crate) fn batches<'a>(
     // The last record that was given is read once more, and passed over; so are those before it
     // in its container.
     state.looked_at -= u64::from(resume.is_some()) + read_again;
-    let mut cutter =
-        Cutter::new(setup.sizes, state, setup.regions.clone(), paths, Arc::clone(&job.progress));
+    let mut cutter = Cutter::new(setup.sizes, state, paths, Arc::clone(&job.progress));
     cutter.index = extras.index;
     let filtering = selector.filter.any;
     let verify = setup.semantic.verify;

@@ -220,6 +220,8 @@ pub(crate) struct Selector {
     pub resume_after: Option<(u32, u64)>,
     /// Only records with these numbers.
     pub part: Option<Part>,
+    /// The only input is sorted, as its index says: behind the last region there is nothing to find.
+    pub stop_behind: bool,
     /// Make the summaries a chunk index is built from.
     pub summarise: bool,
     /// Told of each record that was skipped.
@@ -262,6 +264,15 @@ impl Selector {
             walk_tags(&record)?;
         }
         Ok((record, refusal))
+    }
+
+    /// Whether the last record of a unit stands behind all regions.
+    fn is_behind(&self, unit: &Unit, starts: &[u32]) -> bool {
+        let (Some(regions), Some(last)) = (&self.filter.regions, starts.last()) else {
+            return false;
+        };
+        let record = Record::new(record_body(&unit.data, *last as usize));
+        record.is_ok_and(|record| regions.is_behind(record.ref_id(), record.pos()))
     }
 
     /// Checks and filters the records of a unit.
@@ -322,6 +333,7 @@ impl Selector {
                 }
             }
         }
+        let behind = self.stop_behind && error.is_none() && self.is_behind(&unit, &starts);
         let starts = if rows.numbers.is_some() { std::mem::take(&mut rows.starts) } else { starts };
         let places = match (places, &rows.numbers) {
             (Some(places), Some(numbers)) => {
@@ -344,6 +356,7 @@ impl Selector {
             notes: rows.notes,
             looked_at: looked_at as u32,
             file_end,
+            behind,
             summary,
             error,
             reads: None,

@@ -156,6 +156,7 @@ impl Setup {
             walk_refused: self.semantic.verify,
             resume_after: None,
             part: self.part,
+            stop_behind: self.index_used.is_some() && inputs.list.len() == 1,
             summarise: false,
             on_bad: None,
         })

@@ -29,6 +29,8 @@ pub(crate) struct Selected {
     /// Records looked at, by their numbers within the unit.
     pub looked_at: u32,
     pub file_end: u64,
+    /// No record behind the unit can be in a region.
+    pub behind: bool,
     /// What a chunk index is built from, when one is asked for.
     pub summary: Option<Box<crate::chunk_index::UnitSummary>>,
     /// What is wrong with the record behind the last row.

@@ -224,7 +224,7 @@ pub(crate) fn batches<'a>(
     let mut joiner = joiner(inputs, position, &flow, [paths.clone(), vec![mate_path]]);
     let mut state = resume.unwrap_or_default();
     state.looked_at -= u64::from(resume.is_some());
-    let mut cutter = Cutter::new(setup.sizes, state, None, paths, Arc::clone(&job.progress));
+    let mut cutter = Cutter::new(setup.sizes, state, paths, Arc::clone(&job.progress));
     let verify = setup.semantic.verify;
     let all = inputs.list.iter().chain(&inputs.mate);
     let claims = all.map(|i| UnitSource::new(i, &[], UNIT_BYTES).claim());

@@ -162,6 +162,7 @@ impl ReadSelector {
             file_end,
             summary: None,
             error,
+            behind: false,
             reads: Some(Box::new(ReadRows { first, mate, numbers, lines })),
             _lease: lease,
         })

@@ -143,7 +143,7 @@ impl ReferenceStore {
         for part in sequence.as_ref().chunks(SUM_BYTES) {
             sum.update(part.to_ascii_uppercase());
         }
-        let found: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = format!("{:032x}", u128::from_be_bytes(sum.finalize().into()));
         if !found.eq_ignore_ascii_case(wanted) {
             let text = format!(
                 "the reference {} is not the one of the header: its MD5 differs ({found}, M5 {wanted})",
