@@ -16,7 +16,6 @@ import numpy as np
 
 ROUNDS = 4
 SEED = 7
-CACHE_BYTES = 16 << 20
 
 Window = tuple[str, int, int]
 
@@ -114,9 +113,13 @@ def peer_job(job: str, path: str, windows: list[Window]) -> dict[str, object]:
         for channel, letters in enumerate(("Aa", "Cc", "Gg", "TtUu")):
             table[[ord(letter) for letter in letters], channel] = 1
 
+        out = np.empty((windows[0][2] - windows[0][1], 4), np.float32)
+
+        # Faster than `table[codes]`, which makes an array anew for each window.
         def call() -> None:
             for window in windows:
-                table[np.frombuffer(one(*window).encode(), np.uint8)]
+                codes = np.frombuffer(one(*window).encode(), np.uint8)
+                np.take(table, codes, axis=0, out=out, mode="clip")
 
         return figures(call, len(windows)) | {"digest": None}
     return figures(each(one, windows), len(windows)) | {"digest": digest(one, windows)}
@@ -139,7 +142,7 @@ def worker_job(pickled: str) -> dict[str, object]:
         return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
 
     names, root, warm_path = json.loads(Path(f"{pickled}.json").read_text(encoding="utf-8"))
-    warm = FastaStore.open(warm_path, cache_size=CACHE_BYTES)
+    warm = FastaStore.open(warm_path, cache_size=0)
     contig, size = warm.contigs(0)[0]
     for at in range(0, size - 1000, 1000):
         warm.fetch(0, contig, at, at + 1000)

@@ -2,7 +2,7 @@
 
 use crate::blocks::Stretch;
 use crate::encode::{Encoder, Writer};
-use crate::flat::Format;
+use crate::flat::{Format, REGULAR_BYTES};
 use crate::read::{OpenView, STEP_BLOCKS, describe};
 use crate::spaced::may_be_spaced;
 use crate::store::{Contig, Process, Store};
@@ -17,7 +17,9 @@ const GAP_BYTES: u64 = 64 << 10;
 /// Compressed bytes that are read at once at most, if one window does not need more.
 const READ_BYTES: u64 = 1 << 20;
 /// Pieces of the work for each thread: the last ones are short.
-const PIECES: usize = 8;
+const PIECES: u64 = 8;
+/// The same where a cut would inflate blocks twice.
+const SHARED_PIECES: u64 = 2;
 
 /// One window of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,8 @@ struct Task {
     window: Window,
     /// Its first and last block; for plain files the place in the text.
     blocks: (u64, u64),
+    /// Whether these are blocks that windows may share.
+    in_blocks: bool,
     out: Range<usize>,
 }
 
@@ -79,7 +83,7 @@ impl Store {
         tasks.sort_unstable_by_key(|t| {
             (t.window.file, t.blocks, t.window.contig, t.window.place.start)
         });
-        let pieces = cut(&tasks, threads * PIECES);
+        let pieces = cut(&tasks, threads);
         let output = Output { begin: out.as_mut_ptr(), length: out.len() };
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
@@ -158,7 +162,11 @@ impl Store {
                 }
                 _ => (0, 0),
             };
-            tasks.push(Task { window, blocks, out: at..at + bytes });
+            let in_blocks = !packed
+                && view
+                    .as_ref()
+                    .is_some_and(|view| matches!(view.format, Format::Bgzf | Format::Gzip));
+            tasks.push(Task { window, blocks, in_blocks, out: at..at + bytes });
             at += bytes;
         }
         if at != room {
@@ -280,24 +288,78 @@ fn explain(error: Error, view: &OpenView<'_>, contig: &Contig<'_>, place: &Place
     error.at_path(view.file.path()).within(&describe(contig, place))
 }
 
-/// Cuts sorted tasks into at most `wanted` pieces such that no block is in two of them.
-fn cut(tasks: &[Task], wanted: usize) -> Vec<Range<usize>> {
-    let size = tasks.len().div_ceil(wanted.max(1)).max(1);
-    let mut pieces = Vec::with_capacity(wanted);
-    let mut begin = 0;
-    let mut last_block = 0;
+/// Work of a piece of text that is as long as a block.
+const BLOCK_WORK: u64 = 16;
+
+/// What it takes to read `task` behind `previous`: blocks that the two share are inflated already.
+fn work_of(task: &Task, shared_until: Option<u64>) -> u64 {
+    if !task.in_blocks {
+        let bases = task.window.place.end - task.window.place.start;
+        return 1 + bases * BLOCK_WORK / REGULAR_BYTES;
+    }
+    let first = shared_until.map_or(task.blocks.0, |last| task.blocks.0.max(last + 1));
+    1 + BLOCK_WORK * (task.blocks.1 + 1).saturating_sub(first)
+}
+
+/// Cuts sorted tasks into pieces for so many threads. Where windows share blocks, a cut means that
+/// these are inflated twice, so that there are few such cuts.
+fn cut(tasks: &[Task], threads: usize) -> Vec<Range<usize>> {
+    let mut last = None;
+    let mut works = Vec::with_capacity(tasks.len());
     for (i, task) in tasks.iter().enumerate() {
         let previous = i.checked_sub(1).and_then(|i| tasks.get(i));
-        let shares = previous.is_some_and(|p| p.window.file == task.window.file)
-            && task.blocks.0 <= last_block;
-        if !shares && i - begin >= size {
-            pieces.push(begin..i);
-            begin = i;
+        if previous.is_none_or(|p| p.window.file != task.window.file) || !task.in_blocks {
+            last = None;
         }
-        last_block = if shares { last_block.max(task.blocks.1) } else { task.blocks.1 };
+        let shares = last.is_some_and(|last| task.blocks.0 <= last);
+        works.push((work_of(task, last), shares));
+        last = Some(last.map_or(task.blocks.1, |last: u64| last.max(task.blocks.1)));
+    }
+    let total: u64 = works.iter().map(|(work, _)| work).sum();
+    let threads = threads as u64;
+    let (small, large) = (total / (threads * PIECES), total / (threads * SHARED_PIECES));
+    let (mut pieces, mut begin, mut held) = (Vec::new(), 0, 0);
+    for (i, &(work, shares)) in works.iter().enumerate() {
+        let enough = if shares { large } else { small };
+        if threads > 1 && i > begin && held > 0 && held >= enough {
+            pieces.push(begin..i);
+            (begin, held) = (i, 0);
+        }
+        held += work;
     }
     if begin < tasks.len() {
         pieces.push(begin..tasks.len());
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(file: u32, blocks: (u64, u64)) -> Task {
+        let place = Place { start: 0, end: 1000, left: 0, right: 0 };
+        let window = Window { file, contig: 0, place, minus: false };
+        Task { window, blocks, in_blocks: true, out: 0..0 }
+    }
+
+    #[test]
+    fn pieces_hold_everything_once_and_rarely_share_blocks() {
+        let chain: Vec<Task> = (0..300).map(|i| task(0, (i, i + 3))).collect();
+        let apart: Vec<Task> =
+            (0..300).map(|i| task(i / 100, (5 * u64::from(i), 5 * u64::from(i)))).collect();
+        for (tasks, two) in [(&chain, 3..=4), (&apart, 12..=16)] {
+            for threads in [1, 2, 8] {
+                let pieces = cut(tasks, threads);
+                let every: Vec<usize> = pieces.iter().cloned().flatten().collect();
+                assert!(every.into_iter().eq(0..300));
+                if threads == 1 {
+                    assert_eq!(pieces.len(), 1);
+                } else if threads == 2 {
+                    assert!(two.contains(&pieces.len()), "{}", pieces.len());
+                }
+            }
+        }
+        assert!(cut(&[], 2).is_empty());
+    }
 }
