@@ -186,6 +186,7 @@ def find_repeats(
     min_improvement: int = 3,
     tandem_distance: int = 500,
     keep_rare: bool = False,
+    annotate: bool = False,
     order: Literal["position", "family"] = "position",
     reset_softmask: bool = False,
     repeatmasker_names: bool = False,
@@ -242,6 +243,9 @@ def find_repeats(
         Occurrences of a seed closer than this count once.
     keep_rare
         Report families with fewer than `min_frequency` elements too.
+    annotate
+        Search the finished library against the rest of the genome and add the elements found;
+        they are `annotated` in the column `source`.
     order
         Order of BED and GFF3: by ``"position"``, or by ``"family"`` as they were found.
     reset_softmask
@@ -332,6 +336,7 @@ def find_repeats(
             "expected_total_positions": hints.expected_total_positions,
             "aggressive_preallocation": hints.aggressive_preallocation,
         },
+        "annotate": annotate,
         "family_order": order == "family",
         "reset_softmask": reset_softmask,
         "repeatmasker_names": repeatmasker_names,

@@ -15,7 +15,7 @@ use crate::rank::{Ranking, Seed};
 use queue::{Queue, Waiting};
 use seqmill_base::{Job, Result};
 use serde::{Deserialize, Serialize};
-pub(crate) use solve::{Outcome, Worker};
+pub(crate) use solve::{Outcome, Worker, span};
 use std::collections::VecDeque;
 
 /// A family of repeats.
@@ -48,8 +48,12 @@ pub struct Element {
     pub reverse: bool,
     /// Sum of the best scores of both sides.
     pub score: i32,
-    /// Columns that agree on the left and on the right, counted from the seed's first base.
+    /// Columns that agree on the left and on the right, counted from the anchor.
     pub columns: [u32; 2],
+    /// The column of the consensus that the first base of the seed stands for.
+    pub anchor: u32,
+    /// Whether it was found by its likeness to a finished consensus rather than by a seed.
+    pub annotated: bool,
 }
 
 impl Element {
@@ -328,7 +332,8 @@ impl<'a> Finder<'a> {
                 self.state.masked.set(first as u32, behind as u32);
             }
             if long && element.end >= element.start && element.length() >= parameters.min_length {
-                self.state.elements.push(*element);
+                let anchor = left.columns.len() as u32;
+                self.state.elements.push(Element { anchor, ..*element });
             }
         }
         let found = self.state.elements.len() - from;

@@ -1,5 +1,6 @@
 //! The whole job: from options to files.
 
+use crate::annotate::annotate;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
 use crate::options::Parameters;
@@ -36,6 +37,8 @@ pub struct Options {
     pub resources: Resources,
     /// What the caller knows of sizes.
     pub hints: Hints,
+    /// Search the library against what is not covered.
+    pub annotate: bool,
     /// BED and GFF3 by family, as found, rather than by place.
     pub family_order: bool,
     /// Lower case of the input does not stay.
@@ -100,6 +103,9 @@ impl Format {
         }
     }
 }
+
+/// Most sequences that the metrics list.
+const MOST_RECORDS: usize = 1000;
 
 /// Files of the reference.
 const REPRISE_SUFFIXES: [&str; 4] = [".freq", ".reprof", ".bed", ".masked"];
@@ -230,6 +236,7 @@ fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
     let semantic = json!({
         "parameters": serde_json::to_value(&options.parameters).map_err(internal)?,
         "formats": serde_json::to_value(&options.formats).map_err(internal)?,
+        "annotate": options.annotate,
         "family_order": options.family_order,
         "reset_softmask": options.reset_softmask,
         "repeatmasker_names": options.repeatmasker_names,
@@ -268,6 +275,13 @@ fn work(
     let mut found = run.find(clock)?;
     found.leases.push(lease);
     let scoring = Scoring::new(&options.parameters, found.k);
+    if options.annotate && !options.parameters.reprise() {
+        let context = Context { text: &text, scoring, cancel: &job.cancel };
+        let least = options.parameters.min_length;
+        found.annotated =
+            annotate(&context, &mut found.state, least, threads, job, books.index)?;
+        clock.stage("annotate", found.annotated);
+    }
     let mut report =
         Report { text, found, outputs: Vec::new(), warnings, document: Value::Null, scoring };
     if report.found.seeds.is_empty() {
@@ -368,10 +382,12 @@ fn document(
     let found = &report.found;
     let state = &found.state;
     let memory = memory_figures();
+    // Of an assembly in very many pieces the first ones stand for all.
     let records: Vec<Value> = report
         .text
         .records()
         .iter()
+        .take(MOST_RECORDS)
         .map(|record| {
             let masked = state.covered.count_in(record.start, record.end());
             let name = String::from_utf8_lossy(record.name()).into_owned();
@@ -404,6 +420,7 @@ fn document(
             "seeds_cut": found.cut_seeds,
             "families": state.families.len(),
             "elements": state.elements.len(),
+            "annotated": found.annotated,
             "library_bases": state.families.iter().map(|f| f.consensus.len()).sum::<usize>(),
             "masked_bases": state.covered.count(),
             "records": records,

@@ -17,6 +17,7 @@
               and bases a, c, g, t"
 )]
 
+mod annotate;
 pub mod crew;
 pub mod estimate;
 mod extend;

@@ -34,6 +34,8 @@ pub struct Found {
     pub cut_seeds: u64,
     /// Positions of kept seeds.
     pub positions: u64,
+    /// Elements that were found by likeness.
+    pub annotated: u64,
     /// Whether it went on from an earlier run, and from where.
     pub resumed: Option<&'static str>,
     pub(crate) leases: Vec<Lease>,
@@ -172,6 +174,7 @@ impl Run<'_> {
             counted: ranking.figures,
             cut_seeds: ranking.cut_seeds,
             positions,
+            annotated: 0,
             resumed,
             leases,
         })

@@ -221,6 +221,7 @@ pub(crate) fn save_loop(path: &Path, state: &LoopState, waiting: &[(u32, u64, u3
             }
             out.narrow(element.columns[0])?;
             out.narrow(element.columns[1])?;
+            out.narrow(element.anchor)?;
         }
         let figures = state.figures;
         for figure in [figures.extended, figures.requeued, figures.ahead_used, figures.ahead_wasted]
@@ -264,7 +265,7 @@ pub(crate) fn load_loop(path: &Path, length: u32, seeds: usize) -> Result<Option
             }
             state.families.push(Family { seed, copies, consensus, left, elements_from, elements });
         }
-        for _ in 0..input.count(28)? {
+        for _ in 0..input.count(32)? {
             state.elements.push(element(input, length)?);
         }
         let ends = state.families.iter().map(|f| f.elements_from + u64::from(f.elements));
@@ -292,8 +293,10 @@ fn element(input: &mut In<'_>, length: u32) -> Result<Element> {
     }
     let [start, end, score, reverse] = signed;
     let columns = [input.narrow()?, input.narrow()?];
+    let anchor = input.narrow()?;
     if place >= length {
         return Err(input.damaged());
     }
-    Ok(Element { place, start, end, reverse: reverse != 0, score, columns })
+    let reverse = reverse != 0;
+    Ok(Element { place, start, end, reverse, score, columns, anchor, annotated: false })
 }

@@ -44,7 +44,9 @@ pub fn place(text: &Text, element: &Element) -> Place {
 
 /// The part of the consensus that an element is aligned to.
 pub fn consensus_range(family: &Family, element: &Element) -> (u32, u32) {
-    (family.left - element.columns[0].min(family.left), family.left + element.columns[1])
+    let end = family.consensus.len() as u32;
+    let anchor = element.anchor.min(end);
+    (anchor.saturating_sub(element.columns[0]), (anchor + element.columns[1]).min(end))
 }
 
 /// Family by element, in the order of the list of elements.

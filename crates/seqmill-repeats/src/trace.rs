@@ -60,7 +60,7 @@ impl Tracer {
     ) -> Vec<Pair> {
         let copy = Copy_ { place: element.place, reverse: element.reverse };
         let [left, right] = element.columns;
-        let seed = family.left as usize;
+        let seed = (element.anchor as usize).min(family.consensus.len());
         let columns: Vec<u8> =
             family.consensus[..seed].iter().rev().take(left as usize).copied().collect();
         let mut pairs = self.side(context, copy, Direction::Left, &columns);

@@ -93,6 +93,12 @@ def _parameter_options(command: Any) -> Any:
 @_parameter_options
 @grouped_option("filter", "--keep-rare", is_flag=True, help="Also families with few elements.")
 @grouped_option(
+    "filter",
+    "--annotate",
+    is_flag=True,
+    help="Also search the library against the rest of the genome: finds copies without a seed.",
+)
+@grouped_option(
     "output",
     "--compat",
     type=click.Choice(["none", "reprise"]),

@@ -125,7 +125,7 @@ fn spans(
 }
 
 /// Where a copy begins and ends (specification 9).
-fn span(copy: Copy_, [right, left]: [Side; 2], k: i32, reprise: bool) -> Element {
+pub(crate) fn span(copy: Copy_, [right, left]: [Side; 2], k: i32, reprise: bool) -> Element {
     let reach = |side: Side| side.column + side.offset;
     // How far it goes beyond its first base to the right (inclusive) and to the left (exclusive).
     // A side that never scored ends at the edge of the seed; without a right side nothing of the
@@ -148,5 +148,7 @@ fn span(copy: Copy_, [right, left]: [Side; 2], k: i32, reprise: bool) -> Element
         reverse: copy.reverse,
         score: right.best + left.best,
         columns,
+        anchor: 0,
+        annotated: false,
     }
 }
