@@ -54,7 +54,15 @@ FORMATS: Final = (
 )
 """Names of the output formats."""
 _PHASE: Final = "repeats"
-_DEFAULTS: Final = {"seed_length": None, "distance": 0, "min_frequency": 3}
+_SIGNED: Final = (
+    "match",
+    "mismatch",
+    "gap_open",
+    "gap_extend",
+    "cap_penalty",
+    "min_improvement",
+)
+_MOST: Final = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,9 +372,11 @@ def _check_numbers(parameters: dict[str, Any]) -> None:
         if not isinstance(value, int):
             message = f"{name} {value!r} is no whole number"
             raise InputError(message, option=name, value=value)
-        if name in ("distance", "max_families") and value < 0:
-            message = f"{name} {value} is out of range; it must be 0 and more"
-            raise InputError(message, option=name, value=value, allowed="0 and more")
+        # The engine knows the exact ranges; here is what its numbers can hold.
+        least = -_MOST if name in _SIGNED else 0
+        if not least <= value <= _MOST:
+            message = f"{name} {value} is out of range; it must be {least} to {_MOST}"
+            raise InputError(message, option=name, value=value, allowed=f"{least} to {_MOST}")
 
 
 def _run(

@@ -118,7 +118,9 @@ fn elements(report: &Report, identities: &[f32]) -> Result<RecordBatch> {
         let name = text_of(report.text.records()[place.record].name());
         chrom.append(name).map_err(|e| internal(&e))?;
         family.append(format!("fam{}", owners[i])).map_err(|e| internal(&e))?;
-        source.append(if element.annotated { "annotated" } else { "discovery" }).map_err(|e| internal(&e))?;
+        source
+            .append(if element.annotated { "annotated" } else { "discovery" })
+            .map_err(|e| internal(&e))?;
         start.append_value(place.start);
         end.append_value(place.end);
         strand.append_value(if element.reverse { "-" } else { "+" });

@@ -133,16 +133,14 @@ pub(crate) fn annotate(
     let letters: u64 = state.families.iter().map(|f| f.consensus.len() as u64).sum();
     let families = state.families.len() as u64;
     let bytes = letters * 16 + (1 << (FILTER_BITS - 3)) + threads as u64 * families * 32;
-    let mut lease =
-        job.budget.must_reserve(account, bytes).map_err(|e| e.within("annotation"))?;
+    let mut lease = job.budget.must_reserve(account, bytes).map_err(|e| e.within("annotation"))?;
     let library = Library::new(&state.families);
     let scoring = Scoring { k: library.k, reprise: false, ..context.scoring };
     let context = Context { scoring, ..*context };
     let least = least_score(&scoring, u64::from(context.text.len()), letters, min_length);
     let kernel = Kernel::detect();
-    let mut workers: Vec<Worker> = (0..threads)
-        .map(|_| Worker { aligner: Aligner::new(kernel), last: Vec::new() })
-        .collect();
+    let mut workers: Vec<Worker> =
+        (0..threads).map(|_| Worker { aligner: Aligner::new(kernel), last: Vec::new() }).collect();
     let pieces = context.text.len().div_ceil(PIECE) as usize;
     let found = crew::each(&mut workers, pieces, |worker, task| {
         let from = task as u32 * PIECE;
@@ -188,11 +186,7 @@ fn search(
             let element = align(&mut worker.aligner, context, copy, columns, column);
             let good = element.score >= least && element.length() >= min_length;
             // Within a good hit the family is not tried again, whatever the diagonal.
-            *last = if good {
-                (i64::MIN, element.behind())
-            } else {
-                (diagonal, at + SAME_HIT)
-            };
+            *last = if good { (i64::MIN, element.behind()) } else { (diagonal, at + SAME_HIT) };
             if good {
                 hits.push(Hit { family, element });
             }

@@ -192,7 +192,11 @@ impl<'a> Finder<'a> {
                 if copies < self.parameters.min_frequency {
                     return Ok(false);
                 }
-                self.accept(waiting.seed, copies, prepared, job)?;
+                if let Err(error) = self.accept(waiting.seed, copies, prepared, job) {
+                    // It has not had its turn; whoever goes on must find it in the queue.
+                    self.queue.push(waiting);
+                    return Err(error);
+                }
                 return Ok(true);
             }
             self.state.figures.requeued += 1;

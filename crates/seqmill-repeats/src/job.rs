@@ -278,8 +278,7 @@ fn work(
     if options.annotate && !options.parameters.reprise() {
         let context = Context { text: &text, scoring, cancel: &job.cancel };
         let least = options.parameters.min_length;
-        found.annotated =
-            annotate(&context, &mut found.state, least, threads, job, books.index)?;
+        found.annotated = annotate(&context, &mut found.state, least, threads, job, books.index)?;
         clock.stage("annotate", found.annotated);
     }
     let mut report =
