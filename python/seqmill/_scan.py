@@ -3,11 +3,13 @@
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from seqmill import _native
+from seqmill._keywords import Region, Texts
+from seqmill._request import semantic_options
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,11 +32,23 @@ class AlignmentScan:
     ----------
     request
         What the engine is asked to do.
+    opened
+        Inputs that another scan has open already.
+    overrides
+        What of the request is new to these inputs.
     """
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        *,
+        opened: _native.AlignmentScan | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
         self._request = dict(request)
-        self._native = _native.AlignmentScan(json.dumps(self._request))
+        self._native = opened or _native.AlignmentScan(json.dumps(self._request))
+        self._overrides = dict(overrides or {})
+        self._owns_inputs = opened is None
         self._metrics: dict[str, Any] | None = None
         self._warned: set[str] = set()
 
@@ -81,11 +95,11 @@ class AlignmentScan:
 
     def __arrow_c_schema__(self) -> object:
         """Give the schema as a capsule (Arrow PyCapsule interface)."""
-        return self._native.schema_capsule()
+        return self._native.schema_capsule(json.dumps(self._overrides))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Start a stream (Arrow PyCapsule interface)."""
-        return self._native.stream().__arrow_c_stream__(requested_schema)
+        return self._start({}).__arrow_c_stream__(requested_schema)
 
     def __iter__(self) -> "Iterator[pa.RecordBatch]":
         """Iterate over record batches of pyarrow.
@@ -143,17 +157,51 @@ class AlignmentScan:
 
     def count(self) -> int:
         """Count the records that pass the filters; nothing is decoded."""
-        records = self._native.count()
+        records = self._native.count(json.dumps(self._overrides))
         self._warn()
         return records
 
+    def within(
+        self, regions: Region | Sequence[Region], *, columns: Texts | None = None
+    ) -> "AlignmentScan":
+        """Give a scan of regions alone, of the same open inputs.
+
+        The tag fields, the header and the index are those of this scan: what a query costs is
+        reading its records. Closing this scan closes the inputs of all.
+
+        Parameters
+        ----------
+        regions
+            Region strings (1-based, inclusive), or tuples of reference, start and end (0-based,
+            half-open); they take the place of this scan's own.
+        columns
+            Columns as :func:`seqmill.scan_alignments` names them; by default this scan's.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from seqmill import scan_alignments, simulate
+        >>> folder = simulate.write_example_data(tempfile.mkdtemp())
+        >>> scan = scan_alignments(folder / "small.bam")
+        >>> [scan.within(region).count() > 0 for region in ("chr1:1-500", ("chr1", 500, 1000))]
+        [True, True]
+        """
+        options: dict[str, Any] = {"regions": regions, "columns": columns}
+        overrides = self._overrides | semantic_options(options)
+        request = self._request | {"semantic": self._request["semantic"] | overrides}
+        return AlignmentScan(request, opened=self._native, overrides=overrides)
+
     def close(self) -> None:
         """Let go of the inputs; streams that run already go on."""
-        self._native.close()
+        if self._owns_inputs:
+            self._native.close()
+
+    def _start(self, overrides: Mapping[str, Any]) -> _native.BatchStream:
+        return self._native.stream(json.dumps(self._overrides | dict(overrides)))
 
     def _frame(self, overrides: Mapping[str, Any]) -> "pl.DataFrame":
         polars = _import("polars")
-        stream = self._native.stream(json.dumps(overrides))
+        stream = self._start(overrides)
         try:
             frame: pl.DataFrame = polars.DataFrame(stream)
         except Exception:
@@ -165,7 +213,7 @@ class AlignmentScan:
         return frame
 
     def _batches(self, overrides: Mapping[str, Any]) -> "Iterator[pa.RecordBatch]":
-        stream = self._native.stream(json.dumps(overrides))
+        stream = self._start(overrides)
         try:
             reader = _import("pyarrow").RecordBatchReader.from_stream(stream)
             while True:

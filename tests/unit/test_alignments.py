@@ -600,3 +600,21 @@ def test_simulated_reads_survive(tmp_path: Path) -> None:
     reads.write_bam(tmp_path / "in.bam")
     with seqmill.scan_alignments(tmp_path / "in.bam") as scan:
         assert scan.count() == len(reads)
+
+
+def test_regions_of_an_open_scan(small: Path) -> None:
+    with seqmill.scan_alignments(small) as scan:
+        name = scan.references[0][0]
+        for region in (f"{name}:1-400", (name, 100, 900), [f"{name}:5-9", f"{name}:700-800"]):
+            part = scan.within(region, columns=["qname", "pos"])
+            with seqmill.scan_alignments(small, regions=region, columns=["qname", "pos"]) as alone:
+                expected = alone.to_table()
+            assert part.to_table() == expected
+            assert pa.table(part) == expected
+            assert part.count() == expected.num_rows
+            assert pickle.loads(pickle.dumps(part)).to_table() == expected  # noqa: S301
+            part.close()
+        whole = scan.count()
+        assert whole > part.count() > 0
+        with pytest.raises(NotFoundError):
+            scan.within("nowhere").count()
