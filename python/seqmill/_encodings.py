@@ -1,7 +1,7 @@
 """What `FastaStore` can turn bases into: for each encoding a table of 256 entries."""
 
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -9,7 +9,16 @@ from numpy.typing import DTypeLike, NDArray
 from seqmill import _native
 from seqmill.errors import InputError
 
-__all__ = ["Case", "Channels", "Encode", "Encoding", "Iupac", "choose_encoding"]
+__all__ = [
+    "Case",
+    "Channels",
+    "Encode",
+    "Encoding",
+    "Iupac",
+    "as_bytes",
+    "choose_encoding",
+    "row_length",
+]
 
 Encode = Literal["bytes", "str", "array", "onehot", "tokens", "2bit", "softmask"]
 Case = Literal["keep", "upper", "lower"]
@@ -232,3 +241,21 @@ def _onehot(dtype: np.dtype[Any], n_value: float, iupac: Iupac) -> NDArray[Any]:
         row = [1 / len(bases) if base in bases else 0 for base in _BASES]
         table[[ord(letter), ord(letter.lower())]] = row
     return table
+
+
+def row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:
+    """Give the one length that all rows have, None if they differ."""
+    if pad_to is not None:
+        if len(lengths) and int(lengths.max()) > pad_to:
+            message = f"a window of {int(lengths.max())} bases is longer than pad_to, {pad_to}"
+            raise InputError(message, option="pad_to", value=pad_to)
+        return pad_to
+    if len(lengths) == 0:
+        return 0
+    first = int(lengths[0])
+    return first if first >= 0 and bool((lengths == first).all()) else None
+
+
+def as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Show the bytes of a contiguous array."""
+    return cast("NDArray[np.uint8]", array.reshape(-1).view(np.uint8))

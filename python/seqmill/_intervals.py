@@ -263,9 +263,43 @@ class Intervals:
         return hasher.hexdigest()
 
 
-def as_intervals(windows: Any, store: "StoreBase") -> Intervals:
-    """Take :class:`Intervals` as they are, or a sequence of tuples."""
-    return windows if isinstance(windows, Intervals) else Intervals.from_windows(store, windows)
+def as_intervals(
+    windows: Any, store: "StoreBase", length: int | NDArray[np.int64] | None = None
+) -> Intervals:
+    """Take :class:`Intervals` as they are, or make them of tuples or arrays.
+
+    Parameters
+    ----------
+    windows
+        :class:`Intervals`; tuples; a structured array with the fields file, contig, start, end and,
+        if there is one, strand; or with `length` four arrays: files, contigs, starts, strands.
+    store
+        The store that they are of.
+    length
+        Bases of each window, or of every one.
+
+    Returns
+    -------
+    Intervals
+        The windows.
+    """
+    if length is not None:
+        files, contigs, starts, strands = (np.asarray(column) for column in windows)
+        starts = starts.astype(np.int64)
+        ends = starts + np.asarray(length, np.int64)
+        return Intervals(files, contigs, starts, ends, strands)
+    if isinstance(windows, Intervals):
+        return windows
+    fields = getattr(getattr(windows, "dtype", None), "names", None)
+    if fields is None:
+        return Intervals.from_windows(store, windows)
+    missing = {"file", "contig", "start", "end"} - set(fields)
+    if missing:
+        message = f"a structured array of windows lacks the field {min(missing)!r}"
+        raise InputError(message, option="windows")
+    strands = windows["strand"] if "strand" in fields else np.ones(len(windows), np.int8)
+    files, contigs, starts, ends = (windows[name] for name in ("file", "contig", "start", "end"))
+    return Intervals(files, contigs, starts, ends, strands)
 
 
 def _as_array(column: "array[int]", dtype: DTypeLike) -> NDArray[Any]:

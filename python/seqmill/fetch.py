@@ -8,12 +8,21 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, Unpack, cast, overload
+from typing import Any, Final, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqmill._encodings import Case, Channels, Encode, Encoding, Iupac, choose_encoding
+from seqmill._encodings import (
+    Case,
+    Channels,
+    Encode,
+    Encoding,
+    Iupac,
+    as_bytes,
+    choose_encoding,
+    row_length,
+)
 from seqmill._intervals import Intervals, as_intervals
 from seqmill._store import (
     OutOfRange,
@@ -243,7 +252,7 @@ class FastaStore(StoreBase):
             out = encoding.empty(None, bases)
         else:
             encoding.check(out, None, bases)
-        native.read(file, number, place, minus, encoding.native, pad, _as_bytes(out))
+        native.read(file, number, place, minus, encoding.native, pad, as_bytes(out))
         self._warn()
         return out
 
@@ -262,6 +271,7 @@ class FastaStore(StoreBase):
         out_of_range: OutOfRange = "error",
         pad_char: str = "N",
         pad_to: int | None = None,
+        length: int | NDArray[np.int64] | None = None,
         threads: int = 1,
         out: NDArray[Any] | None = None,
     ) -> Any:
@@ -270,11 +280,15 @@ class FastaStore(StoreBase):
         Parameters
         ----------
         windows
-            :class:`Intervals`, or a sequence of ``(name, contig, start, end[, strand])``.
+            :class:`Intervals`; a sequence of ``(name, contig, start, end[, strand])``; a structured
+            array with the fields file, contig, start, end and strand; or, with `length`, four
+            arrays: numbers of files and contigs, starts, and strands (1, -1).
         encode, dtype, channels, case, mask, n_value, iupac, vocab, out_of_range, pad_char
             As in :meth:`fetch`.
         pad_to
             Length of every row; shorter windows are filled with `pad_char` at their end.
+        length
+            Bases of every window, or of each, where four arrays say where they begin.
         threads
             Threads that read, besides none that outlives the call.
         out
@@ -297,7 +311,7 @@ class FastaStore(StoreBase):
             iupac=iupac,
             vocab=vocab,
         )
-        intervals = as_intervals(windows, self)
+        intervals = as_intervals(windows, self, length)
         arrays = intervals.arrays
         measured = out_of_range == "clip"
         lengths = (
@@ -305,7 +319,7 @@ class FastaStore(StoreBase):
             if measured
             else intervals.ends - intervals.starts
         )
-        bases = _row_length(lengths, pad_to)
+        bases = row_length(lengths, pad_to)
         if encode in ("bytes", "str"):
             bases = None
         pad = pad_byte(pad_char)
@@ -325,7 +339,7 @@ class FastaStore(StoreBase):
             out = encoding.empty(rows, bases)
         else:
             encoding.check(out, rows, bases)
-        target, workers = _as_bytes(out), check_threads(threads)
+        target, workers = as_bytes(out), check_threads(threads)
         options = (out_of_range, bases, encoding.native, pad, target, workers)
         self._native.read_many(arrays, *options)
         self._warn()
@@ -374,7 +388,7 @@ class FastaStore(StoreBase):
         else:
             encoding.check(out, None, total)
         self._native.read_many(
-            arrays, out_of_range, 0, encoding.native, pad, _as_bytes(out), check_threads(threads)
+            arrays, out_of_range, 0, encoding.native, pad, as_bytes(out), check_threads(threads)
         )
         self._warn()
         if encode not in ("bytes", "str"):
@@ -383,19 +397,3 @@ class FastaStore(StoreBase):
         borders = offsets.tolist()
         pieces = [text[a:b] for a, b in pairwise(borders)]
         return pieces if encode == "bytes" else [piece.decode("latin-1") for piece in pieces]
-
-
-def _row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:
-    if pad_to is not None:
-        if len(lengths) and int(lengths.max()) > pad_to:
-            message = f"a window of {int(lengths.max())} bases is longer than pad_to, {pad_to}"
-            raise InputError(message, option="pad_to", value=pad_to)
-        return pad_to
-    if len(lengths) == 0:
-        return 0
-    first = int(lengths[0])
-    return first if first >= 0 and bool((lengths == first).all()) else None
-
-
-def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    return cast("NDArray[np.uint8]", array.reshape(-1).view(np.uint8))

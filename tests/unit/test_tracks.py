@@ -128,6 +128,18 @@ def test_intervals_are_moved_filtered_and_kept_as_arrays(root: Path) -> None:
     kept = many.filter(fasta, max_n=0.05)
     assert kept.starts.tolist() == many.starts[share <= 0.05].tolist()
     assert 0 < len(kept) < len(many)
+    arrays = (many.files, many.contigs, many.starts, many.strands)
+    expected = fasta.fetch_many(many)
+    assert (fasta.fetch_many(arrays, length=40) == expected).all()
+    assert (fasta.fetch_many(arrays, length=many.ends - many.starts) == expected).all()
+    rows = np.zeros(len(many), "u4,u4,i8,i8,i1")
+    rows.dtype.names = ("file", "contig", "start", "end", "strand")
+    for name, column in zip(rows.dtype.names, many.arrays, strict=True):
+        rows[name] = column
+    assert (fasta.fetch_many(rows) == expected).all()
+    assert (fasta.fetch_many(rows[["file", "contig", "start", "end"]]) == expected).all()
+    with pytest.raises(errors.InputError, match="'end'"):
+        fasta.fetch_many(rows[["file", "contig", "start"]])
     ragged = Intervals.from_windows(fasta, [("g", "c1", 0, 40), ("g", "c2", -30, 10)])
     assert len(ragged.filter(fasta, max_n=0.5)) == 1
     assert ragged.filter(fasta, inside=True).starts.tolist() == [0]
