@@ -18,7 +18,8 @@ ALLOWED = 2 * MIB
 # Opens, or unpickles, a store in a fresh process and reads; tells its private memory before and
 # after. What every import and every first call brings is there before.
 WORKER = """
-import gc, json, pickle, sys
+import ctypes, gc, json, pickle, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # No pages of 2 MiB where 4 KiB are asked for.
 import numpy as np
 from seqmill import FastaStore
 def private():
@@ -91,7 +92,8 @@ def test_spawned_workers_share_the_index(root: Path, tmp_path: Path) -> None:
 
 # Forks workers that read, and as many that do nothing, from a process that holds little else.
 FORKS = """
-import gc, json, os, sys
+import ctypes, gc, json, os, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)
 import numpy as np
 from seqmill import FastaStore
 def private():
