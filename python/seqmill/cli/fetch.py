@@ -139,8 +139,9 @@ def command(
 ) -> int:
     """Read windows of sequence out of many FASTA files.
 
-    PATH is a folder, a file or a pattern in quotes; REGION is 1-based inclusive, such as
-    chr1:1,001-2,000. FASTA may be plain or BGZF; missing .fai and .gzi files are built.
+    PATH is a folder, a file, ARCHIVE.agc, ARCHIVE.agc:SAMPLE or a pattern in quotes; REGION is
+    1-based inclusive, such as chr1:1,001-2,000. FASTA may be plain or BGZF; missing .fai and .gzi
+    files are built.
     """
     from seqmill.errors import InputError  # noqa: PLC0415 - brings more than `--help` needs
 
