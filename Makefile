@@ -79,7 +79,8 @@ else
 	test -x $(TORCH_VENV)/bin/pytest || { \
 		$(TORCH_PYTHON) -m venv --system-site-packages --without-pip $(TORCH_VENV) && \
 		$(BIN)/python -m pip --python $(TORCH_VENV)/bin/python install -q pytest hypothesis; }
-	PYTHONPATH=python $(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider $(TORCH_TESTS)
+	PYTHONPATH=python $(TORCH_VENV)/bin/python -m pytest -p no:cacheprovider \
+		-o addopts="-ra --import-mode=importlib" $(TORCH_TESTS)
 endif
 
 # At length: make fuzz FUZZ_INPUTS=100000 FUZZ_SECONDS=3600. Inputs that fail stay in target/fuzz.
