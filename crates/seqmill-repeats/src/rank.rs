@@ -30,9 +30,31 @@ pub struct Seed {
     pub reverse: u32,
 }
 
+/// A k-mer that occurs often enough, before it claims its places; there are very many of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its first place, where it is written.
+    pub first: u32,
+    /// Where its list begins.
+    pub offset: u32,
+    /// Forward occurrences.
+    pub forward: u32,
+    /// Reverse occurrences.
+    pub reverse: u32,
+}
+
+impl Candidate {
+    /// How often it counts.
+    pub fn count(&self) -> u32 {
+        self.forward.saturating_add(self.reverse)
+    }
+}
+
 /// Seeds with their lists.
 #[derive(Debug, Default)]
 pub struct Ranking {
+    /// What may become a seed, in the order of claiming; empty behind it.
+    pub candidates: Vec<Candidate>,
     /// The seeds.
     pub seeds: Vec<Seed>,
     /// Their occurrences.
@@ -111,19 +133,19 @@ impl Search<'_> {
             1 => near::candidates(self)?,
             _ => general::candidates(self)?,
         };
-        ranking.figures.candidates = ranking.seeds.len() as u64;
-        self.order(&mut ranking.seeds);
+        ranking.figures.candidates = ranking.candidates.len() as u64;
+        self.order(&mut ranking.candidates);
         Ok(ranking)
     }
 
-    fn order(&self, seeds: &mut [Seed]) {
-        crew::sort_by_key(self.threads, seeds, key);
+    fn order(&self, candidates: &mut [Candidate]) {
+        crew::sort_by_key(self.threads, candidates, key);
     }
 }
 
 /// Sorts by count down, then first place up.
-fn key(seed: &Seed) -> u64 {
-    u64::from(u32::MAX - seed.count) << 32 | u64::from(seed.first)
+fn key(candidate: &Candidate) -> u64 {
+    u64::from(u32::MAX - candidate.count()) << 32 | u64::from(candidate.first)
 }
 
 pub(crate) use claim::claim;

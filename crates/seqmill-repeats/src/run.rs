@@ -234,7 +234,7 @@ impl Run<'_> {
         let mut ranking = search.candidates()?;
         clock.stage("count", ranking.figures.windows);
         let mut mask = Mask::new(self.text.len());
-        claim(&mut ranking, &mut mask, k, parameters, self.job)?;
+        claim(&mut ranking, self.text, &mut mask, k, parameters, self.job)?;
         ranking.compact()?;
         clock.stage("claim", ranking.figures.candidates);
         if let Some(path) = path {

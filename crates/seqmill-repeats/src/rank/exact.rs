@@ -16,8 +16,8 @@ pub(super) const BUCKETS: usize = 256;
 const BATCH: usize = 64;
 /// Least slots of the counter table.
 const LEAST_SLOTS: u64 = 1 << 16;
-/// Most halvings of a partition.
-const MOST_SPLITS: u32 = 16;
+/// Bytes of places that are sorted at a time in any case.
+const LEAST_PART: u64 = 1 << 22;
 
 /// Two-bit counters that stop at three.
 struct Counters {
@@ -62,33 +62,12 @@ impl Counters {
         let (i, shift) = self.place(hash);
         self.bytes[i].load(Ordering::Relaxed) >> shift & 3
     }
-
-    fn clear(&mut self) {
-        self.bytes.fill_with(|| AtomicU8::new(0));
-    }
 }
 
-/// The hashes whose first bits have one value.
-#[derive(Debug, Clone, Copy)]
-struct Partition {
-    bits: u32,
-    value: u64,
-}
-
-impl Partition {
-    #[inline]
-    fn holds(self, hash: u64) -> bool {
-        self.bits == 0 || hash >> (64 - self.bits) == self.value
-    }
-
-    #[inline]
-    fn bucket(self, hash: u64) -> usize {
-        (hash << self.bits >> 56) as usize
-    }
-
-    fn halves(self) -> [Self; 2] {
-        [0, 1].map(|half| Self { bits: self.bits + 1, value: self.value << 1 | half })
-    }
+/// The bucket of a hash.
+#[inline]
+fn bucket_of(hash: u64) -> usize {
+    (hash >> 56) as usize
 }
 
 /// Pieces of the text, at borders of 64 positions: a piece owns the words of its marks.
@@ -106,40 +85,44 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let room = search.index_bytes.saturating_sub(marks_bytes);
     // Two slots a window: with one, every seventh single k-mer would be admitted for nothing.
     let slots = (length * 2).next_power_of_two().clamp(LEAST_SLOTS, 1 << 33);
-    // Half of the account for counters, the other for places.
-    let slots = slots.min((room * 2).max(LEAST_SLOTS).next_power_of_two() / 2).max(LEAST_SLOTS);
-    let _tables = search
-        .job
-        .budget
-        .must_reserve(search.accounts.index, slots / 4 + marks_bytes)
-        .map_err(|e| e.within("counting k-mers"))?;
-    let mut counters = Counters::new(slots, search.threads > 1);
+    let most = (room / 2 * 4).max(LEAST_SLOTS).next_power_of_two() / 2;
+    let slots = slots.min(most).max(LEAST_SLOTS);
+    let reserve = |bytes| {
+        let reserved = search.job.budget.must_reserve(search.accounts.index, bytes);
+        reserved.map_err(|e| e.within("counting k-mers"))
+    };
+    let mut tables = reserve(slots / 4 + marks_bytes)?;
+    let counters = Counters::new(slots, search.threads > 1);
     let mut marks = vec![0_u64; search.text.len().div_ceil(64) as usize];
-    let mut work = vec![Partition { bits: 0, value: 0 }];
+    let admitted = flag(search, &counters, &mut marks, &mut ranking)?;
+    drop(counters);
+    tables.resize(marks_bytes)?;
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
-    while let Some(partition) = work.pop() {
+    let totals: Vec<u64> =
+        (0..BUCKETS).map(|b| admitted.iter().map(|h| u64::from(h[b])).sum()).collect();
+    // Room for the most there can be: pages that are never touched cost nothing, and lists that
+    // grow in place leave no holes. What is touched is reserved.
+    let all = usize::try_from(totals.iter().sum::<u64>()).unwrap_or(0);
+    ranking.positions.reserve_exact(all);
+    ranking.candidates.reserve_exact(all / search.parameters.min_frequency.max(1) as usize);
+    // Buckets of so many places are sorted at a time; lists of seeds need the rest.
+    let most = (room / 4).min(length.max(LEAST_PART)).max(1 << 14) / 4;
+    let mut from = 0;
+    while from < BUCKETS {
         search.job.cancel.check()?;
-        let admitted = flag(search, partition, &mut counters, &mut marks, &mut ranking)?;
-        let total: u64 = admitted.iter().flatten().map(|n| u64::from(*n)).sum();
-        // Places, and the pairs of one bucket on each thread.
-        let bytes = total * 4 + total * 16 / BUCKETS as u64 * search.threads as u64 * 2;
-        let lease = if partition.bits < MOST_SPLITS && bytes > room.max(1 << 16) {
-            None
-        } else if partition.bits < MOST_SPLITS {
-            search.job.budget.try_reserve(search.accounts.index, bytes)
-        } else {
-            Some(search.job.budget.must_reserve(search.accounts.index, bytes)?)
-        };
-        if lease.is_none() {
-            ranking.figures.splits += 1;
-            let [first, second] = partition.halves();
-            work.extend([second, first]);
-            continue;
+        let (mut to, mut total) = (from, 0);
+        while to < BUCKETS && (to == from || total + totals[to] <= most) {
+            total += totals[to];
+            to += 1;
         }
+        // Places, and the pairs of one bucket on each thread.
+        let pairs = totals[from..to].iter().max().copied().unwrap_or(0) * 16;
+        let _places = reserve(total * 4 + pairs * search.threads as u64)?;
         ranking.figures.partitions += 1;
         ranking.figures.admitted += total;
-        let places = scatter(search, partition, &marks, &admitted, total);
-        group(search, &places, &mut ranking, &mut held)?;
+        let places = scatter(search, &marks, &admitted, (from, to));
+        group(search, &places, (from, to), &mut ranking, &mut held)?;
+        from = to;
     }
     ranking.lease = Some(held);
     Ok(ranking)
@@ -150,8 +133,7 @@ type Histogram = [u32; BUCKETS];
 /// Counts, then marks the windows that may be frequent; how many by piece and bucket.
 fn flag(
     search: &Search<'_>,
-    partition: Partition,
-    counters: &mut Counters,
+    table: &Counters,
     marks: &mut [u64],
     ranking: &mut Ranking,
 ) -> Result<Vec<Histogram>> {
@@ -159,8 +141,6 @@ fn flag(
     let step = pieces(text.len(), search.threads);
     let tasks = text.len().div_ceil(step) as usize;
     let mut threads = vec![(); search.threads];
-    counters.clear();
-    let table = &*counters;
     let windows = crew::each(&mut threads, tasks, |(), task| {
         let from = task as u32 * step;
         let to = text.len().min(from.saturating_add(step));
@@ -176,16 +156,12 @@ fn flag(
             if filled == BATCH {
                 filled = 0;
                 for hash in batch {
-                    if partition.holds(hash) {
-                        table.add(hash);
-                    }
+                    table.add(hash);
                 }
             }
         });
         for hash in &batch[..filled] {
-            if partition.holds(*hash) {
-                table.add(*hash);
-            }
+            table.add(*hash);
         }
         windows
     });
@@ -205,15 +181,12 @@ fn flag(
         let mut settle = |windows: &[Window]| {
             for window in windows {
                 let hash = mix(window.canonical());
-                if !partition.holds(hash) {
-                    continue;
-                }
                 // The occurrences of a palindrome count on both strands.
                 let need = if window.forward == window.reverse { least.div_ceil(2) } else { least };
                 let admitted = table.get(hash) >= need;
                 let at = window.at - from;
                 own[at as usize / 64] |= u64::from(admitted) << (at % 64);
-                histogram[partition.bucket(hash)] += u32::from(admitted);
+                histogram[bucket_of(hash)] += u32::from(admitted);
             }
         };
         scan(text, k, from, to, |window| {
@@ -232,27 +205,32 @@ fn flag(
 /// Places by bucket, increasing within each.
 pub(super) struct Buckets {
     places: Vec<AtomicU32>,
+    first: usize,
     ends: Vec<usize>,
 }
 
 impl Buckets {
     pub(super) fn bucket(&self, i: usize) -> &[AtomicU32] {
-        let from = if i == 0 { 0 } else { self.ends[i - 1] };
+        let from = if i == self.first { 0 } else { self.ends[i - 1] };
         &self.places[from..self.ends[i]]
     }
 }
 
-/// Sorts the marked places into buckets.
+/// Sorts the marked places of the buckets `first..last`.
 fn scatter(
     search: &Search<'_>,
-    partition: Partition,
     marks: &[u64],
     histograms: &[Histogram],
-    total: u64,
+    (first, last): (usize, usize),
 ) -> Buckets {
     let (text, k) = (search.text, search.k);
     let step = pieces(text.len(), search.threads);
-    let (starts, ends) = offsets(histograms);
+    let chosen: Vec<Histogram> = histograms
+        .iter()
+        .map(|h| std::array::from_fn(|b| if b >= first && b < last { h[b] } else { 0 }))
+        .collect();
+    let (starts, ends) = offsets(&chosen);
+    let total = ends.last().copied().unwrap_or(0);
     let places: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
     let mut threads = vec![(); search.threads];
     let per_piece = step as usize / 64;
@@ -265,14 +243,15 @@ fn scatter(
                 let at = (i * 64) as u32 + word.trailing_zeros();
                 word &= word - 1;
                 let forward = text.kmer(at, k);
-                let hash = mix(forward.min(reverse_complement(forward, k)));
-                let slot = &mut next[partition.bucket(hash)];
-                places[*slot].store(at, Ordering::Relaxed);
-                *slot += 1;
+                let bucket = bucket_of(mix(forward.min(reverse_complement(forward, k))));
+                if bucket >= first && bucket < last {
+                    places[next[bucket]].store(at, Ordering::Relaxed);
+                    next[bucket] += 1;
+                }
             }
         }
     });
-    Buckets { places, ends }
+    Buckets { places, first, ends }
 }
 
 /// Where each piece begins to write in each bucket, and where the buckets end.
@@ -313,6 +292,7 @@ pub(super) fn classes(
 fn group(
     search: &Search<'_>,
     buckets: &Buckets,
+    (first, last): (usize, usize),
     ranking: &mut Ranking,
     held: &mut Lease,
 ) -> Result<()> {
@@ -321,9 +301,9 @@ fn group(
     let mut scratch: Vec<Vec<(u64, u32)>> = vec![Vec::new(); search.threads];
     // A few buckets at a time, so that lists stand twice only for those.
     let batch = 8 * search.threads;
-    for from in (0..BUCKETS).step_by(batch) {
+    for from in (first..last).step_by(batch) {
         search.job.cancel.check()?;
-        let results = crew::each(&mut scratch, batch.min(BUCKETS - from), |pairs, task| {
+        let results = crew::each(&mut scratch, batch.min(last - from), |pairs, task| {
             let mut lists = Lists::default();
             classes(search, buckets.bucket(from + task), pairs, |class| {
                 let (first, k) = (class[0].1, search.k);
@@ -337,7 +317,7 @@ fn group(
                 let written = |place: &u32| search.text.kmer(*place, k) == kmer;
                 let forward = places.clone().filter(written);
                 let reverse = places.filter(|place| both == 2 || !written(place));
-                lists.add(rules, kmer, first, forward, reverse);
+                lists.add(rules, first, forward, reverse);
             });
             lists
         });
@@ -348,7 +328,6 @@ fn group(
 
 /// Sorts all marked places into buckets of whole classes.
 pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
-    let whole = Partition { bits: 0, value: 0 };
     let step = pieces(search.text.len(), search.threads) as usize / 64;
     let mut threads = vec![(); search.threads];
     let histograms = crew::each(&mut threads, marks.len().div_ceil(step), |(), task| {
@@ -360,11 +339,10 @@ pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
                 word &= word - 1;
                 let forward = search.text.kmer(at, search.k);
                 let hash = mix(forward.min(reverse_complement(forward, search.k)));
-                histogram[whole.bucket(hash)] += 1;
+                histogram[bucket_of(hash)] += 1;
             }
         }
         histogram
     });
-    let total = histograms.iter().flatten().map(|n| u64::from(*n)).sum();
-    scatter(search, whole, marks, &histograms, total)
+    scatter(search, marks, &histograms, (0, BUCKETS))
 }

@@ -168,5 +168,5 @@ fn one(
     });
     forward.sort_unstable();
     reverse.sort_unstable();
-    out.add(rules, kmer, first, forward.iter().copied(), reverse.iter().copied());
+    out.add(rules, first, forward.iter().copied(), reverse.iter().copied());
 }

@@ -1,14 +1,14 @@
 //! From the sorted places of one k-mer class to a seed with its tandem-filtered lists.
 
-use super::{Ranking, Seed};
+use super::{Candidate, Ranking};
 use crate::options::Parameters;
 use crate::text::Text;
-use seqmill_base::{Lease, Result};
+use seqmill_base::{Error, Lease, Result};
 
 /// Collects seeds and their lists.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    pub(super) seeds: Vec<Seed>,
+    pub(super) candidates: Vec<Candidate>,
     pub(super) positions: Vec<u32>,
     pub(super) cut: u64,
 }
@@ -52,11 +52,10 @@ impl<'a> Rules<'a> {
 }
 
 impl Lists {
-    /// Adds the seed `kmer` with its sorted occurrences if there are enough of them.
+    /// Adds the seed at `first` with its sorted occurrences if there are enough of them.
     pub(super) fn add(
         &mut self,
         rules: Rules<'_>,
-        kmer: u64,
         first: u32,
         forward: impl Iterator<Item = u32>,
         reverse: impl Iterator<Item = u32>,
@@ -81,11 +80,9 @@ impl Lists {
             self.cut += 1;
         }
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.seeds.push(Seed {
-            kmer,
+        self.candidates.push(Candidate {
             first,
-            count,
-            offset: offset as u64,
+            offset: narrow(offset),
             forward: narrow(kept[0]),
             reverse: narrow(kept[1]),
         });
@@ -97,20 +94,25 @@ impl Lists {
         ranking: &mut Ranking,
         held: &mut Lease,
     ) -> Result<()> {
-        let seeds = ranking.seeds.len() + all.iter().map(|l| l.seeds.len()).sum::<usize>();
+        let candidates =
+            ranking.candidates.len() + all.iter().map(|l| l.candidates.len()).sum::<usize>();
         let positions =
             ranking.positions.len() + all.iter().map(|l| l.positions.len()).sum::<usize>();
-        let bytes = positions * 4 + seeds * size_of::<Seed>();
+        if u32::try_from(positions).is_err() {
+            let text = "seeds have more than 4 G occurrences; raise min_frequency";
+            return Err(Error::input(text));
+        }
+        let bytes = positions * 4 + candidates * size_of::<Candidate>();
         held.resize(bytes as u64).map_err(|e| e.within("positions of seeds"))?;
         // Exactly: doubling would take what nobody has reserved, and large blocks move for free.
-        ranking.seeds.reserve_exact(seeds - ranking.seeds.len());
+        ranking.candidates.reserve_exact(candidates - ranking.candidates.len());
         ranking.positions.reserve_exact(positions - ranking.positions.len());
         for mut lists in all {
-            let base = ranking.positions.len() as u64;
-            for seed in &mut lists.seeds {
-                seed.offset += base;
+            let base = ranking.positions.len() as u32;
+            for candidate in &mut lists.candidates {
+                candidate.offset += base;
             }
-            ranking.seeds.append(&mut lists.seeds);
+            ranking.candidates.append(&mut lists.candidates);
             ranking.positions.append(&mut lists.positions);
             ranking.cut_seeds += lists.cut;
         }

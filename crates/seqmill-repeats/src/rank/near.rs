@@ -142,12 +142,15 @@ fn collect(
         let parts = forms.each_group(search, slice, |scratch, group, found: &mut Found| {
             neighbours(search, forms, scratch, group, marks, &owner, found);
         })?;
+        for (strand, all) in found.iter_mut().enumerate() {
+            // Exactly: doubling would take what nobody has reserved.
+            all.reserve_exact(parts.iter().map(|part| part[strand].len()).sum());
+        }
         for mut part in parts {
             for (all, own) in found.iter_mut().zip(&mut part) {
                 all.append(own);
             }
         }
-        // Capacity may be twice the length, and sorting needs half as much again.
         let bytes = found.iter().map(|f| f.capacity() as u64 * 8).sum::<u64>();
         let fits = bytes <= search.index_bytes || range.len() <= 64;
         if !fits || lease.resize(bytes).is_err() {
@@ -264,11 +267,10 @@ fn build_lists(
             let (own_r, rest_r) = r.split_at(ends[1]);
             (f, r) = (rest_f, rest_r);
             let first = first as u32;
-            let kmer = search.text.kmer(first, search.k);
             let places = |list: &'_ [u64]| list.iter().map(|i| *i as u32).collect::<Vec<_>>();
             if own_f.len() + own_r.len() >= rules.min_frequency as usize {
                 let (own_f, own_r) = (places(own_f), places(own_r));
-                lists.add(rules, kmer, first, own_f.into_iter(), own_r.into_iter());
+                lists.add(rules, first, own_f.into_iter(), own_r.into_iter());
             }
         }
         lists

@@ -80,21 +80,24 @@ fn plain(text: &Text, k: u32, parameters: &Parameters) -> Plain {
     seeds
 }
 
-fn listed(ranking: &Ranking) -> Plain {
-    let one = |seed: &Seed| {
+fn listed(ranking: &Ranking, text: &Text, k: u32) -> Plain {
+    let one = |seed: &Candidate| {
         let from = seed.offset as usize;
         let (f, r) = (seed.forward as usize, seed.reverse as usize);
         let list = &ranking.positions[from..from + f + r];
-        (u32::MAX - seed.count, seed.first, seed.kmer, list[..f].to_vec(), list[f..].to_vec())
+        let kmer = text.kmer(seed.first, k);
+        (u32::MAX - seed.count(), seed.first, kmer, list[..f].to_vec(), list[f..].to_vec())
     };
-    ranking.seeds.iter().map(one).collect()
+    ranking.candidates.iter().map(one).collect()
 }
 
 #[test]
 fn all_ways_to_count_agree_with_the_definition() {
     for round in 0..12 {
         let text = genome(round * 1000, 600 + 150 * round as usize);
-        for (distance, k) in [(0, 6), (0, 7), (1, 6), (1, 8), (1, 9), (1, 13), (2, 8), (3, 9)] {
+        for (distance, k) in
+            [(0, 6), (0, 7), (1, 6), (1, 8), (1, 9), (1, 13), (1, 22), (1, 31), (2, 8), (3, 9)]
+        {
             let parameters = Parameters {
                 distance,
                 tandem_distance: [0, 30, 500][round as usize % 3],
@@ -111,11 +114,11 @@ fn all_ways_to_count_agree_with_the_definition() {
                 let search =
                     Search { text, k, parameters, threads, job: &job, accounts, index_bytes };
                 let found = search.candidates().unwrap();
-                assert_eq!(listed(&found), expected, "{round} {distance} {k} {threads}");
+                assert_eq!(listed(&found, text, k), expected, "{round} {distance} {k} {threads}");
                 if distance == 1 {
                     let mut other = general::candidates(&search).unwrap();
-                    search.order(&mut other.seeds);
-                    assert_eq!(listed(&other), expected, "general {round} {k}");
+                    search.order(&mut other.candidates);
+                    assert_eq!(listed(&other, text, k), expected, "general {round} {k}");
                 }
                 drop((found, accounts));
             }

@@ -277,16 +277,27 @@ pub(super) struct Scratch {
     pub(super) sorted: Vec<u64>,
     /// Counters of the changes, in the order of the changes.
     steps: Vec<u32>,
+    /// How many of them stay in the same word.
+    near: usize,
+    /// The first that is folded.
+    folded: usize,
 }
 
 impl Scratch {
     fn new(forms: &Forms) -> Self {
+        let steps: Vec<u32> = forms.changes.iter().map(|c| forms.counter(*c) as u32).collect();
+        let near = steps.iter().take_while(|step| **step < 16).count();
+        // Beyond the bits of a counter a change is folded back onto the first ones.
+        let folded = 3 * COUNTER_BITS as usize / 2;
+        let words = (1_usize << forms.counter_bits).div_ceil(16);
         Self {
             entries: Vec::new(),
             unsorted: Vec::new(),
-            counters: vec![0; (1 << forms.counter_bits) / 16 + 1],
+            counters: vec![0; words],
             sorted: Vec::new(),
-            steps: forms.changes.iter().map(|c| forms.counter(*c) as u32).collect(),
+            steps,
+            near,
+            folded,
         }
     }
 
@@ -365,12 +376,33 @@ impl Scratch {
 
     /// How often the neighbours of a form occur that differ in the varied half, each at most
     /// three times; of the forward form also how often it occurs itself.
+    ///
+    /// A word holds the counters of the last two bases. What differs in another base stands at
+    /// the same place of another word, so those are added up unshifted.
     #[inline]
     pub(super) fn sum(&self, forms: &Forms, entry: &Entry) -> u32 {
         let i = forms.counter(entry.suffix);
         let end = if entry.key & SMALLER != 0 { self.steps.len() } else { forms.middle };
-        let own = if entry.is_reverse() { 0 } else { self.count(i) };
-        self.steps[..end].iter().fold(own, |sum, step| sum + self.count(i ^ *step as usize))
+        let (word, shift) = (i >> 4, (i & 15) * 2);
+        let own = self.counters[word];
+        let mut sum = if entry.is_reverse() { 0 } else { own >> shift & 3 };
+        // Long suffixes are folded: then changes further up stay in the word too.
+        let folded = self.steps.len().min(self.folded);
+        let near = [&self.steps[..end.min(self.near)], &self.steps[folded.min(end)..end]];
+        for step in near.into_iter().flatten() {
+            sum += self.count(i ^ *step as usize);
+        }
+        let field = 3_u32 << shift;
+        let mut far = 0_u64;
+        for step in &self.steps[self.near.min(end)..folded.min(end)] {
+            let other = word ^ (*step as usize >> 4);
+            debug_assert!(other < self.counters.len());
+            // SAFETY: `word` and `step >> 4` are below the number of words, a power of two, and so
+            // is their exclusive or.
+            let value = unsafe { *self.counters.get_unchecked(other) };
+            far += u64::from(value & field);
+        }
+        sum + (far >> shift) as u32
     }
 
     /// Sorts the entries of a group by suffix.
