@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import _tour_fetch, simulate
+from seqmill import _tour_fetch, _tour_repeats, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory
@@ -104,6 +104,8 @@ class Tour:
         Metrics documents of the conversions, by file name, for the pictures.
     throughput
         Windows a second by workers, for the picture.
+    repeats
+        Metrics document and counts of the search for repeats, for the pictures.
     """
 
     folder: Path
@@ -114,6 +116,7 @@ class Tour:
     expected: dict[Path, int] = field(default_factory=dict)
     pictured: dict[str, dict[str, Any]] = field(default_factory=dict)
     throughput: list[dict[str, Any]] = field(default_factory=list)
+    repeats: dict[str, Any] = field(default_factory=dict)
 
     def measure(
         self, what: str, work: Callable[[], str], *, source: Path | None = None
@@ -174,6 +177,8 @@ class Demo:
         Metrics documents of the files whose pictures the page shows, by file name.
     throughput
         Windows a second by workers.
+    repeats
+        Metrics document and counts of the search for repeats.
     """
 
     folder: Path
@@ -181,6 +186,7 @@ class Demo:
     metrics: Metrics
     pictured: dict[str, dict[str, Any]]
     throughput: tuple[dict[str, Any], ...] = ()
+    repeats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -292,6 +298,7 @@ STEPS: Final = (
     Step("convert", "convert", _convert),
     Step("scan", "scan_alignments", _scan),
     Step("fetch", "FastaStore", _tour_fetch.show_fetch),
+    Step("repeats", "find_repeats", _tour_repeats.show_repeats),
 )
 """The stops of the tour in order."""
 
@@ -365,7 +372,7 @@ def run_demo(
         report.detail["throughput"] = tour.throughput
         report.detail["steps"] = [asdict(result) for result in results]
     pictured = dict(list(tour.pictured.items())[:_PICTURED_FILES])
-    return Demo(target, results, report.metrics, pictured, tuple(tour.throughput))
+    return Demo(target, results, report.metrics, pictured, tuple(tour.throughput), tour.repeats)
 
 
 def _claim(folder: Path, *, force: bool) -> None:

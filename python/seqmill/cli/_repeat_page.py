@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from seqmill.repeats import RepeatResult
 
-__all__ = ["repeat_sections", "write_repeat_page"]
+__all__ = ["repeat_sections", "tour_section", "write_repeat_page"]
 
 _LISTED_FAMILIES: Final = 40
 _DRAWN_SEQUENCES: Final = 8
@@ -53,6 +53,14 @@ def repeat_sections(document: Mapping[str, Any], overview: Mapping[str, Any]) ->
         figures = [_along(one) for one in sequences[:_DRAWN_SEQUENCES]]
         sections.append(Section(title="Masked share along sequences", figures=figures))
     return sections
+
+
+def tour_section(shown: Mapping[str, Any]) -> Section:
+    """Make the section of the tour: the landscape, and one sequence."""
+    overview = shown["overview"]
+    figures = [_landscape(overview["landscape"])]
+    figures += [_along(one) for one in overview["sequences"][:1] if any(one["masked"])]
+    return Section(title="Repeats", text=shown["text"], figures=figures)
 
 
 def _landscape(bins: Sequence[int]) -> Figure:

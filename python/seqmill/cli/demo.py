@@ -136,4 +136,8 @@ def _sections(demo: "Demo") -> "list[Section]":
         from seqmill.cli._fetch_page import throughput_section  # noqa: PLC0415
 
         sections.insert(1, throughput_section(demo.throughput))
+    if demo.repeats:
+        from seqmill.cli._repeat_page import tour_section  # noqa: PLC0415
+
+        sections.append(tour_section(demo.repeats))
     return sections

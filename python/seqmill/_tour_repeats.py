@@ -1,0 +1,46 @@
+"""The stop of the tour at `repeats`."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import seqmill
+from seqmill._units import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from seqmill.demo import StepResult, Tour
+
+__all__ = ["show_repeats"]
+
+_KEYWORDS: Final = ("threads", "memory", "tmpdir")
+
+
+def show_repeats(tour: "Tour") -> "Iterator[StepResult]":
+    """Find the families of the simulated genome and mask it."""
+    genome = tour.folder / "genomes" / "ancestor.fa.gz"
+    if genome.exists():
+        yield tour.measure("find repeats", partial(_find, tour, genome), source=genome)
+
+
+def _find(tour: "Tour", genome: "Path") -> str:
+    folder = tour.folder / "repeats"
+    folder.mkdir(exist_ok=True)
+    options = {key: value for key, value in tour.job_options.items() if key in _KEYWORDS}
+    done = seqmill.find_repeats(
+        genome,
+        output=folder / "ancestor",
+        formats=("library", "bed", "softmask"),
+        overview=True,
+        force=True,
+        **options,
+    )
+    detail, bases = done.metrics.detail, done.metrics.totals["bases"] or 1
+    share = 100 * detail["masked_bases"] / bases
+    text = (
+        f"{format_count(detail['families'])} families, {format_count(detail['elements'])} "
+        f"elements, {share:.1f} % of the bases masked"
+    )
+    tour.repeats = {"text": text, "overview": done.overview}
+    return text
