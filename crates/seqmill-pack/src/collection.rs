@@ -6,7 +6,7 @@ mod names;
 mod old;
 
 pub(crate) use current::{read_batch, read_sample_names};
-pub(crate) use details::{Details, InGroup};
+pub(crate) use details::Details;
 pub(crate) use names::NameCoder;
 pub(crate) use old::{read_version_1, read_version_2};
 

@@ -1,6 +1,5 @@
 //! Genome collections in AGC archives: read, written, appended to, inside one memory budget.
 
-#![allow(dead_code, unused_imports, reason = "the writer follows")]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, clippy::unwrap_used))]
 
@@ -18,9 +17,13 @@ mod symbols;
 mod unpack;
 mod verify;
 mod vint;
+mod write;
 
 pub use archive::{Archive, CACHE_USEFUL_BYTES, ContigView, Memory, Parameters, Sample};
 pub use batch::short_name;
 pub use reader::{is_archive, open_archive};
 pub use unpack::{Selection, UnpackOptions, Unpacked, unpack};
 pub use verify::{Verified, verify};
+pub use write::{
+    ArchiveInput, LetterRule, Level, PackOptions, Packed, SampleInput, SampleRule, pack, rename,
+};

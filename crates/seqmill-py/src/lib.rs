@@ -57,5 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::archive_verify, module)?)?;
     module.add_function(wrap_pyfunction!(repeats::find_repeats, module)?)?;
     module.add_class::<repeats::RepeatRun>()?;
+    module.add_function(wrap_pyfunction!(archive::archive_pack, module)?)?;
+    module.add_function(wrap_pyfunction!(archive::archive_rename, module)?)?;
     Ok(())
 }

@@ -256,7 +256,7 @@ impl Archive {
         }
     }
 
-    fn load_pack(&self, part: Part, is_last: bool) -> Result<Pack> {
+    pub(crate) fn load_pack(&self, part: Part, is_last: bool) -> Result<Pack> {
         let data = self.container.read(part, self.memory.item())?;
         let bytes = if data.metadata == 0 {
             data.bytes().to_vec()

@@ -60,14 +60,16 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    /// Begins with the number of samples.
-    pub(crate) fn new(samples: u32) -> Self {
-        let mut details = Self::default();
-        details.count(samples);
-        details
+    /// The arrays, with the number of samples in front.
+    pub(crate) fn finish(self, samples: u32) -> Vec<Vec<u8>> {
+        let [counts, groups, ids, lengths, orientations] = self.arrays;
+        let mut first = Vec::with_capacity(counts.len() + 5);
+        write_vint(samples, &mut first);
+        first.extend(counts);
+        vec![first, groups, ids, lengths, orientations]
     }
 
-    /// Appends a number of samples, contigs or segments.
+    /// Appends a number of contigs or segments.
     pub(crate) fn count(&mut self, n: u32) {
         let [counts, ..] = &mut self.arrays;
         write_vint(n, counts);
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn segments_make_the_round_trip() {
-        let mut details = Details::new(1);
+        let mut details = Details::default();
         let segments: Vec<Segment> = [0, 1, 2, 2, 0, 9, 3, 10, 0, 11, 7]
             .iter()
             .flat_map(|&id| {
@@ -161,7 +163,8 @@ mod tests {
         for segment in &segments {
             details.segment(segment, 1021);
         }
-        let mut reader = DetailsReader::new(&details.arrays, 1021);
+        let arrays: [Vec<u8>; ARRAYS] = details.finish(1).try_into().unwrap();
+        let mut reader = DetailsReader::new(&arrays, 1021);
         assert_eq!(reader.count().unwrap(), 1);
         for segment in &segments {
             assert_eq!(reader.segment().unwrap(), *segment);

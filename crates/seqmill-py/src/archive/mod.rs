@@ -2,9 +2,11 @@
 
 mod read;
 mod tables;
+mod write;
 
 pub(crate) use read::{ArchiveReader, archive_unpack, archive_verify, is_archive};
 pub(crate) use tables::ArchiveTable;
+pub(crate) use write::{archive_pack, archive_rename};
 
 use seqmill_base::Job;
 use seqmill_base::metrics::StageFigures;

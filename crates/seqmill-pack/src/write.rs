@@ -1,0 +1,25 @@
+//! Writing archives: creating, adding, renaming.
+
+mod append;
+mod compress;
+mod describe;
+mod encode;
+mod feed;
+mod groups;
+mod input;
+mod kmers;
+mod options;
+mod output;
+mod pending;
+mod reference;
+mod rename;
+mod run;
+mod segments;
+mod splitters;
+mod spool;
+mod stages;
+
+pub use compress::Level;
+pub use options::{ArchiveInput, LetterRule, PackOptions, SampleInput, SampleRule};
+pub use rename::rename;
+pub use run::{Packed, pack};

@@ -1,0 +1,78 @@
+//! Writing archives.
+
+use super::document;
+use crate::error::to_python;
+use crate::job::{new_job, run};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use seqmill_base::Job;
+use seqmill_convert::Resources;
+use seqmill_pack::PackOptions;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Packs inputs into an archive; options and result are JSON (see `seqmill.archive`).
+#[pyfunction]
+#[pyo3(signature = (options_json, memory, progress = None))]
+pub(crate) fn archive_pack(
+    py: Python<'_>,
+    options_json: &str,
+    memory: u64,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let options: PackOptions = serde_json::from_str(options_json)
+        .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    let resources = Resources { threads: options.threads, memory, ..Resources::default() };
+    let job = new_job(py, &resources)?;
+    let work = move |job: &Job| seqmill_pack::pack(&options, job);
+    let done = run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))?;
+    let sizes = done.parameters;
+    let totals = json!({
+        "records_in": done.contigs, "records_out": done.contigs, "bases": done.bases,
+        "bytes_out": done.bytes,
+    });
+    let detail = json!({
+        "samples": done.samples,
+        "contigs": done.contigs,
+        "segments": done.segments,
+        "groups": done.groups,
+        "reference_bases": done.reference_bases,
+        "splitters": done.splitters,
+        "parameters": {
+            "kmer_length": sizes.kmer_length,
+            "segment_size": sizes.segment_size,
+            "min_match": sizes.min_match,
+            "pack_size": sizes.pack_size,
+        },
+        "empty_records": done.empty_records,
+        "letters_changed": done.letters_changed,
+        "letters_changed_in": done.changed_in,
+        "names_changed": done.renamed,
+    });
+    let answer = json!({
+        "samples": done.samples,
+        "contigs": done.contigs,
+        "bases": done.bases,
+        "bytes": done.bytes,
+        "warnings": done.warnings,
+        "metrics": document(&job, totals, &done.stages, detail),
+    });
+    Ok(answer.to_string())
+}
+
+/// Copies an archive with other names of its samples; gives the bytes of the new one.
+#[pyfunction]
+#[pyo3(signature = (path, output, names, force, memory, progress = None))]
+pub(crate) fn archive_rename(
+    py: Python<'_>,
+    path: PathBuf,
+    output: PathBuf,
+    names: Vec<String>,
+    force: bool,
+    memory: u64,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<u64> {
+    let job = new_job(py, &Resources { memory, ..Resources::default() })?;
+    let work = move |job: &Job| seqmill_pack::rename(&path, &output, &names, force, job);
+    run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))
+}
