@@ -5,13 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmill.alignments import convert, scan_alignments
+    from seqmill.archive import Archive, ArchiveWriter
     from seqmill.fetch import FastaStore
     from seqmill.repeats import find_repeats
 
-__all__ = ["FastaStore", "__version__", "convert", "find_repeats", "scan_alignments"]
+__all__ = [
+    "Archive",
+    "ArchiveWriter",
+    "FastaStore",
+    "__version__",
+    "convert",
+    "find_repeats",
+    "scan_alignments",
+]
 
 # Loaded when somebody asks: `seqmill --help` needs none of them.
 _HOMES = {
+    "Archive": "seqmill.archive",
+    "ArchiveWriter": "seqmill.archive",
     "FastaStore": "seqmill.fetch",
     "convert": "seqmill.alignments",
     "find_repeats": "seqmill.repeats",

@@ -14,6 +14,8 @@ __all__ = [
     "FetchEncoder",
     "FetchStore",
     "RepeatRun",
+    "archive_pack",
+    "archive_rename",
     "archive_unpack",
     "archive_verify",
     "bgzf_compress",
@@ -227,3 +229,16 @@ class RepeatRun:
 def find_repeats(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> RepeatRun: ...
+def archive_pack(
+    options_json: str,
+    memory: int,
+    progress: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> str: ...
+def archive_rename(
+    path: str | PathLike[str],
+    output: str | PathLike[str],
+    names: Sequence[str],
+    force: bool,
+    memory: int,
+    progress: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> int: ...

@@ -5,6 +5,7 @@ Coordinates as numbers are 0-based half-open, region strings 1-based inclusive. 
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,13 @@ from numpy.typing import NDArray
 
 from seqmill import _native
 from seqmill._archive_jobs import UnpackResult, VerifyResult, find_records, unpack, verify
+from seqmill._archive_writer import (
+    ArchiveWriter,
+    PackOptions,
+    PackResult,
+    copy_samples,
+    rename_samples,
+)
 from seqmill.errors import InputError, OutOfRangeError
 from seqmill.limits import choose_memory, parse_size
 from seqmill.progress import ProgressArg
@@ -23,12 +31,25 @@ from seqmill.progress import ProgressArg
 if TYPE_CHECKING:
     from seqmill.fetch import FastaStore
 
-__all__ = ["Archive", "Contig", "Parameters", "Sample", "UnpackResult", "VerifyResult"]
+__all__ = [
+    "Archive",
+    "ArchiveWriter",
+    "Contig",
+    "PackOptions",
+    "PackResult",
+    "Parameters",
+    "Sample",
+    "UnpackResult",
+    "VerifyResult",
+]
 
 PathLike = str | os.PathLike[str]
 
 _USEFUL_BYTES: Final = 256 << 20
 """More than this an open archive has no use for."""
+_CURRENT: Final = (3, 0)
+_OLD_SEGMENT_SIZE: Final = 60_000
+"""Archives of version 1 do not say their segment size."""
 
 
 class Parameters(NamedTuple):
@@ -166,6 +187,17 @@ class Archive(Mapping[str, Sample]):
         If the file is no archive, or a damaged one; says where.
     BudgetError
         If its tables do not fit into `memory`.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.fa").write_text(">chr1 first\nACGTNACGTTGCA\n")
+    >>> with ArchiveWriter(folder / "x.agc") as writer:
+    ...     writer.add("a", folder / "a.fa")
+    >>> with Archive(folder / "x.agc") as archive:
+    ...     list(archive), archive["a"]["chr1"].text(1, 6)
+    (['a'], b'CGTNA')
     """
 
     def __init__(
@@ -381,6 +413,59 @@ class Archive(Mapping[str, Sample]):
             metrics=metrics,
             force=force,
         )
+
+    def subset(self, names: Sequence[str] | str, output: PathLike, **job: Any) -> PackResult:
+        """Write some of the samples into a new archive; the first one becomes its reference.
+
+        Also the way to bring an archive of version 1 or 2 to version 3.
+
+        Parameters
+        ----------
+        names
+            The samples, in the order wanted.
+        output
+            The new archive.
+        **job
+            Threads, memory, tmpdir, progress, metrics, force; see :ref:`job-options`.
+        """
+        native = self._reader
+        chosen = [(native.find_sample(name), name) for name in dict.fromkeys(_texts(names))]
+        return copy_samples(self._path, chosen, output, self._sizes(), **job)
+
+    def rename(self, names: Mapping[str, str], output: PathLike, **job: Any) -> None:
+        """Write a copy in which samples have new names.
+
+        Parameters
+        ----------
+        names
+            New names by old ones.
+        output
+            The new archive.
+        **job
+            Memory, progress, metrics, force; see :ref:`job-options`.
+        """
+        native = self._reader
+        for old in names:
+            native.find_sample(old)
+        renamed = [names.get(name, name) for name in self]
+        twice = next((n for n, count in Counter(renamed).items() if count > 1), None)
+        if twice is not None:
+            message = f"two samples would have the name {twice!r}"
+            raise InputError(message, option="names", value=twice)
+        if self.version < _CURRENT:
+            # The collection of old versions is laid out in another way.
+            copy_samples(self._path, list(enumerate(renamed)), output, self._sizes(), **job)
+            return
+        rename_samples(self._path, renamed, output, **job)
+
+    def _sizes(self) -> dict[str, int]:
+        sizes = self.parameters
+        return {
+            "kmer_length": sizes.kmer_length,
+            "segment_size": sizes.segment_size or _OLD_SEGMENT_SIZE,
+            "min_match": sizes.min_match,
+            "pack_size": sizes.pack_size,
+        }
 
     def verify(
         self,

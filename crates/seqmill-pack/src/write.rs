@@ -15,6 +15,7 @@ mod reference;
 mod rename;
 mod run;
 mod segments;
+mod sketch;
 mod splitters;
 mod spool;
 mod stages;

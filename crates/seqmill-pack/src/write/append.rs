@@ -6,7 +6,6 @@ use super::feed::Adaptive;
 use super::groups::Groups;
 use super::kmers::{KmerScanner, NO_KMER};
 use super::output::{CONTIGS, DETAILS, DIGESTS, Output, StreamId};
-use super::reference::Reference;
 use super::run::{Ground, Start};
 use super::splitters::{Counters, Splitters};
 use super::stages::Recorder;
@@ -99,7 +98,7 @@ fn copy_groups(
             for code in &mut codes {
                 *code = CODES.get(usize::from(*code)).copied().unwrap_or(0);
             }
-            groups.push(Reference::new(&codes))?;
+            groups.push(&codes)?;
             output.copy(container, part, StreamId::Reference(group.id))?;
         }
         let parts = group.delta.map_or(&[][..], |stream| container.parts(stream));

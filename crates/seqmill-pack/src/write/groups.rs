@@ -4,6 +4,7 @@ use super::encode::{Coder, Effort, Token, match_cost};
 use super::kmers::{Kmer, NO_KMER};
 use super::reference::{Reference, TableRoom};
 use super::segments::Piece;
+use super::sketch::Sketch;
 use crate::archive::RAW_GROUPS;
 use crate::symbols::reverse_complement_codes;
 use rustc_hash::FxBuildHasher;
@@ -14,6 +15,11 @@ use std::sync::Arc;
 const CANDIDATES_MAX: usize = 32;
 /// A group must save so many bytes to be chosen by its cost.
 const LEAST_GAIN: usize = 16;
+/// Contigs without splitters that are shorter are kept as they are.
+const OWN_GROUP_BASES: usize = 1024;
+/// A group found by its k-mers must save so large a part of a segment: two bits a base, a
+/// quarter, is what a new reference costs.
+const SKETCH_GAIN: usize = 8;
 /// Bytes a group costs besides its reference.
 const GROUP_BYTES: u64 = 256;
 
@@ -37,6 +43,16 @@ pub(crate) struct Placed {
     pub(crate) target: Target,
 }
 
+/// The codes of a strand.
+fn turn(codes: Vec<u8>, other_strand: bool) -> Vec<u8> {
+    if !other_strand {
+        return codes;
+    }
+    let mut turned = Vec::with_capacity(codes.len());
+    reverse_complement_codes(&codes, &mut turned);
+    turned
+}
+
 /// All groups there are.
 pub(crate) struct Groups {
     by_key: hashbrown::HashMap<Key, u32, FxBuildHasher>,
@@ -45,6 +61,7 @@ pub(crate) struct Groups {
     /// segment is compared with must not depend on the others of its sample.
     partners: hashbrown::HashMap<u64, Vec<u64>, FxBuildHasher>,
     fresh: Vec<Key>,
+    sketch: Sketch,
     raw_next: u32,
     kmer_length: usize,
     effort: Effort,
@@ -66,6 +83,7 @@ impl Groups {
             references: Vec::new(),
             partners: hashbrown::HashMap::default(),
             fresh: Vec::new(),
+            sketch: Sketch::new(kmer_length),
             raw_next: 0,
             kmer_length: kmer_length as usize,
             effort,
@@ -101,8 +119,12 @@ impl Groups {
     }
 
     /// Adds a group; its number follows the last one's.
-    pub(crate) fn push(&mut self, reference: Reference) -> Result<Arc<Reference>> {
-        self.lease.resize(self.lease.bytes() + reference.bytes() + GROUP_BYTES)?;
+    pub(crate) fn push(&mut self, codes: &[u8]) -> Result<Arc<Reference>> {
+        let reference = Reference::new(codes);
+        let before = self.sketch.bytes();
+        self.sketch.insert(self.count(), codes);
+        let more = reference.bytes() + GROUP_BYTES + self.sketch.bytes() - before;
+        self.lease.resize(self.lease.bytes() + more)?;
         let reference = Arc::new(reference);
         self.references.push(Arc::clone(&reference));
         Ok(reference)
@@ -144,11 +166,16 @@ impl Groups {
                 let turned = Kmer { code: kmer.code, direct: !kmer.direct };
                 self.place_at_end(piece.codes, turned, true, out)
             }
-            (None, None) => {
+            (None, None) if piece.codes.len() < OWN_GROUP_BASES => {
                 let group = self.raw_next;
                 self.raw_next = (group + 1) % RAW_GROUPS;
                 let target = Target::Raw(group);
                 out.push(Placed { codes: piece.codes, reverse: false, target });
+                Ok(())
+            }
+            (None, None) => {
+                let placed = self.place_by_kmers(piece.codes, None, false)?;
+                out.push(placed);
                 Ok(())
             }
         }
@@ -162,23 +189,44 @@ impl Groups {
         key: Key,
         out: &mut Vec<Placed>,
     ) -> Result<()> {
-        let codes = if reverse {
-            let mut turned = Vec::with_capacity(codes.len());
-            reverse_complement_codes(&codes, &mut turned);
-            turned
+        let placed = if let Some(&group) = self.by_key.get(&key) {
+            let target = Target::Known(group, Arc::clone(self.reference(group)?));
+            Placed { codes: turn(codes, reverse), reverse, target }
         } else {
-            codes
+            self.place_by_kmers(codes, Some(key), reverse)?
         };
-        let target = if let Some(&group) = self.by_key.get(&key) {
-            Target::Known(group, Arc::clone(self.reference(group)?))
-        } else {
-            let group = self.count();
-            self.push(Reference::new(&codes))?;
-            self.insert_key(key, group);
-            Target::New(group)
-        };
-        out.push(Placed { codes, reverse, target });
+        out.push(placed);
         Ok(())
+    }
+
+    /// Puts a segment that has no group where its k-mers are, or makes it a group of its own.
+    fn place_by_kmers(
+        &mut self,
+        codes: Vec<u8>,
+        key: Option<Key>,
+        reverse: bool,
+    ) -> Result<Placed> {
+        if let Some((group, other_strand)) = self.sketch.find(&codes) {
+            let reference = Arc::clone(self.reference(group)?);
+            let text = turn(codes, other_strand);
+            let limit = text.len() / SKETCH_GAIN;
+            if self.coder.find_tokens(&reference, &text, self.effort, &self.room, limit) {
+                let target = Target::Known(group, reference);
+                return Ok(Placed { codes: text, reverse: other_strand, target });
+            }
+            return self.place_anew(turn(text, other_strand), key, reverse);
+        }
+        self.place_anew(codes, key, reverse)
+    }
+
+    fn place_anew(&mut self, codes: Vec<u8>, key: Option<Key>, reverse: bool) -> Result<Placed> {
+        let codes = turn(codes, reverse);
+        let group = self.count();
+        self.push(&codes)?;
+        if let Some(key) = key {
+            self.insert_key(key, group);
+        }
+        Ok(Placed { codes, reverse, target: Target::New(group) })
     }
 
     fn place_between(

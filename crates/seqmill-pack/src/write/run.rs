@@ -269,6 +269,8 @@ fn begin_archive(
         }
     }
     job.budget.spilled(account, spool.spilled());
+    let mut held = held;
+    held.resize(spool.bytes())?;
     let counted = job.budget.account("k-mers", job.budget.pool());
     let counters_lease = job.budget.must_reserve(counted, Counters::bytes_for(bases))?;
     let mut counters = Counters::new(bases);

@@ -59,6 +59,11 @@ impl Spool {
         }
     }
 
+    /// Bytes that it holds in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.memory.capacity() + self.open.capacity() + 2 * BUFFER_BYTES) as u64
+    }
+
     /// Bytes that went to disk.
     pub(crate) fn spilled(&self) -> u64 {
         self.spilled
