@@ -16,7 +16,8 @@ from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
 
-__all__ = ["UnpackResult", "VerifyResult", "choose_limits", "find_records", "unpack", "verify"]
+__all__ = ["UnpackResult", "VerifyResult", "choose_limits", "find_queries",
+    "find_records", "unpack", "verify"]
 
 PathLike = str | os.PathLike[str]
 Piece = tuple[int, int, int, int, str]
@@ -162,6 +163,32 @@ def find_records(
     return pieces
 
 
+def find_queries(native: "_native.ArchiveReader", queries: Sequence[str]) -> list[Piece]:
+    """Find what the reference program's queries mean: 0-based, both ends included.
+
+    A query that is the name of a contig as a whole wins. Ends beyond the contig are clipped, and
+    the header has the numbers that were asked for.
+    """
+    names = _Names(native)
+    pieces: list[Piece] = []
+    for query in queries:
+        place, colon, numbers = query.rpartition(":")
+        if names.places(query) or not colon or not names.places(place):
+            sample, contig = names.unique(query)
+            header, length = native.contig(sample, contig)
+            pieces.append((sample, contig, 0, length, header))
+            continue
+        first, dash, last = numbers.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            message = f"query {query!r}: a range is FROM-TO, 0-based with both ends included"
+            raise InputError(message, option="query", value=query)
+        sample, contig = names.unique(place)
+        header, length = native.contig(sample, contig)
+        start, end = min(int(first), length), min(int(last) + 1, length)
+        pieces.append((sample, contig, start, end, f"{header}:{numbers}"))
+    return pieces
+
+
 def _piece(
     native: "_native.ArchiveReader", place: tuple[int, int], start: int, end: int | None, text: str
 ) -> Piece:
@@ -181,7 +208,7 @@ def unpack(
     samples: list[str] | None,
     pieces: list[Piece] | None,
     line_width: int,
-    gzip: bool | None,
+    gzip: bool | int | None,
     threads: int | str | None,
     memory: int | str | None,
     progress: ProgressArg,
@@ -205,14 +232,14 @@ def unpack(
             (os.fspath(folder / name), {"samples": [i]})
             for name, i in zip(names, numbers, strict=True)
         ]
-        level = _GZIP_LEVEL if gzip else None
+        level = _level(gzip) if gzip else None
     else:
         selection: dict[str, Any] = {"samples": list(numbers)}
         if pieces is not None:
             selection = {"pieces": pieces}
         plan = [(output, selection)]
         packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
-        level = _GZIP_LEVEL if packed else None
+        level = _level(packed) if packed else None
     limits = choose_limits(threads, memory, _USEFUL_BYTES)
     report = JobReport(
         "unpack",
@@ -248,6 +275,10 @@ def unpack(
             report.add_run(answer["metrics"] | {"outputs": [{"path": target, **sizes}]})
     outputs = tuple(target for target, _ in plan)
     return UnpackResult(records=records, bases=bases, outputs=outputs, metrics=report.metrics)
+
+
+def _level(gzip: bool | int) -> int:  # noqa: FBT001 - yes, no or how much
+    return _GZIP_LEVEL if gzip is True else int(gzip)
 
 
 def _file_name(sample: str) -> str:

@@ -13,11 +13,12 @@ from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 from seqmill import _native
 from seqmill._archive_jobs import choose_limits
+from seqmill._lists import read_list
 from seqmill.errors import InputError, OutputExistsError
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
 
-__all__ = ["ArchiveWriter", "PackOptions", "PackResult", "copy_samples", "pack", "rename_samples",
+__all__ = ["ArchiveWriter", "PackOptions", "PackResult", "copy_samples", "pack", "plan_inputs", "rename_samples",
            "sample_name"]  # fmt: skip
 
 PathLike = str | os.PathLike[str]
@@ -125,6 +126,24 @@ def sample_name(path: PathLike) -> str:
         stem = shorter
 
 
+def plan_inputs(
+    paths: Sequence[str], rule: str, reference: PathLike | None = None
+) -> list[tuple[str | None, Sequence[PathLike]]]:
+    """Give files as samples: one of each file, or the files of many samples.
+
+    Paths that begin with ``@`` are lists of paths. A file named twice is used once.
+    """
+    named = [item for path in paths for item in (read_list(path) if path[0] == "@" else [path])]
+    files = list(dict.fromkeys(named))
+    planned: list[tuple[str | None, Sequence[PathLike]]] = []
+    if reference is not None:
+        planned.append((sample_name(reference), [reference]))
+        files = [path for path in files if path != os.fspath(reference)]
+    if rule != "file":
+        return planned + [(None, [path]) for path in files]
+    return planned + [("stdin" if path == "-" else sample_name(path), [path]) for path in files]
+
+
 def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Check options and give them as the engine takes them."""
     unknown = set(options) - set(PackOptions.__annotations__)
@@ -160,6 +179,23 @@ def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _output_bytes(path: str) -> None:
     if not os.path.exists(path):  # noqa: PTH110 - raises below with the path
         os.stat(path)  # noqa: PTH116
+
+
+def _refuse_equal_names(
+    inputs: Sequence[tuple[str | None, Sequence[PathLike]]], *, rename: bool
+) -> None:
+    """Two files of one name must not become one sample."""
+    seen: dict[str, PathLike] = {}
+    for name, paths in inputs:
+        if name is None or not paths:
+            continue
+        if name in seen and not rename:
+            message = (
+                f"{os.fspath(paths[0])} and {os.fspath(seen[name])} would both be sample {name!r}; "
+                "duplicates=rename tells them apart"
+            )
+            raise InputError(message, option="duplicates", value=name)
+        seen.setdefault(name, paths[0])
 
 
 def pack(
@@ -199,6 +235,7 @@ def pack(
         "tmpdir": None if tmpdir is None else os.fspath(tmpdir),
         **engine_options(options),
     }
+    _refuse_equal_names(inputs, rename=options.get("duplicates") == "rename")
     for item in request["inputs"]:
         for path in item["paths"]:
             if path != "-":

@@ -351,7 +351,7 @@ class Archive(Mapping[str, Sample]):
         regions: Sequence[str] | str | None = None,
         regions_file: PathLike | None = None,
         line_width: int = 80,
-        gzip: bool | None = None,
+        gzip: bool | int | None = None,
         threads: int | str | None = None,
         memory: int | str | None = None,
         progress: ProgressArg = False,
@@ -376,7 +376,7 @@ class Archive(Mapping[str, Sample]):
         line_width
             Bases a line.
         gzip
-            Write BGZF whatever the name says; of a folder, its files.
+            Write BGZF whatever the name says (a number is its level); of a folder, its files.
         threads, memory, progress, metrics, force
             See :ref:`job-options`.
 

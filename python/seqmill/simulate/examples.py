@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqmill.simulate.collection import CollectionOptions, simulate_collection
 from seqmill.simulate.draws import Draws
 from seqmill.simulate.fasta import write_fasta
 from seqmill.simulate.files import replaced
@@ -14,6 +15,7 @@ from seqmill.simulate.short_reads import ShortReadOptions, simulate_short_reads
 
 if TYPE_CHECKING:
     from seqmill.simulate.files import PathLike
+    from seqmill.simulate.genome import Genome
 
 _SEED = 20_261
 _BARCODES = 24
@@ -43,7 +45,9 @@ def write_example_data(folder: PathLike) -> Path:
     ``genome.fa`` and ``genome.fa.gz`` with indices, ``reads.fq`` and ``reads.fq.gz`` (paired,
     interleaved), ``small.bam`` (short reads with cell barcodes) with index, ``small.sam`` (the
     same records), ``long.bam`` (long reads with base modifications) with index, ``regions.bed``,
-    ``barcodes.txt`` (some of the barcodes of ``small.bam``), and as truth ``small.truth.tsv`` and
+    ``barcodes.txt`` (some of the barcodes of ``small.bam``), similar genomes ``sample1.fa``,
+    ``sample2.fa`` and ``sample3.fa.gz``, the same in ``haplotypes.fa`` and ``genomes.agc``, short
+    ones in ``viruses.fa``, and as truth ``small.truth.tsv`` and
     ``genome.repeats.tsv``.
 
     Parameters
@@ -86,7 +90,32 @@ def write_example_data(folder: PathLike) -> Path:
     regions = ("chr1\t1000\t5000\tpeak1", "chr1\t20000\t24000\tpeak2", "chr2\t0\t2000\tpeak3")
     _write_lines(target / "regions.bed", regions)
     _write_lines(target / "barcodes.txt", barcodes[:_LISTED_BARCODES])
+    _write_collection(target, genome)
     return target
+
+
+def _write_collection(target: Path, genome: "Genome") -> None:
+    """Write genomes that resemble one another, in files of every kind, and an archive of them."""
+    from seqmill.archive import ArchiveWriter  # noqa: PLC0415 - brings the engine
+
+    members = simulate_collection(genome, CollectionOptions(genomes=3), seed=_SEED)
+    names = [f"sample{i}.fa" for i in (1, 2)] + ["sample3.fa.gz"]
+    for name, member in zip(names, members, strict=True):
+        write_fasta(target / name, member.contigs, index=False)
+    lines = [
+        f">{sample}#1#{contig.name}\n{contig.sequence.tobytes().decode()}"
+        for sample, member in zip(("one", "two", "three"), members, strict=True)
+        for contig in member.contigs
+    ]
+    _write_lines(target / "haplotypes.fa", tuple(lines))
+    (virus,) = (contig for contig in genome.contigs if contig.name == "chrM")
+    text = virus.sequence.tobytes().decode()
+    records = [f">virus{i}\n{text[: 40 * i]}-{text[40 * i :]}" for i in range(1, 9)]
+    _write_lines(target / "viruses.fa", tuple(records))
+    archive = target / "genomes.agc"
+    with ArchiveWriter(archive, force=True, segment_size=5000, threads=1) as writer:
+        for name in names:
+            writer.add(name.split(".")[0], target / name)
 
 
 def _write_lines(path: Path, lines: tuple[str, ...]) -> None:

@@ -69,6 +69,8 @@ pub(crate) struct Input {
     /// The sample at hand, and whether the file at hand says so.
     sample: Option<String>,
     file_sample: Option<String>,
+    /// No more files of the sample follow.
+    file_is_last: bool,
     sample_names: Names,
     contig_names: Names,
     changed: u64,
@@ -119,6 +121,7 @@ impl Input {
             header: None,
             sample: None,
             file_sample: None,
+            file_is_last: false,
             sample_names: Names::default(),
             contig_names: Names::default(),
             changed: 0,
@@ -160,13 +163,10 @@ impl Input {
                 self.close_sample();
                 return Ok(false);
             };
-            if self.file_sample != name || name.is_none() {
-                self.close_sample();
-            }
             self.file_sample = name;
+            self.file_is_last = last;
             let options = SequenceOptions { threads: self.read_ahead, ..Default::default() };
             self.stream = Some(SequenceStream::open(&path, options, &self.job, self.account)?);
-            let _ = last;
             return Ok(true);
         };
         let done = self.take_piece(&mut stream)?;
@@ -174,9 +174,10 @@ impl Input {
             for warning in stream.warnings() {
                 self.warn(warning.clone());
             }
-            if self.file_sample.is_none()
-                || self.files.front().is_none_or(|f| f.0 != self.file_sample)
-            {
+            if self.file_is_last {
+                if let Some(name) = self.file_sample.clone().filter(|_| self.sample.is_none()) {
+                    self.warn(format!("sample {name:?} has no sequence; it is left out"));
+                }
                 self.close_sample();
             }
         } else {
