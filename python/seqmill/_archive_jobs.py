@@ -16,8 +16,15 @@ from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
 
-__all__ = ["UnpackResult", "VerifyResult", "choose_limits", "find_queries",
-    "find_records", "unpack", "verify"]
+__all__ = [
+    "UnpackResult",
+    "VerifyResult",
+    "choose_limits",
+    "find_queries",
+    "find_records",
+    "unpack",
+    "verify",
+]
 
 PathLike = str | os.PathLike[str]
 Piece = tuple[int, int, int, int, str]

@@ -10,21 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from seqmill import _native
 from seqmill._archive_jobs import UnpackResult, VerifyResult, find_records, unpack, verify
-from seqmill._archive_writer import (
-    ArchiveWriter,
-    PackOptions,
-    PackResult,
-    copy_samples,
-    rename_samples,
-)
-from seqmill.errors import InputError, OutOfRangeError
+from seqmill._archive_pack import PackOptions, PackResult, copy_samples, rename_samples
+from seqmill._archive_samples import Contig, Parameters, Sample
+from seqmill._archive_writer import ArchiveWriter
+from seqmill._intervals import Intervals
+from seqmill.errors import InputError
 from seqmill.limits import choose_memory, parse_size
 from seqmill.progress import ProgressArg
 
@@ -50,120 +44,6 @@ _USEFUL_BYTES: Final = 256 << 20
 _CURRENT: Final = (3, 0)
 _OLD_SEGMENT_SIZE: Final = 60_000
 """Archives of version 1 do not say their segment size."""
-
-
-class Parameters(NamedTuple):
-    """The sizes that an archive was made with."""
-
-    kmer_length: int
-    """k: length of the k-mers at which contigs are cut."""
-    segment_size: int | None
-    """S: least distance of two cuts; archives of version 1 do not say it."""
-    min_match: int
-    """L: shortest match of the delta code."""
-    pack_size: int
-    """B: samples of a batch, entries of a pack."""
-
-
-class Contig:
-    """A contig of a sample.
-
-    Attributes
-    ----------
-    name
-        Header up to its first blank.
-    header
-        The whole header.
-    length
-        Bases.
-    """
-
-    __slots__ = ("_contig", "_native", "_sample", "header", "length", "name")
-
-    def __init__(self, native: "_native.ArchiveReader", sample: int, contig: int) -> None:
-        self._native = native
-        self._sample = sample
-        self._contig = contig
-        self.header, self.length = native.contig(sample, contig)
-        self.name = native.contig_name(sample, contig)
-
-    def __len__(self) -> int:
-        """Give the length in bases."""
-        return self.length
-
-    def __repr__(self) -> str:
-        """Show name and length."""
-        return f"<Contig {self.name!r}, {self.length} bases>"
-
-    def sequence(self, start: int = 0, end: int | None = None) -> NDArray[np.uint8]:
-        """Read bases as an array of letters.
-
-        Parameters
-        ----------
-        start, end
-            0-based half-open; no end is the end of the contig.
-
-        Returns
-        -------
-        numpy.ndarray
-            Upper-case letters, one byte each.
-        """
-        first, last = self._range(start, end)
-        out = np.empty(last - first, np.uint8)
-        self._native.read(self._sample, self._contig, first, out)
-        return out
-
-    def text(self, start: int = 0, end: int | None = None) -> bytes:
-        """Read bases as bytes; see :meth:`sequence`."""
-        first, last = self._range(start, end)
-        return self._native.read_bytes(self._sample, self._contig, first, last)
-
-    def _range(self, start: int, end: int | None) -> tuple[int, int]:
-        last = self.length if end is None else end
-        if not 0 <= start <= last <= self.length:
-            message = (
-                f"contig {self.name!r}: {start} to {last} is not within its {self.length} bases"
-            )
-            raise OutOfRangeError(message, option="start", value=start)
-        return start, last
-
-
-class Sample(Mapping[str, Contig]):
-    """A sample of an archive: its contigs by short name, in input order."""
-
-    def __init__(self, native: "_native.ArchiveReader", number: int) -> None:
-        self._native = native
-        self._number = number
-
-    @property
-    def name(self) -> str:
-        """Name of the sample."""
-        return self._native.sample_name(self._number)
-
-    @property
-    def contigs(self) -> list[Contig]:
-        """All contigs; also those whose name comes again."""
-        return [Contig(self._native, self._number, i) for i in range(len(self))]
-
-    def __len__(self) -> int:
-        """Count the contigs."""
-        return self._native.contig_count(self._number)
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the short names."""
-        return (self._native.contig_name(self._number, i) for i in range(len(self)))
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is a contig of a short name."""
-        return isinstance(name, str | bytes) and self._native.has_contig(self._number, name)
-
-    def __getitem__(self, name: str) -> Contig:
-        """Find a contig by its short name."""
-        return Contig(self._native, self._number, self._native.find_contig(self._number, name))
-
-    def __repr__(self) -> str:
-        """Show name and number of contigs."""
-        return f"<Sample {self.name!r}, {len(self)} contigs>"
 
 
 class Archive(Mapping[str, Sample]):
@@ -243,7 +123,8 @@ class Archive(Mapping[str, Sample]):
     def close(self) -> None:
         """Let go of the file; samples that were taken out go on."""
         self._open = None
-        self.__dict__.pop("_store", None)
+        for name in ("_store", "_prefix"):
+            self.__dict__.pop(name, None)
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -309,6 +190,13 @@ class Archive(Mapping[str, Sample]):
 
         return FastaStore.open(self._path)
 
+    @cached_property
+    def _prefix(self) -> str:
+        """Give what a store puts in front of the names of samples."""
+        first = f"/{self.reference}"
+        found = (name for name in self._store.names if name.endswith(first))
+        return next(found, first).removesuffix(first[1:])
+
     def fetch(
         self,
         sample: str,
@@ -328,7 +216,7 @@ class Archive(Mapping[str, Sample]):
         **options
             Strand, encoding and the others.
         """
-        return self._store.fetch(sample, contig, start, end, **options)
+        return self._store.fetch(self._prefix + sample, contig, start, end, **options)
 
     def fetch_many(self, windows: Any, **options: Any) -> Any:
         """Read many windows; see :meth:`seqmill.FastaStore.fetch_many`.
@@ -336,11 +224,15 @@ class Archive(Mapping[str, Sample]):
         Parameters
         ----------
         windows
-            A sequence of ``(sample, contig, start, end[, strand])``.
+            A sequence of ``(sample, contig, start, end[, strand])``, or :class:`Intervals` of the
+            store.
         **options
             Encoding and the others.
         """
-        return self._store.fetch_many(windows, **options)
+        rows = windows
+        if not isinstance(windows, Intervals):
+            rows = [(self._prefix + row[0], *row[1:]) for row in windows]
+        return self._store.fetch_many(rows, **options)
 
     def unpack(
         self,

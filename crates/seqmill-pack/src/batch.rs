@@ -118,11 +118,6 @@ impl Batch {
         self.segments.get(range).unwrap_or_default()
     }
 
-    /// The segments of every contig of the batch.
-    pub(crate) fn all_segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
     /// The contig of a short name; of equal names the first.
     pub(crate) fn find(&self, sample: usize, name: &[u8]) -> Option<usize> {
         let sorted = self.by_name.get(sample)?.get_or_init(|| {

@@ -248,22 +248,12 @@ impl Container {
         &self.source
     }
 
-    /// Where the parts end and the footer begins.
-    pub(crate) fn parts_end(&self) -> u64 {
-        self.parts_end
-    }
-
     /// Bytes that the tables hold.
     pub(crate) fn table_bytes(&self) -> u64 {
         (self.parts.len() * size_of::<Part>()
             + self.first_parts.len() * 4
             + self.groups.len() * size_of::<Group>()
             + self.named.len() * 48) as u64
-    }
-
-    /// Streams that are not of groups, by name.
-    pub(crate) fn named(&self) -> &[(Vec<u8>, u32)] {
-        &self.named
     }
 
     /// The groups by ascending number.
@@ -292,11 +282,6 @@ impl Container {
         let bound = |i: usize| self.first_parts.get(i).map_or(0, |&at| at as usize);
         let stream = stream as usize;
         self.parts.get(bound(stream)..bound(stream + 1)).unwrap_or_default()
-    }
-
-    /// Parts of all streams.
-    pub(crate) fn part_count(&self) -> usize {
-        self.parts.len()
     }
 
     /// Reads the metadata of a part: its value and where the data begin.

@@ -44,10 +44,6 @@ impl<'b> Reader<'b> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    pub(crate) fn position(&self) -> usize {
-        self.at
-    }
-
     pub(crate) fn wrong(&self, reason: &str) -> Error {
         let (what, at) = (self.what, self.at);
         Error::format(FormatKind::Other, format!("{what}: {reason} at decoded byte {at}"))

@@ -27,11 +27,11 @@ _Options = dict[str, Any]
     short_help="Take the commands of the program agc.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     examples=[
-        Example(
-            "an archive of genomes", "seqmill agc create -o new.agc sample1.fa sample2.fa"
-        ),
+        Example("an archive of genomes", "seqmill agc create -o new.agc sample1.fa sample2.fa"),
         Example("its samples", "seqmill agc listset genomes.agc"),
-        Example("a range, 0-based with both ends", "seqmill agc getctg genomes.agc chr1@sample2:0-9"),
+        Example(
+            "a range, 0-based with both ends", "seqmill agc getctg genomes.agc chr1@sample2:0-9"
+        ),
     ],
 )
 @click.argument("name", metavar="COMMAND")
@@ -90,7 +90,7 @@ def _target(output: str) -> Iterator[str]:
 
 
 def _pack(target: str, files: Sequence[str], options: _Options, **more: Any) -> None:
-    from seqmill._archive_writer import pack, plan_inputs  # noqa: PLC0415 - brings the engine
+    from seqmill._archive_pack import pack, plan_inputs  # noqa: PLC0415 - brings the engine
 
     paths = list(files)
     if options["listed"] is not None:

@@ -1,6 +1,5 @@
 """`seqmill pack`: genomes into AGC archives."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,6 @@ from seqmill.cli._options import (
     display_options,
     force_option,
     grouped_option,
-    html_option,
     metrics_option,
     output_option,
     pass_session,
@@ -126,7 +124,6 @@ __all__ = ["command"]
     help="Effort; never the format.  [default: default]",
 )
 @metrics_option
-@html_option
 @force_option
 @resume_option
 @resource_options
@@ -140,7 +137,6 @@ def command(
     reference: str | None,
     output: str | None,
     append: str | None,
-    html: Path | None,
     **options: Any,
 ) -> None:
     """Write genomes into AGC archives, which hold what differs from a reference.
@@ -151,11 +147,7 @@ def command(
     if (output is None) == (append is None):
         message = "give -o for a new archive or --append for one that is there"
         raise click.UsageError(message)
-    if html is not None:
-        from seqmill.cli._html import require_extra  # noqa: PLC0415 - not needed by `--help`
-
-        require_extra()
-    from seqmill._archive_writer import pack, plan_inputs  # noqa: PLC0415 - brings the engine
+    from seqmill._archive_pack import pack, plan_inputs  # noqa: PLC0415 - brings the engine
 
     options.pop("resume")
     rule = options.pop("samples")
@@ -167,10 +159,6 @@ def command(
         progress=session.progress,
         **options,
     )
-    if html is not None:
-        from seqmill.cli._archive_page import write_archive_page  # noqa: PLC0415 - brings jinja2
-
-        write_archive_page(html, done)
     _tell(done, session)
 
 

@@ -38,10 +38,10 @@ _JOINED: Final = {"regions": "region", "regions_file": "region"}
     cls=JobCommand,
     short_help="Read genomes out of AGC archives.",
     examples=[
-        Example("a genome", "seqmill unpack genomes.agc --sample sample2 -o sample2.fa"),
+        Example("a genome", "seqmill unpack genomes.agc --sample sample2 -o second.fa"),
         Example(
             "regions of genomes, 1-based inclusive",
-            "seqmill unpack genomes.agc -r chr1@sample1:101-160 -r chr2@sample2",
+            "seqmill unpack genomes.agc -r chr2@sample1:101-160 -r chrM@sample2",
         ),
         Example(
             "every genome as BGZF, a file for each",

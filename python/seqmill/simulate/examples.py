@@ -9,15 +9,21 @@ from seqmill.simulate.collection import CollectionOptions, simulate_collection
 from seqmill.simulate.draws import Draws
 from seqmill.simulate.fasta import write_fasta
 from seqmill.simulate.files import replaced
-from seqmill.simulate.genome import GenomeOptions, RepeatFamily, random_bases, simulate_genome
+from seqmill.simulate.genome import (
+    Genome,
+    GenomeOptions,
+    RepeatFamily,
+    random_bases,
+    simulate_genome,
+)
 from seqmill.simulate.long_reads import LongReadOptions, simulate_long_reads
 from seqmill.simulate.short_reads import ShortReadOptions, simulate_short_reads
 
 if TYPE_CHECKING:
     from seqmill.simulate.files import PathLike
-    from seqmill.simulate.genome import Genome
 
 _SEED = 20_261
+_SHORT_BASES = 30_000
 _BARCODES = 24
 _BARCODE_LENGTH = 16
 _LISTED_BARCODES = 8
@@ -40,7 +46,7 @@ def example_barcodes() -> tuple[str, ...]:
 
 
 def write_example_data(folder: PathLike) -> Path:
-    """Write small example files, less than 1 MB together.
+    """Write small example files, a little more than 1 MB together.
 
     ``genome.fa`` and ``genome.fa.gz`` with indices, ``reads.fq`` and ``reads.fq.gz`` (paired,
     interleaved), ``small.bam`` (short reads with cell barcodes) with index, ``small.sam`` (the
@@ -94,11 +100,13 @@ def write_example_data(folder: PathLike) -> Path:
     return target
 
 
-def _write_collection(target: Path, genome: "Genome") -> None:
+def _write_collection(target: Path, genome: Genome) -> None:
     """Write genomes that resemble one another, in files of every kind, and an archive of them."""
     from seqmill.archive import ArchiveWriter  # noqa: PLC0415 - brings the engine
 
-    members = simulate_collection(genome, CollectionOptions(genomes=3), seed=_SEED)
+    small = Genome(tuple(contig for contig in genome.contigs if len(contig) <= _SHORT_BASES))
+    options = CollectionOptions(genomes=3, event_length=500)
+    members = simulate_collection(small, options, seed=_SEED)
     names = [f"sample{i}.fa" for i in (1, 2)] + ["sample3.fa.gz"]
     for name, member in zip(names, members, strict=True):
         write_fasta(target / name, member.contigs, index=False)

@@ -102,14 +102,6 @@ impl Archive {
         })
     }
 
-    /// Number of batches.
-    pub(crate) fn batch_count(&self) -> usize {
-        if self.old.is_some() {
-            return usize::from(self.sample_count() > 0);
-        }
-        self.sample_count().div_ceil(self.parameters.pack_size as usize)
-    }
-
     pub(crate) fn batch(&self, i: usize) -> Result<Arc<Batch>> {
         if let Some(batch) = &self.old {
             return Ok(Arc::clone(batch));

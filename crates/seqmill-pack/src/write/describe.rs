@@ -79,11 +79,6 @@ impl Describer {
                 .sum::<u64>()
     }
 
-    /// Samples so far.
-    pub(crate) fn samples(&self) -> u32 {
-        self.samples
-    }
-
     /// Names a sample that is in a batch which is copied.
     pub(crate) fn keep_sample(&mut self, name: &[u8]) {
         self.sample_names.extend_from_slice(name);

@@ -27,7 +27,7 @@ pub(crate) enum Event {
 pub(crate) struct Task {
     pub(crate) events: Vec<Event>,
     pub(crate) bytes: u64,
-    pub(crate) lease: Lease,
+    _lease: Lease,
 }
 
 /// A contig in which no splitter occurs, put aside until the end of the sample.
@@ -140,7 +140,7 @@ impl Feeder {
             return Ok(None);
         }
         lease.resize(bytes)?;
-        Ok(Some(Task { events, bytes, lease }))
+        Ok(Some(Task { events, bytes, _lease: lease }))
     }
 
     /// Takes one item of the input; false at its end.

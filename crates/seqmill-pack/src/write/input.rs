@@ -285,13 +285,13 @@ impl Input {
         }
         let sample = match (&self.file_sample, self.rule) {
             (Some(name), _) => name.clone(),
-            (None, SampleRule::Pansn) => match pansn_sample(short_name(&header)) {
-                Some(name) => text(name),
-                None => {
-                    let name = text(short_name(&header));
-                    return wrong(format!("the name {name:?} does not begin with SAMPLE#"));
-                }
-            },
+            (None, SampleRule::Pansn) => {
+                let name = short_name(&header);
+                let Some(prefix) = pansn_sample(name) else {
+                    return wrong(format!("the name {:?} does not begin with SAMPLE#", text(name)));
+                };
+                text(prefix)
+            }
             (None, _) => text(short_name(&header)),
         };
         if self.sample.as_deref() != Some(&sample) {

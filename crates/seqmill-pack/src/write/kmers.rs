@@ -79,7 +79,6 @@ pub(crate) fn murmur64(mut h: u64) -> u64 {
 
 /// A place below `n` for a hash.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the high half is below n")]
 pub(crate) fn reduce(hash: u64, n: u64) -> u64 {
     ((u128::from(hash) * u128::from(n)) >> 64) as u64
 }

@@ -50,6 +50,7 @@ pub struct ArchiveInput {
 
 /// What to pack, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "options are what they are")]
 pub struct PackOptions {
     /// The archive.
     pub output: PathBuf,

@@ -78,11 +78,6 @@ impl Output {
         })
     }
 
-    /// Bytes written so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.at
-    }
-
     /// Groups up to this number exist.
     pub(crate) fn register_groups(&mut self, count: u32) {
         if self.groups.len() < count as usize {

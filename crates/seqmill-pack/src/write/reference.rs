@@ -131,11 +131,6 @@ pub(crate) fn window_code(codes: &[u8]) -> Option<u64> {
 }
 
 impl Table {
-    /// Bytes of the table of a reference of so many bases, at most.
-    pub(crate) fn bytes_for(length: usize, step: usize) -> u64 {
-        ((length / step).max(1) as u64 * 10 / 7).next_power_of_two().max(8) * 8
-    }
-
     fn new(codes: &[u8], key: usize, step: usize) -> Self {
         let count = codes.len() / step;
         let size = (count * 10 / 7).next_power_of_two().max(8);

@@ -149,11 +149,6 @@ impl Splitters {
         self.set.len()
     }
 
-    /// Bytes held.
-    pub(crate) fn bytes(&self) -> u64 {
-        (self.set.capacity() * 10 + self.filter.len() * 8) as u64
-    }
-
     /// All of them in ascending order.
     pub(crate) fn sorted(&self) -> Vec<u64> {
         let mut kmers: Vec<u64> = self.set.iter().copied().collect();
@@ -178,7 +173,6 @@ impl Splitters {
         self.filtered = self.set.len();
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only some bits of the hash are used")]
     fn place(&self, kmer: u64) -> (usize, u64) {
         let hash = kmer.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let word = (hash >> 32) as usize & (self.filter.len().wrapping_sub(1));

@@ -68,7 +68,7 @@ enum Outgoing {
 }
 
 struct Jobs {
-    jobs: Vec<Outgoing>,
+    list: Vec<Outgoing>,
     bytes: u64,
     largest: u64,
     lease: Option<Lease>,
@@ -81,7 +81,7 @@ impl Item for Jobs {
 }
 
 struct Parts {
-    parts: Vec<(StreamId, ReadyPart)>,
+    list: Vec<(StreamId, ReadyPart)>,
     bytes: u64,
     _lease: Lease,
 }
@@ -163,7 +163,9 @@ impl Recorder {
         let mut ready = Vec::new();
         let mut bytes = 0;
         for pack in self.dummies.drain(..) {
-            ready.push(Outgoing::Pack(pack.group, pack.bytes));
+            let size = pack.bytes.len() as u64;
+            let jobs = vec![Outgoing::Pack(pack.group, pack.bytes)];
+            out.push(Jobs { list: jobs, bytes: size, largest: size, lease: None });
         }
         for event in task.events {
             match event {
@@ -175,7 +177,7 @@ impl Recorder {
                     {
                         let size = batch_bytes(&batch);
                         out.push(Jobs {
-                            jobs: vec![Outgoing::Batch(batch)],
+                            list: vec![Outgoing::Batch(batch)],
                             bytes: size,
                             largest: size,
                             lease: None,
@@ -196,7 +198,7 @@ impl Recorder {
                             if let Some(pack) = full {
                                 let size = pack.bytes.len() as u64;
                                 out.push(Jobs {
-                                    jobs: vec![Outgoing::Pack(pack.group, pack.bytes)],
+                                    list: vec![Outgoing::Pack(pack.group, pack.bytes)],
                                     bytes: size,
                                     largest: size,
                                     lease: None,
@@ -212,7 +214,7 @@ impl Recorder {
         }
         self.lease.resize(self.describer.bytes())?;
         if !ready.is_empty() {
-            out.push(Jobs { jobs: ready, bytes, largest: 0, lease: None });
+            out.push(Jobs { list: ready, bytes, largest: 0, lease: None });
         }
         Ok(())
     }
@@ -223,8 +225,8 @@ fn batch_bytes(batch: &FullBatch) -> u64 {
 }
 
 fn compress(packer: &mut Packer, jobs: Jobs, mut lease: Lease, cancel: &Job) -> Result<Parts> {
-    let mut parts = Vec::with_capacity(jobs.jobs.len());
-    for one in jobs.jobs {
+    let mut parts = Vec::with_capacity(jobs.list.len());
+    for one in jobs.list {
         cancel.cancel.check()?;
         match one {
             Outgoing::Ready(stream, part) => parts.push((stream, part)),
@@ -242,7 +244,7 @@ fn compress(packer: &mut Packer, jobs: Jobs, mut lease: Lease, cancel: &Job) -> 
     }
     let bytes = parts.iter().map(|(_, part)| part.data.capacity() as u64).sum();
     lease.resize(bytes)?;
-    Ok(Parts { parts, bytes, _lease: lease })
+    Ok(Parts { list: parts, bytes, _lease: lease })
 }
 
 /// Accounts of the stages.
@@ -303,7 +305,7 @@ pub(crate) fn run(
 }
 
 fn write(output: &mut Output, parts: &Parts, job: &Job) -> Result<()> {
-    for (stream, part) in &parts.parts {
+    for (stream, part) in &parts.list {
         output.part(*stream, part)?;
     }
     Progress::add(&job.progress.bytes_out, parts.bytes);
@@ -321,18 +323,18 @@ pub(crate) fn close(
     let mut open = recorder.pending.open().into_iter().peekable();
     let pending = &mut recorder.pending;
     Pipeline::source("open packs", 0, accounts.coded, PACKS_BYTES, |mut lease| {
-        let mut jobs = Jobs { jobs: Vec::new(), bytes: 0, largest: 0, lease: None };
-        while jobs.bytes < PACKS_BYTES && jobs.jobs.len() < PACKS {
+        let mut jobs = Jobs { list: Vec::new(), bytes: 0, largest: 0, lease: None };
+        while jobs.bytes < PACKS_BYTES && jobs.list.len() < PACKS {
             let Some((group, bytes)) = open.next() else { break };
             if jobs.bytes + bytes > lease.bytes() {
                 lease.resize(jobs.bytes + bytes)?;
             }
             jobs.bytes += bytes;
             jobs.largest = jobs.largest.max(bytes);
-            jobs.jobs.push(Outgoing::Pack(group, pending.close(group)?.bytes));
+            jobs.list.push(Outgoing::Pack(group, pending.close(group)?.bytes));
         }
         jobs.lease = Some(lease);
-        Ok((!jobs.jobs.is_empty()).then_some(jobs))
+        Ok((!jobs.list.is_empty()).then_some(jobs))
     })
     .parallel(
         "compress",
