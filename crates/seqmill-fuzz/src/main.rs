@@ -4,6 +4,7 @@
 //! ```text
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
+//! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -17,6 +18,7 @@
 )]
 
 mod allocator;
+mod archive;
 mod bam;
 mod case;
 mod corpus;
@@ -54,6 +56,8 @@ pub(crate) struct Arguments {
     pub work: Option<PathBuf>,
     /// This process runs the cases itself.
     pub worker: bool,
+    /// Archives instead of what is converted.
+    pub archives: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -66,6 +70,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         keep: PathBuf::from("target/fuzz"),
         work: None,
         worker: false,
+        archives: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -81,6 +86,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number()?,
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
+            "--archives" => arguments.archives = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -90,7 +96,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 
 fn main() -> ExitCode {
     let result = parse(std::env::args().skip(1)).and_then(|arguments| {
-        let ran = if arguments.worker || arguments.case.is_some() {
+        let ran = if arguments.archives {
+            archive::run(&arguments)
+        } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {
             supervise::run(&arguments)

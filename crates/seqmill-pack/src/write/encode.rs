@@ -211,7 +211,7 @@ impl Coder {
                 Token::Match { position, length, to_end } => {
                     let offset = signed(position) - signed(predicted);
                     if offset == 0 {
-                        self.mark_same(codes, position, out);
+                        mark_same(codes, position, out);
                     }
                     let _ = if to_end {
                         write!(out, "{offset}.")
@@ -224,18 +224,18 @@ impl Coder {
             }
         }
     }
+}
 
-    /// Literals before a match on their own diagonal that equal the reference.
-    fn mark_same(&self, codes: &[u8], position: usize, out: &mut [u8]) {
-        let mut at = position;
-        for byte in out.iter_mut().rev() {
-            if at < 2 || !byte.is_ascii_uppercase() {
-                break;
-            }
-            at -= 1;
-            if codes.get(at) == Some(&(*byte - LITERAL)) {
-                *byte = SAME;
-            }
+/// Literals before a match on their own diagonal that equal the reference.
+fn mark_same(codes: &[u8], position: usize, out: &mut [u8]) {
+    let mut at = position;
+    for byte in out.iter_mut().rev() {
+        if at < 2 || !byte.is_ascii_uppercase() {
+            break;
+        }
+        at -= 1;
+        if codes.get(at) == Some(&(*byte - LITERAL)) {
+            *byte = SAME;
         }
     }
 }

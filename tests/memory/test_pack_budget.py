@@ -1,0 +1,135 @@
+"""Packing stays within its budget, gives the same bytes for each, and survives a kill."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqmill import Archive, ArchiveWriter
+
+MIB = 1 << 20
+PARENT = """
+import json, os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024]))
+"""
+
+
+def run(environment: dict[str, str], *command: object) -> tuple[int, int, str]:
+    program = str(Path(sys.executable).parent / "seqmill")
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", PARENT, program, *map(str, command)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    code, peak = json.loads(done.stdout.splitlines()[-1])
+    return code, peak, done.stderr
+
+
+@pytest.fixture(scope="module")
+def genomes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six genomes of 3 Mb, so that what they need is more than a rounding error."""
+    folder = tmp_path_factory.mktemp("genomes")
+    rng = random.Random(4)  # noqa: S311 - test data
+    blocks = [rng.randbytes(750).translate(bytes(b"ACGT"[i % 4] for i in range(256)))
+              for _ in range(4000)]  # fmt: skip
+    paths = []
+    for number in range(6):
+        for _ in range(300):
+            at = rng.randrange(len(blocks))
+            block = bytearray(blocks[at])
+            block[rng.randrange(len(block))] = rng.choice(b"ACGT")
+            blocks[at] = bytes(block)
+        path = folder / f"g{number}.fa"
+        path.write_bytes(b">chr1\n" + b"".join(blocks[:3000]) + b"\n>chr2\n"
+                         + b"".join(blocks[3000:]) + b"\n")  # fmt: skip
+        paths.append(path)
+    return paths
+
+
+def test_budgets_bound_the_peak_and_do_not_show(
+    command_environment: dict[str, str], tmp_path: Path, genomes: list[Path]
+) -> None:
+    made = set()
+    for memory in (64 * MIB, 96 * MIB, 512 * MIB):
+        for threads in (1, 2):
+            out = tmp_path / "x.agc"
+            code, peak, errors = run(
+                command_environment, "pack", "-o", out, "-f", "-m", memory, "-@", threads,
+                "--segment-size", 5000, "-q", *genomes,
+            )  # fmt: skip
+            assert code == 0, errors
+            assert peak <= memory
+            made.add(out.read_bytes())
+    assert len(made) == 1
+
+
+def test_unpacking_is_bounded(
+    command_environment: dict[str, str], tmp_path: Path, genomes: list[Path]
+) -> None:
+    path = tmp_path / "x.agc"
+    with ArchiveWriter(path, segment_size=5000) as writer:
+        for genome in genomes:
+            writer.add(genome.stem, genome)
+    for memory in (64 * MIB, 256 * MIB):
+        out = tmp_path / "all.fa"
+        code, peak, errors = run(
+            command_environment, "unpack", path, "--all", "-o", out, "-f", "-m", memory, "-q"
+        )
+        assert code == 0, errors
+        assert peak <= memory
+
+
+def test_hostile_archives_are_cheap(command_environment: dict[str, str], shared_data: Path) -> None:
+    for path in sorted((shared_data / "agc" / "invalid").iterdir()):
+        began = time.monotonic()
+        code, peak, errors = run(command_environment, "unpack", path, "--verify")
+        assert code == 65, (path, errors)
+        assert peak < 100 * 10**6
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_the_old_archive_or_the_new_one(
+    command_environment: dict[str, str], tmp_path: Path, genomes: list[Path]
+) -> None:
+    path = tmp_path / "x.agc"
+    with ArchiveWriter(path, segment_size=5000) as writer:
+        writer.add("g0", genomes[0])
+    old = path.read_bytes()
+    with ArchiveWriter(path, append=True) as writer:
+        for genome in genomes[1:]:
+            writer.add(genome.stem, genome)
+    new = path.read_bytes()
+    rng = random.Random(8)  # noqa: S311 - test data
+    seen = set()
+    for _ in range(10):
+        path.write_bytes(old)
+        program = str(Path(sys.executable).parent / "seqmill")
+        child = subprocess.Popen(
+            [program, "pack", "--append", str(path), *map(str, genomes[1:]), "-q"],
+            env=command_environment,
+        )
+        time.sleep(rng.uniform(0.05, 1.2))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        data = path.read_bytes()
+        assert data in (old, new)
+        seen.add(data == new)
+        with Archive(path) as archive:
+            assert archive.verify().ok
+        code, _, errors = run(
+            command_environment, "pack", "--append", path, "-q",
+            *(genomes[1:] if data == old else []),
+        ) if data == old else (0, 0, "")  # fmt: skip
+        assert code == 0, errors
+        assert path.read_bytes() == new
