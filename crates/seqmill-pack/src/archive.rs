@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The part of the memory that one item (a part and its content) may take.
-pub(crate) const ITEM_SHARE: u64 = 8;
+pub(crate) const ITEM_SHARE: u64 = 4;
 /// The part of the memory that the tables of the footer may take.
 const TABLE_SHARE: u64 = 2;
 /// The part of the memory that is kept between reads.

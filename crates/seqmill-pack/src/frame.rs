@@ -6,8 +6,8 @@ use zstd::bulk::Decompressor;
 
 /// Most bytes that one byte of a frame can stand for: a block of one repeated byte.
 const RATIO_MAX: u64 = 1 << 17;
-/// Largest window that a streamed frame may ask for, as a power of two.
-pub(crate) const WINDOW_MAX_LOG: u32 = 27;
+/// Bounds of the window that a streamed frame may ask for, as powers of two.
+const WINDOW_LOGS: (u32, u32) = (10, 27);
 
 /// Inflates frames; reused from frame to frame.
 pub(crate) struct Inflater {
@@ -54,13 +54,25 @@ impl Inflater {
     }
 }
 
-/// A frame that is inflated bit by bit, because its content is too large to be held.
-pub(crate) fn stream<'r>(frame: impl Read + 'r) -> Result<impl Read + 'r> {
+/// A frame that is inflated bit by bit, because its content is too large to be held; its window
+/// must not be larger than `limit`.
+pub(crate) fn stream<'r>(frame: impl Read + 'r, limit: u64) -> Result<impl Read + 'r> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(frame))
         .map_err(|e| Error::internal(format!("zstd: {e}")))?
         .single_frame();
-    decoder.window_log_max(WINDOW_MAX_LOG).map_err(|e| Error::internal(format!("zstd: {e}")))?;
+    let log = limit.checked_ilog2().unwrap_or(0).clamp(WINDOW_LOGS.0, WINDOW_LOGS.1);
+    decoder.window_log_max(log).map_err(|e| Error::internal(format!("zstd: {e}")))?;
     Ok(decoder)
+}
+
+/// The error of a stream that cannot go on: damage, or a window beyond the limit.
+pub(crate) fn stream_error(error: &std::io::Error, content: u64) -> Error {
+    let text = error.to_string();
+    // What zstd says of a window that is larger than it may be.
+    if text.contains("too much memory") {
+        return crate::container::too_large(content);
+    }
+    broken(format!("a zstd frame is damaged: {text}"))
 }
 
 #[cfg(test)]
@@ -77,7 +89,7 @@ mod tests {
         }
         assert!(inflater.inflate(&frame[..8], 1000).is_err());
         let mut all = Vec::new();
-        stream(frame.as_slice()).unwrap().read_to_end(&mut all).unwrap();
+        stream(frame.as_slice(), 1 << 20).unwrap().read_to_end(&mut all).unwrap();
         assert_eq!(all.len(), 1000);
     }
 }

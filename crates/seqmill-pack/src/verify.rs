@@ -3,6 +3,7 @@
 use crate::archive::{Archive, Memory, RAW_GROUPS};
 use crate::container::{Group, Part};
 use crate::digests::{Digest, Summer};
+use crate::frame::stream_error;
 use seqmill_base::pipeline::{Item, Pipeline, Threads};
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Progress, Result};
 use std::collections::VecDeque;
@@ -244,8 +245,7 @@ fn check_pack(archive: &Archive, part: Part, is_last: bool, buffer: &mut [u8]) -
     let mut reader = archive.open_pack(part)?;
     let (mut entries, mut bytes, mut last) = (0_u64, 0_u64, SEPARATOR);
     loop {
-        let got =
-            reader.read(buffer).map_err(|e| wrong(format!("a zstd frame is damaged: {e}")))?;
+        let got = reader.read(buffer).map_err(|e| stream_error(&e, length))?;
         let piece = buffer.get(..got).unwrap_or_default();
         let Some(&end) = piece.last() else { break };
         last = end;

@@ -5,7 +5,7 @@ use crate::batch::Segment;
 use crate::cache::{Content, Pack};
 use crate::container::{Group, Part, too_large};
 use crate::delta::decode;
-use crate::frame::stream;
+use crate::frame::{stream, stream_error};
 use crate::symbols::{Symbols, letter, reverse_complement_letters};
 use seqmill_base::{Error, FormatKind, Result};
 use seqmill_io::Source;
@@ -290,9 +290,9 @@ impl Archive {
         let mut buffer = vec![0; STREAM_BYTES];
         let (mut at, mut length, mut taken) = (0, 0_usize, Vec::new());
         loop {
-            let got = reader.read(&mut buffer).map_err(|e| {
-                wrong(format!("a zstd frame is damaged: {e}")).at_offset(part.offset)
-            })?;
+            let got = reader
+                .read(&mut buffer)
+                .map_err(|e| stream_error(&e, part.size).at_offset(part.offset))?;
             if got == 0 {
                 return Err(wrong("a pack ends before the entry"));
             }
@@ -325,7 +325,11 @@ impl Archive {
         let marked = u64::from(metadata > 0);
         let end = start + part.size.saturating_sub(marked);
         let raw = PartReader { source: self.container.source().as_ref(), at: start, end };
-        if metadata == 0 { Ok(Box::new(raw)) } else { Ok(Box::new(stream(raw)?)) }
+        if metadata == 0 {
+            Ok(Box::new(raw))
+        } else {
+            Ok(Box::new(stream(raw, self.memory.item())?))
+        }
     }
 }
 

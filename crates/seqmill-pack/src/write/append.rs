@@ -15,7 +15,7 @@ use crate::symbols::CODES;
 use seqmill_base::{Error, FormatKind, Result};
 
 /// The part of the budget that the archive gets that is added to.
-const ARCHIVE_SHARE: u64 = 4;
+const ARCHIVE_SHARE: u64 = 2;
 const VERSION_3: u32 = 3000;
 /// Bases decoded at a time.
 const STEP_BASES: usize = 1 << 16;
