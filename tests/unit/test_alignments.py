@@ -49,6 +49,8 @@ def damaged(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
 
 def test_public_names() -> None:
     assert seqmill.__all__ == [
+        "Archive",
+        "ArchiveWriter",
         "FastaStore",
         "__version__",
         "convert",

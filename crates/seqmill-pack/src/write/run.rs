@@ -33,6 +33,10 @@ const PACK_SIZES: (u64, u64) = (50, 2000);
 /// What is kept of the first sample in memory before it goes to disk, as a part of the budget.
 const SPOOL_SHARE: u64 = 8;
 const TABLE_SHARE: u64 = 6;
+/// More than this is not worth its place: the page cache does as well.
+const SPOOL_MAX_BYTES: u64 = 4 << 20;
+/// Tables beyond this are made again for each sample, which costs a few percent.
+const TABLE_MAX_BYTES: u64 = 16 << 20;
 const PENDING_SHARE: u64 = 4;
 
 /// What was packed.
@@ -139,7 +143,7 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     let folder = folder_of(options);
     let pool = job.budget.pool();
     let budget = &job.budget;
-    let table_bytes = (pool / TABLE_SHARE).min(64 << 20);
+    let table_bytes = (pool / TABLE_SHARE).min(TABLE_MAX_BYTES);
     let tables = budget.account("tables", table_bytes);
     let _tables = budget.must_reserve(tables, table_bytes)?;
     let step = if options.level == Level::Max { 1 } else { USUAL_STEP };
@@ -250,7 +254,7 @@ fn begin_archive(
     input: &mut Input,
 ) -> Result<(Start, FirstSample, Option<Adaptive>)> {
     let (options, job) = (ground.options, ground.job);
-    let share = job.budget.pool() / SPOOL_SHARE;
+    let share = (job.budget.pool() / SPOOL_SHARE).min(SPOOL_MAX_BYTES);
     let account = job.budget.account("first sample", share);
     let held = job.budget.must_reserve(account, share)?;
     let mut spool = Spool::new(share, ground.folder);
