@@ -9,6 +9,7 @@ pub mod fasta;
 pub mod gzip;
 pub mod records;
 pub mod region;
+pub mod region_list;
 pub mod sam;
 pub mod sequence;
 pub mod source;

@@ -1,0 +1,469 @@
+//! A whole job: what is measured, the state it keeps, the files it leaves.
+
+use super::alignments::{Checkpoint, Measured, Place, measure_alignments, plan_reading};
+use super::columns::{Column, SEQUENCE_NUMBERS, depth_columns, sequence_columns};
+use super::options::{Mates, Options, Value as Shown};
+use super::output::{PARQUET, Plan, TABLE, publish_files, refuse_results, write_files};
+use super::runs::Runs;
+use super::sequences::{Sequences, measure_sequences};
+use super::spool::Spool;
+use super::table::write_parquet;
+use super::targets::{Sequence, Targets};
+use super::text::Text;
+use super::tracker::{FIXED_NUMBERS, Tracker};
+use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
+use seqmill_base::fingerprint::fingerprint;
+use seqmill_base::process::memory_figures;
+use seqmill_base::sink::{publish, refuse_existing};
+use seqmill_base::{Error, ErrorKind, Job, Lease, Result};
+use seqmill_io::IoMode;
+use seqmill_io::bgzf::compress_source;
+use seqmill_io::open_source;
+use seqmill_io::records::{Container, Input, Kind, OpenOptions, open_input};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Version of the state's layout.
+const STATE_FORMAT: u32 = 1;
+/// Most bins of a region.
+const BINS_MAX: u64 = 1_000_000;
+/// Most thresholds.
+const THRESHOLDS_MAX: usize = 1000;
+/// Level of compressed runs.
+const LEVEL: i32 = 6;
+
+/// What a job came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Rows of the table.
+    pub rows: u64,
+    /// What was noticed.
+    pub warnings: Vec<String>,
+    /// Figures for the metrics document.
+    pub document: Value,
+}
+
+/// Where an interrupted job can go on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Saved {
+    place: Place,
+    /// Results that are complete, in the order of the sequences (FASTA).
+    done: u64,
+    /// Length of the file of runs.
+    per_base: u64,
+    profile: Vec<Vec<u64>>,
+    /// Everything is measured.
+    measured: bool,
+}
+
+/// What is read, after its beginning was looked at.
+enum Content {
+    Alignments(Box<Input>),
+    Sequences(Sequences),
+}
+
+/// Measures coverage and writes the files; the second part are warnings, also of a job that failed.
+pub fn measure(options: &Options, job: &Job) -> (Result<Report>, Vec<String>) {
+    let mut warnings = Vec::new();
+    let result = check(options).and_then(|()| run(options, job, &mut warnings));
+    let result = result.map(|(rows, document)| Report { rows, warnings: warnings.clone(), document });
+    (result, warnings)
+}
+
+fn check(options: &Options) -> Result<()> {
+    let semantic = &options.semantic;
+    if !(1..=BINS_MAX).contains(&semantic.bins) {
+        return Err(Error::input(format!("bins {} is not in 1..={BINS_MAX}", semantic.bins)));
+    }
+    if !(1..=255).contains(&semantic.k) {
+        return Err(Error::input(format!("k {} is not in 1..=255", semantic.k)));
+    }
+    if semantic.thresholds.len() > THRESHOLDS_MAX {
+        return Err(Error::input(format!("more than {THRESHOLDS_MAX} thresholds")));
+    }
+    let mut sorted = semantic.thresholds.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair.first() == pair.get(1)) {
+        return Err(Error::input("a threshold is given twice"));
+    }
+    Ok(())
+}
+
+fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64, Value)> {
+    let open = OpenOptions {
+        mode: IoMode::Read,
+        verify: options.semantic.verify,
+        strict: options.semantic.strict,
+        header_bytes: OpenOptions::header_bytes(options.memory),
+        reference: options.semantic.reference.clone(),
+    };
+    let (content, sequences) = open_content(options, &open, job, warnings)?;
+    let account = job.budget.account("headers", job.budget.pool());
+    let names: usize = sequences.iter().map(|s| s.name.len() + size_of::<Sequence>() + 32).sum();
+    let _headers = job.budget.must_reserve(account, 3 * names as u64)?;
+    let targets = Targets::new(&options.semantic, &sequences, job)?;
+    warnings.extend(targets.warnings().iter().cloned());
+    if targets.rows(&sequences) == 0 {
+        warnings.push("no region: the outputs are empty".to_owned());
+    }
+    if let Some(per_base) = &options.per_base {
+        if matches!(content, Content::Sequences(_)) {
+            return Err(Error::input("per-base needs alignments: sequence has no depth"));
+        }
+        if !options.resume {
+            refuse_existing(per_base, options.force)?;
+        }
+    }
+    let (state, earlier) = open_state(options)?;
+    let outcome = Work { options, job, sequences, targets, content, state: &state }.run(warnings, earlier);
+    match &outcome {
+        Ok(_) => state.remove()?,
+        Err(error) if !may_go_on(error) => state.remove()?,
+        Err(_) => {}
+    }
+    outcome
+}
+
+/// Whether a job that ended so may be resumed.
+fn may_go_on(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io | ErrorKind::Budget | ErrorKind::Cancelled | ErrorKind::Internal
+    )
+}
+
+fn open_content(
+    options: &Options,
+    open: &OpenOptions,
+    job: &Job,
+    warnings: &mut Vec<String>,
+) -> Result<(Content, Arc<[Sequence]>)> {
+    let mut input = open_input(&options.input, open)?;
+    warnings.extend(
+        input.warnings.iter().map(|text| format!("{}: {text}", input.path.display())),
+    );
+    if input.kind.is_reads() {
+        if input.kind == Kind::Fastq {
+            return Err(Error::input("coverage needs FASTA or alignments, this is FASTQ")
+                .at_path(&input.path));
+        }
+        let (content, sequences) = Sequences::open(input, job)?;
+        return Ok((Content::Sequences(content), sequences.into()));
+    }
+    // The text of a header can be long, and nothing here reads it.
+    if input.kind == Kind::Bam {
+        input.header.text = String::new();
+    }
+    let sequences = input
+        .header
+        .references
+        .iter()
+        .map(|r| Sequence { name: r.name.clone(), length: r.length });
+    let sequences = sequences.collect();
+    Ok((Content::Alignments(Box::new(input)), sequences))
+}
+
+fn open_state(options: &Options) -> Result<(StateDirectory, bool)> {
+    let input = if options.input == Path::new("-") {
+        json!("-")
+    } else {
+        let print = fingerprint(&options.input)?;
+        json!({"size": print.size, "mtime_ns": print.mtime_ns, "xxh3": print.hash})
+    };
+    let mut lists = Vec::new();
+    for path in &options.semantic.regions_files {
+        lists.push(fingerprint(path)?.hash.to_string());
+    }
+    let semantic = serde_json::to_value(&options.semantic)
+        .map_err(|e| Error::internal(format!("options: {e}")))?;
+    let identity = JobIdentity {
+        format: STATE_FORMAT,
+        seqmill: options.version.clone(),
+        command: "coverage".to_owned(),
+        options: semantic,
+        inputs: json!([input, lists, options.per_base.is_some()]),
+    };
+    if !options.force && !options.resume {
+        refuse_results(&options.output)?;
+    }
+    let found = StateDirectory::open(&options.output, &identity, options.resume, options.force)?;
+    if !options.force && !found.1 {
+        // Nothing to go on with: results that are there belong to another job.
+        if let Err(error) = refuse_results(&options.output) {
+            found.0.remove()?;
+            return Err(error);
+        }
+    }
+    Ok(found)
+}
+
+/// A job whose state is open.
+struct Work<'a> {
+    options: &'a Options,
+    job: &'a Job,
+    sequences: Arc<[Sequence]>,
+    targets: Targets,
+    content: Content,
+    state: &'a StateDirectory,
+}
+
+impl Work<'_> {
+    fn run(&self, warnings: &mut Vec<String>, earlier: bool) -> Result<(u64, Value)> {
+        let semantic = &self.options.semantic;
+        let saved: Option<Saved> = if earlier { self.state.checkpoint()? } else { None };
+        let resumed = saved.is_some();
+        let numbers = match &self.content {
+            Content::Alignments(_) => FIXED_NUMBERS + semantic.thresholds.len(),
+            Content::Sequences(_) => SEQUENCE_NUMBERS,
+        };
+        let account = self.job.budget.account("results", self.job.budget.pool());
+        let bins = usize::try_from(semantic.bins).unwrap_or(usize::MAX);
+        let _spools = self.job.budget.must_reserve(account, 2 * (Spool::BYTES + semantic.bins * 16))?;
+        let rows = Spool::open(&self.state.file("rows"), numbers, resumed)?;
+        let values = Spool::open(&self.state.file("values"), bins, resumed)?;
+        let saved = saved.unwrap_or_default();
+        let began = std::time::Instant::now();
+        let (mut rows, mut values, measured, profile) = match &self.content {
+            Content::Alignments(input) => self.depth(input, rows, values, saved, warnings)?,
+            Content::Sequences(content) => self.bases(content, rows, values, saved)?,
+        };
+        let plan = self.plan();
+        let folder = self.state.file("out");
+        write_files(&folder, &plan, &mut rows, &mut values, self.job)?;
+        if semantic.parquet {
+            let schema = json!({"k": self.k(), "strand": self.strand(), "metric": self.metric()});
+            write_parquet(&folder.join(TABLE), &folder.join(PARQUET), &schema, self.job)?;
+        }
+        self.publish_per_base()?;
+        publish_files(&folder, &self.options.output)?;
+        let rows = self.targets.rows(&self.sequences);
+        let document = self.document(began, rows, &measured, &profile, resumed);
+        Ok((rows, document))
+    }
+
+    fn depth(
+        &self,
+        input: &Input,
+        rows: Spool,
+        values: Spool,
+        saved: Saved,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Spool, Spool, Measured, Value)> {
+        let progress = &self.job.progress;
+        progress.bytes_total.store(input.source.len().unwrap_or(0), Ordering::Relaxed);
+        let union = self.targets.union();
+        let mut reading = plan_reading(
+            input,
+            union.as_deref(),
+            self.options.index.as_deref(),
+            &mut |text| warnings.push(text),
+        )?;
+        let per_base = self.options.per_base.as_ref();
+        let runs_file = self.state.file("per_base");
+        let per_base = per_base.map(|_| Text::open(&runs_file, saved.per_base)).transpose()?;
+        let lease = self.lease("open_regions")?;
+        let walk = self.targets.walk(&self.sequences);
+        let tracker = Tracker::new(walk, &self.options.semantic, rows, values, lease);
+        let mut runs = Runs::new(tracker, per_base, Arc::clone(&self.sequences), union);
+        runs.profile.restore(saved.profile);
+        let mut measured =
+            Measured { looked_at: saved.place.looked_at, counted: saved.place.counted, stages: Vec::new() };
+        if !saved.measured {
+            let from = Some(&saved.place).filter(|place| place.voffset > 0);
+            if let Some(place) = from {
+                reading.go_on_from(place.voffset);
+                runs.tracker.skip_to(place.reference);
+            }
+            let indexed = input.kind == Kind::Bam && input.container == Container::Bgzf;
+            let save: Checkpoint<'_> = Box::new(|runs: &mut Runs<'_>, place: &Place| {
+                self.save(runs, place, false)
+            });
+            let save = (indexed && input.source.is_seekable()).then_some(save);
+            measured = measure_alignments(
+                input, self.options, &reading, from, &mut runs, save, warnings, self.job,
+            )?;
+            let place = Place {
+                looked_at: measured.looked_at,
+                counted: measured.counted,
+                ..Place::default()
+            };
+            self.save(&mut runs, &place, true)?;
+        }
+        let profile = runs.profile.to_json(&self.sequences);
+        let Tracker { rows, values, .. } = runs.tracker;
+        Ok((rows, values, measured, profile))
+    }
+
+    fn save(&self, runs: &mut Runs<'_>, place: &Place, measured: bool) -> Result<()> {
+        runs.tracker.rows.sync()?;
+        runs.tracker.values.sync()?;
+        let per_base = runs.per_base.as_mut().map_or(Ok(0), Text::sync)?;
+        let profile = runs.profile.sums();
+        let place = place.clone();
+        self.state.save_checkpoint(&Saved { place, done: 0, per_base, profile, measured })
+    }
+
+    fn bases(
+        &self,
+        content: &Sequences,
+        mut rows: Spool,
+        mut values: Spool,
+        saved: Saved,
+    ) -> Result<(Spool, Spool, Measured, Value)> {
+        let mut checkpoint = |rows: &mut Spool, values: &mut Spool, done: u64, measured: bool| {
+            rows.sync()?;
+            values.sync()?;
+            self.state.save_checkpoint(&Saved { done, measured, ..Saved::default() })
+        };
+        if !saved.measured {
+            measure_sequences(
+                content,
+                self.options,
+                self.targets.walk(&self.sequences),
+                saved.done,
+                (&mut rows, &mut values),
+                &mut checkpoint,
+                self.job,
+            )?;
+            checkpoint(&mut rows, &mut values, saved.done, true)?;
+        }
+        Ok((rows, values, Measured::default(), Value::Null))
+    }
+
+    fn lease(&self, name: &str) -> Result<Lease> {
+        let account = self.job.budget.account(name, self.job.budget.pool());
+        self.job.budget.must_reserve(account, 0)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        match self.content {
+            Content::Alignments(_) => depth_columns(&self.options.semantic.thresholds),
+            Content::Sequences(_) => sequence_columns(),
+        }
+    }
+
+    fn metric(&self) -> &'static str {
+        match (&self.content, self.options.semantic.value) {
+            (Content::Sequences(_), _) => "kmers",
+            (_, Shown::Mean) => "mean_depth",
+            (_, Shown::Sum) => "sum_depth",
+            (_, Shown::Max) => "max_depth",
+            (_, Shown::Min) => "min_depth",
+        }
+    }
+
+    fn k(&self) -> Option<usize> {
+        matches!(self.content, Content::Sequences(_)).then_some(self.options.semantic.k)
+    }
+
+    fn strand(&self) -> Option<&'static str> {
+        let name = if self.options.semantic.canonical { "canonical" } else { "forward" };
+        self.k().map(|_| name)
+    }
+
+    fn publish_per_base(&self) -> Result<()> {
+        let Some(path) = &self.options.per_base else { return Ok(()) };
+        let runs = self.state.file("per_base");
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let aside = path.with_file_name(format!(".{name}.part"));
+        if !name.ends_with(".gz") && std::fs::rename(&runs, &aside).is_ok() {
+            return publish(&aside, path);
+        }
+        let written = write_runs(&runs, &aside, path, self.options.threads, self.job);
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&aside);
+            return Err(error);
+        }
+        publish(&aside, path)
+    }
+}
+
+/// Copies the runs to another file system, or compresses them.
+fn write_runs(runs: &Path, aside: &PathBuf, path: &Path, threads: usize, job: &Job) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io(aside, &e);
+    if path.extension().is_none_or(|suffix| suffix != "gz") {
+        std::fs::copy(runs, aside).map_err(failed)?;
+        return std::fs::File::open(aside).and_then(|f| f.sync_all()).map_err(failed);
+    }
+    let input = open_source(runs, IoMode::Read)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(aside)
+        .map_err(failed)?;
+    compress_source(&input, &mut file, aside, LEVEL, threads, job)?;
+    file.sync_all().map_err(failed)
+}
+
+impl Work<'_> {
+    fn plan(&self) -> Plan<'_> {
+        let regions = self.targets.distinct(&self.sequences);
+        let mut walk = self.targets.walk(&self.sequences);
+        let bases: u64 =
+            std::iter::from_fn(|| walk.advance()).map(|(_, s)| s.end - s.begin).sum();
+        let name = self.options.input.file_name().map(|n| n.to_string_lossy().into_owned());
+        let details = json!({
+            "regions": regions,
+            "bases": bases,
+            "metric": self.metric(),
+            "k": self.k(),
+            "strand": self.strand(),
+            "input": name.unwrap_or_else(|| "-".to_owned()),
+        });
+        Plan {
+            sequences: &self.sequences,
+            targets: &self.targets,
+            columns: self.columns(),
+            bins: self.options.semantic.bins,
+            region_files: self.options.semantic.region_files,
+            details,
+        }
+    }
+
+    fn document(
+        &self,
+        began: std::time::Instant,
+        rows: u64,
+        measured: &Measured,
+        profile: &Value,
+        resumed: bool,
+    ) -> Value {
+        let progress = self.job.progress.snapshot();
+        let semantic = &self.options.semantic;
+        json!({
+            "totals": {
+                "bytes_in": progress.bytes_in,
+                "bytes_out": progress.bytes_out,
+                "records_in": measured.looked_at,
+                "records_out": rows,
+                "records_filtered": measured.looked_at - measured.counted,
+                "wall_s": began.elapsed().as_secs_f64(),
+            },
+            "stages": measured.stages,
+            "memory": {
+                "limit": self.job.budget.limit(),
+                "overhead": self.job.budget.overhead(),
+                "reserved_peak": self.job.budget.reserved_peak(),
+                "rss_peak": memory_figures().rss_peak,
+                "consumers": self.job.budget.accounts(),
+            },
+            "detail": {
+                "regions": self.targets.distinct(&self.sequences),
+                "records_counted": measured.counted,
+                "metric": self.metric(),
+                "k": self.k(),
+                "strand": self.strand(),
+                "mates": self.k().is_none().then_some(match semantic.mates {
+                    Mates::Both => "both",
+                    Mates::Once => "once",
+                }),
+                "resumed": resumed,
+                "profile": profile,
+            },
+        })
+    }
+}
