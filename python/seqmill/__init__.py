@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmill.alignments import convert, scan_alignments
     from seqmill.archive import Archive, ArchiveWriter
+    from seqmill.coverage import CoverageTable, measure_coverage
     from seqmill.fetch import FastaStore
     from seqmill.repeats import find_repeats
 
 __all__ = [
     "Archive",
     "ArchiveWriter",
+    "CoverageTable",
     "FastaStore",
     "__version__",
     "convert",
     "find_repeats",
+    "measure_coverage",
     "scan_alignments",
 ]
 
@@ -23,9 +26,11 @@ __all__ = [
 _HOMES = {
     "Archive": "seqmill.archive",
     "ArchiveWriter": "seqmill.archive",
+    "CoverageTable": "seqmill.coverage",
     "FastaStore": "seqmill.fetch",
     "convert": "seqmill.alignments",
     "find_repeats": "seqmill.repeats",
+    "measure_coverage": "seqmill.coverage",
     "scan_alignments": "seqmill.alignments",
 }
 

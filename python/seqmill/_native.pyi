@@ -11,6 +11,7 @@ __all__ = [
     "ArchiveReader",
     "ArchiveTable",
     "BatchStream",
+    "CoverageRows",
     "FetchEncoder",
     "FetchStore",
     "RepeatRun",
@@ -27,6 +28,7 @@ __all__ = [
     "fingerprint",
     "is_archive",
     "make_chunk_index",
+    "measure_coverage",
     "version",
 ]
 
@@ -55,6 +57,16 @@ def convert(
 def make_chunk_index(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> list[Path]: ...
+def measure_coverage(
+    options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
+) -> str: ...
+
+@final
+class CoverageRows:
+    def __new__(cls, path: str | PathLike[str]) -> CoverageRows: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> CapsuleType: ...
+    def __arrow_c_schema__(self) -> CapsuleType: ...
+    def raise_error(self) -> None: ...
 
 @final
 class AlignmentScan:

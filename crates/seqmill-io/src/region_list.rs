@@ -77,7 +77,6 @@ impl SequenceNames {
         }
         let mut near: Vec<(usize, u32, &str)> = Vec::new();
         // The order of the map does not matter: the result is sorted by distance and place.
-        #[expect(clippy::iter_over_hash_type, reason = "sorted below")]
         for (text, known) in &self.known {
             if known.index < 10_000 {
                 near.push((distance(text, name), known.index, text));
@@ -126,8 +125,7 @@ impl SequenceNames {
         let known = self.get(name)?.ok_or_else(|| self.unknown(name))?;
         let (begin, end) = (number(begin.trim())?, number(end.trim())?);
         let (mut target, clipped) = known.stretch(begin, end)?;
-        target.label =
-            rest.first().map(|l| l.trim()).filter(|l| !l.is_empty()).map(Box::from);
+        target.label = rest.first().map(|l| l.trim()).filter(|l| !l.is_empty()).map(Box::from);
         Ok((target, clipped))
     }
 }
@@ -306,8 +304,10 @@ fn first_word(text: &str) -> &str {
 
 /// Whether the name of a file says that it is BED.
 pub fn is_bed(path: &Path) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-    name.strip_suffix(".gz").unwrap_or(&name).ends_with(".bed")
+    let has = |path: &Path, suffix: &str| {
+        path.extension().is_some_and(|own| own.eq_ignore_ascii_case(suffix))
+    };
+    has(path, "bed") || (has(path, "gz") && has(&path.with_extension(""), "bed"))
 }
 
 /// The lines of a small text file, plain or gzip.
@@ -327,7 +327,8 @@ impl Lines {
         let source = open_source(path, IoMode::Read)?;
         let mut magic = [0; 2];
         let got = source.read_at(&mut magic, 0)?;
-        let gzip = (got == 2 && magic == [0x1f, 0x8b]).then(|| GzipStream::new(Arc::clone(&source)));
+        let gzip =
+            (got == 2 && magic == [0x1f, 0x8b]).then(|| GzipStream::new(Arc::clone(&source)));
         Ok(Self {
             path: source.path().to_path_buf(),
             source,

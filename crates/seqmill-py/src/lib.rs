@@ -7,6 +7,7 @@
 mod archive;
 mod arrow;
 mod convert;
+mod coverage;
 mod error;
 mod fetch;
 mod files;
@@ -48,6 +49,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert::make_chunk_index, module)?)?;
     module.add_class::<convert::AlignmentScan>()?;
     module.add_class::<convert::BatchStream>()?;
+    module.add_function(wrap_pyfunction!(coverage::measure_coverage, module)?)?;
+    module.add_class::<coverage::CoverageRows>()?;
     module.add_class::<fetch::FetchStore>()?;
     module.add_class::<fetch::FetchEncoder>()?;
     module.add_class::<archive::ArchiveReader>()?;

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "pack": "Write genomes into AGC archives.",
     "unpack": "Read genomes out of AGC archives.",
     "agc": "Take the commands of the program agc.",
+    "coverage": "Measure coverage by region, window and base.",
     "demo": "Show in five minutes what seqmill can do.",
     "info": "Tell versions, CPU features and usable resources.",
     "completion": "Print the completion script of a shell.",

@@ -10,8 +10,7 @@ use seqmill_base::pipeline::{Pipeline, Threads};
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
 use seqmill_io::bam::index::AlignmentIndex;
 use seqmill_io::records::{
-    Assembly, Container, Input, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES,
-    UnitSource,
+    Assembly, Container, Input, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES, UnitSource,
 };
 use seqmill_io::region::Interval;
 use std::path::Path;
@@ -60,9 +59,8 @@ pub(super) fn plan_reading(
     warn: &mut dyn FnMut(String),
 ) -> Result<Reading> {
     let whole = Reading { stretches: vec![(input.first, None)], index: false };
-    let seekable = input.kind == Kind::Bam
-        && input.container == Container::Bgzf
-        && input.source.is_seekable();
+    let seekable =
+        input.kind == Kind::Bam && input.container == Container::Bgzf && input.source.is_seekable();
     let Some(union) = union.filter(|_| seekable) else { return Ok(whole) };
     let beside = index.map(Path::to_path_buf).or_else(|| AlignmentIndex::beside(&input.path));
     let Some(path) = beside else { return Ok(whole) };
@@ -71,7 +69,7 @@ pub(super) fn plan_reading(
         warn(format!("{}: the index is older than the data", path.display()));
     }
     let opened = AlignmentIndex::open(&path)?;
-    let stretches = opened.query(union)?;
+    let stretches = opened.stretches(union)?;
     let stretches = stretches.into_iter().map(|(begin, end)| (begin.0, Some(end.0))).collect();
     Ok(Reading { stretches, index: true })
 }
@@ -259,6 +257,7 @@ fn warn(warnings: &Mutex<Vec<String>>, text: String) {
 }
 
 /// Reads the input and gives the depth of all its sequences to `runs`.
+#[expect(clippy::too_many_arguments, reason = "what a run needs, once")]
 pub(super) fn measure_alignments(
     input: &Input,
     options: &Options,
@@ -277,7 +276,7 @@ pub(super) fn measure_alignments(
     let mut far = job.budget.must_reserve(window, WINDOW_BYTES)?;
     let far_lease = far.sibling(0)?;
     far.resize(WINDOW_BYTES)?;
-    let once = semantic.mates == MateRule::Once;
+    let once = semantic.mates != MateRule::Both;
     let mates = job.budget.account("mates", pool);
     let mates = once.then(|| job.budget.must_reserve(mates, 0).map(Mates::new)).transpose()?;
     let lengths: Vec<u32> = input
@@ -348,4 +347,3 @@ pub(super) fn measure_alignments(
     sweep.runs.tracker.finish()?;
     Ok(Measured { looked_at: sweep.place.looked_at, counted: sweep.place.counted, stages })
 }
-

@@ -20,7 +20,7 @@ pub(super) struct Depth {
     /// First position that is not swept yet.
     base: u32,
     /// Depth before `base`, and where it began.
-    depth: i64,
+    now: i64,
     since: u32,
     /// No difference lies behind this position.
     last: Option<u32>,
@@ -34,7 +34,7 @@ fn slot(position: u32) -> usize {
 impl Depth {
     pub(super) fn new() -> Self {
         let ring = vec![0; WINDOW];
-        Self { ring, base: 0, depth: 0, since: 0, last: None, far: BinaryHeap::new() }
+        Self { ring, base: 0, now: 0, since: 0, last: None, far: BinaryHeap::new() }
     }
 
     /// Ends behind the window.
@@ -96,7 +96,7 @@ impl Depth {
 
     fn sweep_slots(&mut self, begin: usize, end: usize, give: &mut impl FnMut(u32, u32, u64)) {
         let base = self.base;
-        let (mut depth, mut since) = (self.depth, self.since);
+        let (mut depth, mut since) = (self.now, self.since);
         let slots = self.ring.get_mut(begin..end).unwrap_or_default();
         for (lane, cells) in slots.chunks_mut(LANES).enumerate() {
             if cells.iter().fold(0, |any, cell| any | cell) == 0 {
@@ -116,7 +116,7 @@ impl Depth {
                 since = position;
             }
         }
-        (self.depth, self.since) = (depth, since);
+        (self.now, self.since) = (depth, since);
     }
 
     /// Gives what is left of a sequence of `length` bases, and begins anew.
@@ -124,13 +124,13 @@ impl Depth {
         // Blocks are cut at the end of the sequence: the last ends lie there.
         self.sweep(length, give);
         if length > self.since {
-            give(self.since, length, self.depth.unsigned_abs());
+            give(self.since, length, self.now.unsigned_abs());
         }
         if let Some(cell) = self.ring.get_mut(slot(length)) {
             *cell = 0;
         }
         self.far.clear();
-        (self.base, self.depth, self.since, self.last) = (0, 0, 0, None);
+        (self.base, self.now, self.since, self.last) = (0, 0, 0, None);
     }
 }
 
@@ -146,8 +146,7 @@ mod tests {
             }
         }
         let mut runs: Vec<(u32, u32, u64)> = Vec::new();
-        for (at, depth) in depth.into_iter().enumerate() {
-            let at = at as u32;
+        for (depth, at) in depth.into_iter().zip(0..) {
             match runs.last_mut() {
                 Some((_, end, last)) if *last == depth => *end = at + 1,
                 _ => runs.push((at, at + 1, depth)),
@@ -164,7 +163,7 @@ mod tests {
             (seed >> 33) as u32 % n
         };
         let mut engine = Depth::new();
-        for length in [1, 5000, WINDOW as u32, 3 * WINDOW as u32 + 17] {
+        for length in [1, 5000, 1 << 20, (3 << 20) + 17] {
             let mut blocks: Vec<(u32, u32)> = (0..400)
                 .map(|i| {
                     let begin = draw(length);

@@ -50,8 +50,7 @@ impl Mates {
         if let Some(mate) = self.open.remove(&name) {
             self.block_bytes -= held(&mate);
             let mut own = blocks.iter().copied().peekable();
-            for (begin, end) in std::iter::once(mate.first).chain(mate.more.into_iter().flatten())
-            {
+            for (begin, end) in std::iter::once(mate.first).chain(mate.more.into_iter().flatten()) {
                 while own.next_if(|block| block.1 <= begin).is_some() {}
                 let mut ahead = own.clone();
                 while let Some(block) = ahead.next_if(|block| block.0 < end) {

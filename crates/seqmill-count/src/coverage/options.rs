@@ -39,6 +39,8 @@ pub enum Mates {
     Both,
     /// The two primary records of a template count a position once.
     Once,
+    /// The same, but only where they are a proper pair: mosdepth takes others for two templates.
+    Proper,
 }
 
 /// What a bin of a region file shows of depth.

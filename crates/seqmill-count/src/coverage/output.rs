@@ -187,7 +187,8 @@ pub(super) fn write_files(
     };
     match plan.targets {
         Targets::List { regions, places, .. } => {
-            for (Target { reference, begin, end, label }, place) in regions.targets.iter().zip(places)
+            for (Target { reference, begin, end, label }, place) in
+                regions.targets.iter().zip(places)
             {
                 let stretch = Stretch { reference: *reference, begin: *begin, end: *end };
                 put(u64::from(*place), stretch, label.as_deref())?;
@@ -277,7 +278,7 @@ fn remove_region_files(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(|e| failed(folder, &e))? {
         let path: PathBuf = entry.map_err(|e| failed(folder, &e))?.path();
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("coverage_") && name.ends_with(".txt") {
+        if name.starts_with("coverage_") && path.extension().is_some_and(|e| e == "txt") {
             std::fs::remove_file(&path).map_err(|e| failed(&path, &e))?;
         }
     }

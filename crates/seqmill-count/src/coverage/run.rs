@@ -15,7 +15,7 @@ use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
 use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::process::memory_figures;
 use seqmill_base::sink::{publish, refuse_existing};
-use seqmill_base::{Error, ErrorKind, Job, Lease, Result};
+use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
 use seqmill_io::IoMode;
 use seqmill_io::bgzf::compress_source;
 use seqmill_io::open_source;
@@ -50,8 +50,6 @@ pub struct Report {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Saved {
     place: Place,
-    /// Results that are complete, in the order of the sequences (FASTA).
-    done: u64,
     /// Length of the file of runs.
     per_base: u64,
     profile: Vec<Vec<u64>>,
@@ -69,7 +67,8 @@ enum Content {
 pub fn measure(options: &Options, job: &Job) -> (Result<Report>, Vec<String>) {
     let mut warnings = Vec::new();
     let result = check(options).and_then(|()| run(options, job, &mut warnings));
-    let result = result.map(|(rows, document)| Report { rows, warnings: warnings.clone(), document });
+    let result =
+        result.map(|(rows, document)| Report { rows, warnings: warnings.clone(), document });
     (result, warnings)
 }
 
@@ -118,7 +117,8 @@ fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64,
         }
     }
     let (state, earlier) = open_state(options)?;
-    let outcome = Work { options, job, sequences, targets, content, state: &state }.run(warnings, earlier);
+    let outcome =
+        Work { options, job, sequences, targets, content, state: &state }.run(warnings, earlier);
     match &outcome {
         Ok(_) => state.remove()?,
         Err(error) if !may_go_on(error) => state.remove()?,
@@ -142,26 +142,23 @@ fn open_content(
     warnings: &mut Vec<String>,
 ) -> Result<(Content, Arc<[Sequence]>)> {
     let mut input = open_input(&options.input, open)?;
-    warnings.extend(
-        input.warnings.iter().map(|text| format!("{}: {text}", input.path.display())),
-    );
-    if input.kind.is_reads() {
-        if input.kind == Kind::Fastq {
-            return Err(Error::input("coverage needs FASTA or alignments, this is FASTQ")
-                .at_path(&input.path));
-        }
-        let (content, sequences) = Sequences::open(input, job)?;
+    if input.kind == Kind::Fastq {
+        let text = "coverage needs FASTA or alignments; this is FASTQ";
+        return Err(Error::format(FormatKind::NotAlignments, text).at_path(&input.path));
+    }
+    if input.kind == Kind::Fasta {
+        let (content, sequences) = Sequences::open(&options.input, options, job)?;
+        warnings.extend(content.warnings.iter().cloned());
         return Ok((Content::Sequences(content), sequences.into()));
     }
+    let noticed = input.warnings.iter().map(|text| format!("{}: {text}", input.path.display()));
+    warnings.extend(noticed);
     // The text of a header can be long, and nothing here reads it.
     if input.kind == Kind::Bam {
         input.header.text = String::new();
     }
-    let sequences = input
-        .header
-        .references
-        .iter()
-        .map(|r| Sequence { name: r.name.clone(), length: r.length });
+    let sequences =
+        input.header.references.iter().map(|r| Sequence { name: r.name.clone(), length: r.length });
     let sequences = sequences.collect();
     Ok((Content::Alignments(Box::new(input)), sequences))
 }
@@ -175,7 +172,7 @@ fn open_state(options: &Options) -> Result<(StateDirectory, bool)> {
     };
     let mut lists = Vec::new();
     for path in &options.semantic.regions_files {
-        lists.push(fingerprint(path)?.hash.to_string());
+        lists.push(fingerprint(path)?.hash);
     }
     let semantic = serde_json::to_value(&options.semantic)
         .map_err(|e| Error::internal(format!("options: {e}")))?;
@@ -221,14 +218,15 @@ impl Work<'_> {
         };
         let account = self.job.budget.account("results", self.job.budget.pool());
         let bins = usize::try_from(semantic.bins).unwrap_or(usize::MAX);
-        let _spools = self.job.budget.must_reserve(account, 2 * (Spool::BYTES + semantic.bins * 16))?;
+        let _spools =
+            self.job.budget.must_reserve(account, 2 * (Spool::BYTES + semantic.bins * 16))?;
         let rows = Spool::open(&self.state.file("rows"), numbers, resumed)?;
         let values = Spool::open(&self.state.file("values"), bins, resumed)?;
         let saved = saved.unwrap_or_default();
         let began = std::time::Instant::now();
         let (mut rows, mut values, measured, profile) = match &self.content {
             Content::Alignments(input) => self.depth(input, rows, values, saved, warnings)?,
-            Content::Sequences(content) => self.bases(content, rows, values, saved)?,
+            Content::Sequences(content) => self.bases(content, rows, values, &saved)?,
         };
         let plan = self.plan();
         let folder = self.state.file("out");
@@ -255,12 +253,10 @@ impl Work<'_> {
         let progress = &self.job.progress;
         progress.bytes_total.store(input.source.len().unwrap_or(0), Ordering::Relaxed);
         let union = self.targets.union();
-        let mut reading = plan_reading(
-            input,
-            union.as_deref(),
-            self.options.index.as_deref(),
-            &mut |text| warnings.push(text),
-        )?;
+        let mut reading =
+            plan_reading(input, union.as_deref(), self.options.index.as_deref(), &mut |text| {
+                warnings.push(text);
+            })?;
         let per_base = self.options.per_base.as_ref();
         let runs_file = self.state.file("per_base");
         let per_base = per_base.map(|_| Text::open(&runs_file, saved.per_base)).transpose()?;
@@ -269,8 +265,11 @@ impl Work<'_> {
         let tracker = Tracker::new(walk, &self.options.semantic, rows, values, lease);
         let mut runs = Runs::new(tracker, per_base, Arc::clone(&self.sequences), union);
         runs.profile.restore(saved.profile);
-        let mut measured =
-            Measured { looked_at: saved.place.looked_at, counted: saved.place.counted, stages: Vec::new() };
+        let mut measured = Measured {
+            looked_at: saved.place.looked_at,
+            counted: saved.place.counted,
+            stages: Vec::new(),
+        };
         if !saved.measured {
             let from = Some(&saved.place).filter(|place| place.voffset > 0);
             if let Some(place) = from {
@@ -278,12 +277,18 @@ impl Work<'_> {
                 runs.tracker.skip_to(place.reference);
             }
             let indexed = input.kind == Kind::Bam && input.container == Container::Bgzf;
-            let save: Checkpoint<'_> = Box::new(|runs: &mut Runs<'_>, place: &Place| {
-                self.save(runs, place, false)
-            });
+            let save: Checkpoint<'_> =
+                Box::new(|runs: &mut Runs<'_>, place: &Place| self.save(runs, place, false));
             let save = (indexed && input.source.is_seekable()).then_some(save);
             measured = measure_alignments(
-                input, self.options, &reading, from, &mut runs, save, warnings, self.job,
+                input,
+                self.options,
+                &reading,
+                from,
+                &mut runs,
+                save,
+                warnings,
+                self.job,
             )?;
             let place = Place {
                 looked_at: measured.looked_at,
@@ -303,7 +308,7 @@ impl Work<'_> {
         let per_base = runs.per_base.as_mut().map_or(Ok(0), Text::sync)?;
         let profile = runs.profile.sums();
         let place = place.clone();
-        self.state.save_checkpoint(&Saved { place, done: 0, per_base, profile, measured })
+        self.state.save_checkpoint(&Saved { place, per_base, profile, measured })
     }
 
     fn bases(
@@ -311,24 +316,14 @@ impl Work<'_> {
         content: &Sequences,
         mut rows: Spool,
         mut values: Spool,
-        saved: Saved,
+        saved: &Saved,
     ) -> Result<(Spool, Spool, Measured, Value)> {
-        let mut checkpoint = |rows: &mut Spool, values: &mut Spool, done: u64, measured: bool| {
+        if !saved.measured {
+            let walk = self.targets.walk(&self.sequences);
+            measure_sequences(content, self.options, walk, (&mut rows, &mut values), self.job)?;
             rows.sync()?;
             values.sync()?;
-            self.state.save_checkpoint(&Saved { done, measured, ..Saved::default() })
-        };
-        if !saved.measured {
-            measure_sequences(
-                content,
-                self.options,
-                self.targets.walk(&self.sequences),
-                saved.done,
-                (&mut rows, &mut values),
-                &mut checkpoint,
-                self.job,
-            )?;
-            checkpoint(&mut rows, &mut values, saved.done, true)?;
+            self.state.save_checkpoint(&Saved { measured: true, ..Saved::default() })?;
         }
         Ok((rows, values, Measured::default(), Value::Null))
     }
@@ -369,7 +364,8 @@ impl Work<'_> {
         let runs = self.state.file("per_base");
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let aside = path.with_file_name(format!(".{name}.part"));
-        if !name.ends_with(".gz") && std::fs::rename(&runs, &aside).is_ok() {
+        let packed = path.extension().is_some_and(|suffix| suffix == "gz");
+        if !packed && std::fs::rename(&runs, &aside).is_ok() {
             return publish(&aside, path);
         }
         let written = write_runs(&runs, &aside, path, self.options.threads, self.job);
@@ -403,8 +399,7 @@ impl Work<'_> {
     fn plan(&self) -> Plan<'_> {
         let regions = self.targets.distinct(&self.sequences);
         let mut walk = self.targets.walk(&self.sequences);
-        let bases: u64 =
-            std::iter::from_fn(|| walk.advance()).map(|(_, s)| s.end - s.begin).sum();
+        let bases: u64 = std::iter::from_fn(|| walk.advance()).map(|(_, s)| s.end - s.begin).sum();
         let name = self.options.input.file_name().map(|n| n.to_string_lossy().into_owned());
         let details = json!({
             "regions": regions,
@@ -460,6 +455,7 @@ impl Work<'_> {
                 "mates": self.k().is_none().then_some(match semantic.mates {
                     Mates::Both => "both",
                     Mates::Once => "once",
+                    Mates::Proper => "proper",
                 }),
                 "resumed": resumed,
                 "profile": profile,

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub(super) type Block = (u32, u32);
 
 const PAIRED: u16 = 0x1;
+const PROPER_PAIR: u16 = 0x2;
 const SECONDARY_OR_SUPPLEMENTARY: u16 = 0x900;
 
 /// CIGAR operations (`SAMv1 §4.2`).
@@ -63,7 +64,8 @@ pub(super) struct Spans {
     /// Records looked at.
     pub looked_at: u64,
     pub file_end: u64,
-    pub _lease: Lease,
+    /// Held as long as the spans.
+    pub lease: Lease,
 }
 
 impl Item for Spans {
@@ -90,6 +92,8 @@ pub(super) struct Spanner {
     min_baseq: u8,
     count_deletions: bool,
     once: bool,
+    /// Flags of a record whose template has two.
+    pair_flags: u16,
     lengths: Vec<u32>,
 }
 
@@ -101,7 +105,8 @@ impl Spanner {
             min_mapq: semantic.min_mapq,
             min_baseq: semantic.min_baseq,
             count_deletions: semantic.count_deletions,
-            once: semantic.mates == Mates::Once,
+            once: semantic.mates != Mates::Both,
+            pair_flags: if semantic.mates == Mates::Proper { PROPER_PAIR | PAIRED } else { PAIRED },
             lengths,
         }
     }
@@ -118,7 +123,7 @@ impl Spanner {
             disorder: None,
             looked_at: stitched.starts.len() as u64,
             file_end: stitched.file_end,
-            _lease: lease.sibling(0)?,
+            lease: lease.sibling(0)?,
         };
         if let Some((_, _, error)) = stitched.faults.first() {
             return Err(error.clone());
@@ -139,7 +144,7 @@ impl Spanner {
             + 8 * spans.blocks.capacity()
             + 32 * spans.turns.capacity();
         lease.resize(held as u64)?;
-        spans._lease = lease;
+        spans.lease = lease;
         Ok(spans)
     }
 
@@ -150,13 +155,7 @@ impl Spanner {
     }
 
     #[inline]
-    fn take(
-        &self,
-        record: &Record<'_>,
-        ordinal: u64,
-        place: impl Fn() -> u64,
-        spans: &mut Spans,
-    ) {
+    fn take(&self, record: &Record<'_>, ordinal: u64, place: impl Fn() -> u64, spans: &mut Spans) {
         let placed = u32::try_from(record.ref_id()).ok();
         let key = match placed {
             Some(reference) => (reference, u32::try_from(record.pos()).unwrap_or(0)),
@@ -189,7 +188,8 @@ impl Spanner {
         }
         spans.reads.push(SpanRead { pos: key.1, blocks: index(spans.blocks.len()) });
         if self.once {
-            let paired = flag & PAIRED != 0 && flag & SECONDARY_OR_SUPPLEMENTARY == 0;
+            let paired =
+                flag & self.pair_flags == self.pair_flags && flag & SECONDARY_OR_SUPPLEMENTARY == 0;
             let name = record.parts().name;
             // The hash is as good as the name: 128 bits, among the records of one place.
             spans.names.push(if paired { xxh3_128(name).max(1) } else { 0 });

@@ -75,8 +75,8 @@ impl Spool {
             self.flush()?;
         }
         let at = index * self.width as u64;
-        let held = at >= self.page_at
-            && at + self.width as u64 <= self.page_at + self.page.len() as u64;
+        let held =
+            at >= self.page_at && at + self.width as u64 <= self.page_at + self.page.len() as u64;
         if !held {
             let failed = |e: std::io::Error| Error::io(&self.path, &e);
             self.page.resize(STEP_BYTES.max(self.width), 0);
