@@ -1,6 +1,5 @@
 """The stop of the tour that shows coverage."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,6 +8,8 @@ import seqmill
 from seqmill._units import format_count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seqmill.demo import StepResult, Tour
 
 __all__ = ["show_coverage"]
@@ -39,6 +40,7 @@ def _windows(tour: "Tour", path: Path) -> str:
     if table.metrics is not None:
         document = table.metrics.to_dict()
         tour.report.add_run({key: document[key] for key in _SHARED_SECTIONS if key in document})
-        tour.pictured[f"coverage of {path.name}"] = document
+        pictured = tour.pictured.setdefault(path.name, {"detail": {}})
+        pictured["detail"]["profile"] = document["detail"]["profile"]
     summary = table.summary
     return f"{format_count(len(table))} windows, median depth {summary['median_coverage']:g}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import _tour_fetch, _tour_repeats, simulate
+from seqmill import _tour_coverage, _tour_fetch, _tour_repeats, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory
@@ -297,6 +297,7 @@ STEPS: Final = (
     Step("simulate", None, _simulate),
     Step("convert", "convert", _convert),
     Step("scan", "scan_alignments", _scan),
+    Step("coverage", "measure_coverage", _tour_coverage.show_coverage),
     Step("fetch", "FastaStore", _tour_fetch.show_fetch),
     Step("repeats", "find_repeats", _tour_repeats.show_repeats),
 )

@@ -45,8 +45,7 @@ def _along(item: Mapping[str, Any]) -> Figure:
     # The first position of a point is the least one that falls into it.
     edges = [-(-point * length // points) for point in range(points + 1)]
     means = [
-        total / (end - begin)
-        for total, begin, end in zip(sums, edges, edges[1:], strict=False)
+        total / (end - begin) for total, begin, end in zip(sums, edges, edges[1:], strict=False)
     ]
     name = item["name"]
     svg = draw_histogram(

@@ -120,6 +120,7 @@ def _write_page(demo: "Demo", *, quiet: bool) -> None:
 def _sections(demo: "Demo") -> "list[Section]":
     from dataclasses import replace  # noqa: PLC0415 - not needed by `--help`
 
+    from seqmill.cli._coverage_page import coverage_sections  # noqa: PLC0415
     from seqmill.cli._html import Section, Table  # noqa: PLC0415
     from seqmill.cli._overview import alignment_sections  # noqa: PLC0415
 
@@ -127,7 +128,7 @@ def _sections(demo: "Demo") -> "list[Section]":
     sections = [Section(title="What ran", table=Table(_COLUMNS, rows, right=_RIGHT))]
     document: dict[str, Any]
     for name, document in demo.pictured.items():
-        found = alignment_sections(document)
+        found = [*alignment_sections(document), *coverage_sections(document)]
         sections += [
             replace(section, title=f"{name}: {section.title[0].lower()}{section.title[1:]}")
             for section in found
