@@ -51,10 +51,12 @@ def test_public_names() -> None:
     assert seqmill.__all__ == [
         "Archive",
         "ArchiveWriter",
+        "CoverageTable",
         "FastaStore",
         "__version__",
         "convert",
         "find_repeats",
+        "measure_coverage",
         "scan_alignments",
     ]
     assert set(seqmill.__all__) <= set(dir(seqmill))
