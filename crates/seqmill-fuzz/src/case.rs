@@ -15,6 +15,8 @@ pub(crate) enum Mode {
     Stream,
     /// Only counted.
     Count,
+    /// Its coverage is measured.
+    Coverage,
 }
 
 /// One case.
@@ -63,10 +65,11 @@ pub(crate) fn make(corpus: &[Seed], seed: u64, number: u64) -> Case {
             story.push(index::damage(index, &other.bytes, &mut random));
         }
     }
-    let mode = match random.below(8) {
+    let mode = match random.below(10) {
         0..=4 => Mode::Convert,
         5 | 6 => Mode::Stream,
-        _ => Mode::Count,
+        7 => Mode::Count,
+        _ => Mode::Coverage,
     };
     let indexed = index.is_some() && (only_index || random.once_in(2));
     let options = Options {

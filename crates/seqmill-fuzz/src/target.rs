@@ -100,6 +100,7 @@ pub(crate) fn run(case: &Case, folder: &Path, explain: bool) -> std::io::Result<
         Mode::Convert => case.options.semantic.format.as_str(),
         Mode::Stream => "stream",
         Mode::Count => "count",
+        Mode::Coverage => "coverage",
     };
     let outcome = match &end {
         End::Done(..) => format!("{mode} done"),
@@ -156,6 +157,7 @@ fn run_once(
         Mode::Convert => convert(&options),
         Mode::Stream => stream(&options),
         Mode::Count => count(&options),
+        Mode::Coverage => coverage(&options, &output),
     }));
     let figures = allocator::end(base);
     let panic = take_panic();
@@ -185,6 +187,7 @@ fn run_once(
         fault = leftovers(&end, &output, &state);
     }
     let _ = std::fs::remove_file(&output);
+    let _ = std::fs::remove_dir_all(&output);
     let _ = std::fs::remove_dir_all(&state);
     (end, fault, excess)
 }
@@ -293,4 +296,54 @@ fn count(options: &Options) -> Result<(u64, u64), Error> {
     let job = job(&options.resources)?;
     let n = seqmill_convert::count(&inputs, &options.semantic, &options.resources, &job)?;
     Ok((n, 0))
+}
+
+/// Coverage of the same input, with options taken from those of the conversion.
+fn coverage(options: &Options, output: &Path) -> Result<(u64, u64), Error> {
+    use seqmill_count::coverage;
+
+    let semantic = &options.semantic;
+    let regions: Vec<String> = semantic.regions.iter().filter(|r| *r != "*").cloned().collect();
+    let windows = regions.is_empty().then_some(1 + semantic.row_group_bytes);
+    let options = coverage::Options {
+        input: options.inputs.first().cloned().unwrap_or_default(),
+        output: output.to_path_buf(),
+        semantic: coverage::Semantic {
+            windows: windows.filter(|_| semantic.strict || semantic.batch_rows.is_some()),
+            regions,
+            skip_bad_regions: true,
+            bins: 1 + semantic.max_tags as u64 % 5,
+            mates: if semantic.verify { coverage::Mates::Once } else { coverage::Mates::Both },
+            min_mapq: semantic.min_mapq,
+            min_baseq: if semantic.exclude_flags == 0 { 0 } else { 20 },
+            count_deletions: semantic.compat,
+            k: 1 + semantic.batch_rows.map_or(20, |rows| rows as usize % 99),
+            parquet: semantic.strict,
+            strict: semantic.strict,
+            verify: semantic.verify,
+            region_files: false,
+            ..coverage::Semantic::default()
+        },
+        threads: options.resources.threads,
+        memory: options.resources.memory,
+        force: true,
+        ..coverage::Options::default()
+    };
+    let budget = Budget::new(options.memory, 0)?;
+    let report = coverage::measure(&options, &Job::new(budget)).0?;
+    let table = output.join("coverage.tsv");
+    // A reference that claims to be long has many windows.
+    let mut hash = Xxh3::new();
+    let failed = |e: std::io::Error| Error::io(&table, &e);
+    let mut lines = std::io::BufReader::new(std::fs::File::open(&table).map_err(failed)?);
+    loop {
+        let part = std::io::BufRead::fill_buf(&mut lines).map_err(failed)?;
+        let n = part.len();
+        if n == 0 {
+            break;
+        }
+        hash.update(part);
+        std::io::BufRead::consume(&mut lines, n);
+    }
+    Ok((report.rows, hash.digest()))
 }

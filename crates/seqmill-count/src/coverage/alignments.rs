@@ -4,7 +4,7 @@ use super::depth::{Depth, FAR_BYTES, WINDOW_BYTES};
 use super::mates::Mates;
 use super::options::{Mates as MateRule, Options};
 use super::runs::Runs;
-use super::spans::{Key, Spanner, Spans, Turn, spans_claim};
+use super::spans::{Key, Spanner, Spans, Spot, Turn, spans_claim};
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::pipeline::{Pipeline, Threads};
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
@@ -113,10 +113,10 @@ struct Sweep<'r, 'w, 'a> {
 
 impl Sweep<'_, '_, '_> {
     fn take(&mut self, spans: &Spans) -> Result<()> {
-        if let Some((first, ordinal)) = spans.first {
-            let broken = if first < self.last { Some(ordinal) } else { spans.disorder };
-            if let Some(ordinal) = broken {
-                return Err(unsorted(ordinal, self.indexed));
+        if let Some((first, spot)) = spans.first {
+            let broken = if first < self.last { Some(spot) } else { spans.disorder };
+            if let Some(spot) = broken {
+                return Err(unsorted(spot, self.indexed));
             }
             self.last = spans.last;
         }
@@ -214,12 +214,15 @@ impl Sweep<'_, '_, '_> {
     }
 }
 
-fn unsorted(ordinal: u64, indexed: bool) -> Error {
-    let text = "the input is not sorted by coordinate: a record stands behind one of a later \
-                place; sort it first, for instance with samtools sort";
-    let error = Error::format(FormatKind::Record, text).at_field("pos");
-    // With an index records are numbered from the first one read.
-    if indexed { error } else { error.at_record(ordinal) }
+fn unsorted((ordinal, voffset): Spot, indexed: bool) -> Error {
+    if indexed {
+        // Records are numbered from the first one read, which says nothing.
+        let text = "the input is not sorted by coordinate, although it has an index";
+        return Error::format(FormatKind::IndexMismatch, text).at_voffset(voffset);
+    }
+    let text = "the input is not sorted by coordinate: this record belongs before the one before \
+                it; sort it first, for instance with samtools sort";
+    Error::format(FormatKind::Record, text).at_field("pos").at_record(ordinal).at_voffset(voffset)
 }
 
 /// Units of one input up to its end.

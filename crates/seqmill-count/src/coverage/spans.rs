@@ -45,6 +45,9 @@ pub(super) struct Turn {
     pub voffset: u64,
 }
 
+/// A record: its number, and where it begins in the input.
+pub(super) type Spot = (u64, u64);
+
 /// Order of a record: sequence and position, records without a place last.
 pub(super) type Key = (u32, u32);
 
@@ -55,12 +58,12 @@ pub(super) struct Spans {
     /// Hash of the name of each read that may have a mate, else 0; empty where mates do not matter.
     pub names: Vec<u128>,
     pub blocks: Vec<Block>,
-    /// Order of the first record, and its number.
-    pub first: Option<(Key, u64)>,
+    /// Order of the first record, and where it is.
+    pub first: Option<(Key, Spot)>,
     /// Order of the last record.
     pub last: Key,
-    /// The first record that stands before its predecessor: its number.
-    pub disorder: Option<u64>,
+    /// The first record that stands before its predecessor.
+    pub disorder: Option<Spot>,
     /// Records looked at.
     pub looked_at: u64,
     pub file_end: u64,
@@ -162,9 +165,9 @@ impl Spanner {
             None => (u32::MAX, 0),
         };
         if spans.first.is_none() {
-            spans.first = Some((key, ordinal));
+            spans.first = Some((key, (ordinal, place())));
         } else if key < spans.last && spans.disorder.is_none() {
-            spans.disorder = Some(ordinal);
+            spans.disorder = Some((ordinal, place()));
         }
         spans.last = key;
         let Some(reference) = placed else { return };
