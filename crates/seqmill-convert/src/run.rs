@@ -3,7 +3,7 @@
 use crate::columns::{Decoded, Decoder};
 use crate::cut::{Cutter, SharedIndex};
 use crate::inputs::Inputs;
-use crate::mismatch::IndexedPlaces;
+use crate::mismatch::indexed_places;
 use crate::options::Resources;
 use crate::schema::TagField;
 use crate::select::selection_claim;
@@ -197,7 +197,7 @@ pub(crate) fn batches<'a>(
     let claims = inputs.list.iter().map(|i| UnitSource::new(i, &[], UNIT_BYTES).claim());
     let claim = claims.max().unwrap_or(0);
     let mut scanner = scanner;
-    let indexed = IndexedPlaces::of(inputs, setup).map(Arc::new);
+    let indexed = indexed_places(inputs, setup).map(Arc::new);
     let blame = move |error: Error| match &indexed {
         Some(indexed) => indexed.blame(error),
         None => error,

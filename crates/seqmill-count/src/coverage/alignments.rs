@@ -8,7 +8,7 @@ use super::spans::{Key, Spanner, Spans, Spot, Turn, spans_claim};
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::pipeline::{Pipeline, Threads};
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
-use seqmill_io::bam::index::AlignmentIndex;
+use seqmill_io::bam::index::{AlignmentIndex, IndexedPlaces};
 use seqmill_io::records::{
     Assembly, Container, Input, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES, UnitSource,
 };
@@ -47,8 +47,8 @@ pub(super) type Checkpoint<'a> = Box<dyn FnMut(&mut Runs<'_>, &Place) -> Result<
 pub(super) struct Reading {
     /// Stretches of the file: begin and end (none: to the end).
     pub stretches: Vec<(u64, Option<u64>)>,
-    /// The index it was taken from.
-    pub index: bool,
+    /// What the index gave, if one is used.
+    pub index: Option<Arc<IndexedPlaces>>,
 }
 
 /// Decides what is read for the regions asked about.
@@ -58,7 +58,7 @@ pub(super) fn plan_reading(
     index: Option<&Path>,
     warn: &mut dyn FnMut(String),
 ) -> Result<Reading> {
-    let whole = Reading { stretches: vec![(input.first, None)], index: false };
+    let whole = Reading { stretches: vec![(input.first, None)], index: None };
     let seekable =
         input.kind == Kind::Bam && input.container == Container::Bgzf && input.source.is_seekable();
     let Some(union) = union.filter(|_| seekable) else { return Ok(whole) };
@@ -70,8 +70,11 @@ pub(super) fn plan_reading(
     }
     let opened = AlignmentIndex::open(&path)?;
     let stretches = opened.stretches(union)?;
-    let stretches = stretches.into_iter().map(|(begin, end)| (begin.0, Some(end.0))).collect();
-    Ok(Reading { stretches, index: true })
+    let stretches: Vec<_> =
+        stretches.into_iter().map(|(begin, end)| (begin.0, Some(end.0))).collect();
+    let size = input.source.len().unwrap_or(u64::MAX);
+    let index = Some(Arc::new(IndexedPlaces::new(path, &stretches, size)));
+    Ok(Reading { stretches, index })
 }
 
 impl Reading {
@@ -232,10 +235,10 @@ fn scan(
     strict: bool,
     warnings: &Arc<Mutex<Vec<String>>>,
 ) -> impl FnMut(Lease) -> Result<Option<Scanned>> + Send + use<> {
-    let unit_bytes = if reading.index { STRETCH_UNIT_BYTES } else { UNIT_BYTES };
+    let unit_bytes = if reading.index.is_some() { STRETCH_UNIT_BYTES } else { UNIT_BYTES };
     let mut units = UnitSource::new(input, &reading.stretches, unit_bytes);
     let (path, source) = (input.path.clone(), Arc::clone(&input.source));
-    let (whole, warnings) = (!reading.index, Arc::clone(warnings));
+    let (whole, warnings) = (reading.index.is_none(), Arc::clone(warnings));
     move |lease| {
         if let Some(raw) = units.next_unit(lease).map_err(|e| e.at_path(&path))? {
             return Ok(Some(Scanned { raw, input: 0, before: 0 }));
@@ -303,7 +306,7 @@ pub(super) fn measure_alignments(
         saved: Instant::now(),
         far: far_lease,
         job: job.clone(),
-        indexed: reading.index,
+        indexed: reading.index.is_some(),
     };
     let found = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&found);
@@ -313,6 +316,11 @@ pub(super) fn measure_alignments(
         first: (0, from.map_or(0, |place| place.ordinal)),
         first_line: None,
         group: 0,
+    };
+    let places = reading.index.clone();
+    let blame = move |error: Error| match &places {
+        Some(places) => places.blame(error),
+        None => error,
     };
     let claim = UnitSource::new(input, &[], UNIT_BYTES).claim();
     let scanned = Pipeline::<Scanned>::source(
@@ -328,7 +336,10 @@ pub(super) fn measure_alignments(
         job,
         read,
         move |text| warn(&told, text),
-        |error| error,
+        {
+            let blame = blame.clone();
+            move |error| blame(error)
+        },
     )?;
     let by_quality = semantic.min_baseq > 0;
     let path = input.path.clone();
@@ -345,7 +356,7 @@ pub(super) fn measure_alignments(
     let take = |spans: Spans| sweep.take(&spans).map_err(|e| e.at_path(&input.path));
     let (result, stages) = spanned.run("depth", 0, take, &threads, job);
     warnings.append(&mut found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    result?;
+    result.map_err(blame)?;
     sweep.finish_until(sequences)?;
     sweep.runs.tracker.finish()?;
     Ok(Measured { looked_at: sweep.place.looked_at, counted: sweep.place.counted, stages })

@@ -1,6 +1,9 @@
 //! BAI and CSI indices, read by noodles: which stretches of a file can hold records of a region.
 
 mod check;
+mod places;
+
+pub use places::IndexedPlaces;
 
 use crate::bgzf::VirtualOffset;
 use crate::region::Interval;
