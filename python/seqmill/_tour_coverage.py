@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import seqmill
 from seqmill._units import format_count
+from seqmill.errors import NotAlignmentsError, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +30,21 @@ def show_coverage(tour: "Tour") -> "Iterator[StepResult]":
 
 
 def _windows(tour: "Tour", path: Path) -> str:
-    table = seqmill.measure_coverage(
-        path,
-        output=tour.folder / f"{path.name.split('.')[0]}.coverage",
-        windows=_WINDOW,
-        mates="once",
-        force=True,
-        **tour.job_options,
-    )
+    try:
+        table = seqmill.measure_coverage(
+            path,
+            output=tour.folder / f"{path.name.split('.')[0]}.coverage",
+            windows=_WINDOW,
+            mates="once",
+            force=True,
+            **tour.job_options,
+        )
+    except NotAlignmentsError:
+        return "reads without alignments have no depth"
+    except RecordError as error:
+        if "not sorted" not in str(error):
+            raise
+        return "not sorted by coordinate: left out"
     if table.metrics is not None:
         document = table.metrics.to_dict()
         tour.report.add_run({key: document[key] for key in _SHARED_SECTIONS if key in document})

@@ -47,13 +47,15 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
         monkeypatch.setattr(seqmill, "convert", convert, raising=False)
         monkeypatch.setattr(seqmill, "scan_alignments", None, raising=False)
         monkeypatch.setattr(seqmill, "FastaStore", None, raising=False)
+        monkeypatch.setattr(seqmill, "measure_coverage", None, raising=False)
 
     return install
 
 
 @pytest.fixture
 def without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("convert", "scan_alignments", "FastaStore", "find_repeats"):
+    names = ("convert", "scan_alignments", "FastaStore", "find_repeats", "measure_coverage")
+    for name in names:
         monkeypatch.setattr(seqmill, name, None, raising=False)
 
 
