@@ -109,6 +109,7 @@ struct Sweep<'r, 'w, 'a> {
     place: Place,
     checkpoint: Option<Checkpoint<'a>>,
     saved: Instant,
+    save_every: Duration,
     far: Lease,
     job: Job,
     indexed: bool,
@@ -183,7 +184,7 @@ impl Sweep<'_, '_, '_> {
         let between = self.runs.tracker.is_between();
         if let Some(checkpoint) = &mut self.checkpoint
             && between
-            && self.saved.elapsed() >= CHECKPOINT_EVERY
+            && self.saved.elapsed() >= self.save_every
         {
             let Turn { reference, voffset, ordinal, .. } = *turn;
             self.place = Place { reference, voffset, ordinal, ..self.place };
@@ -304,6 +305,10 @@ pub(super) fn measure_alignments(
         place: from.cloned().unwrap_or_default(),
         checkpoint,
         saved: Instant::now(),
+        save_every: options
+            .checkpoint_seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(CHECKPOINT_EVERY),
         far: far_lease,
         job: job.clone(),
         indexed: reading.index.is_some(),

@@ -26,6 +26,8 @@ pub struct Options {
     pub force: bool,
     /// Go on with an earlier state.
     pub resume: bool,
+    /// Least seconds between two checkpoints.
+    pub checkpoint_seconds: Option<f64>,
     /// Version recorded in the state.
     pub version: String,
 }
