@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -141,3 +142,52 @@ def test_killed_and_resumed(
     assert run_seqmill(*arguments, "-o", whole, "--force").returncode == 0
     assert files_of(output) == files_of(whole)
     assert runs == (tmp_path / "runs.bed").read_bytes()
+
+
+STOPPED = """
+import json, resource, sys
+from seqmill import _native
+request = json.loads(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+_native.measure_coverage(json.dumps(request))
+"""
+
+
+def test_a_run_goes_on_at_the_beginning_of_a_sequence(tmp_path: Path) -> None:
+    from seqmill import _native, simulate  # noqa: PLC0415
+
+    contigs = tuple((f"c{i}", 30_000) for i in range(8))
+    genome = simulate.simulate_genome(simulate.GenomeOptions(contigs=contigs), seed=3)
+    reads = simulate.simulate_short_reads(genome, simulate.ShortReadOptions(pairs=4_000), seed=4)
+    path = tmp_path / "x.bam"
+    reads.write_bam(path)
+    whole, runs = tmp_path / "whole", tmp_path / "whole.bed"
+    request = {
+        "input": str(path),
+        "semantic": {"windows": 700, "mates": "once", "region_files": False, "bins": 2},
+        "threads": 2,
+        "memory": 2 << 30,
+        "checkpoint_seconds": 0.0,
+    }
+    _native.measure_coverage(json.dumps({**request, "output": str(whole), "per_base": str(runs)}))
+    output, own = tmp_path / "out", tmp_path / "out.bed"
+    request |= {"output": str(output), "per_base": str(own), "resume": True}
+    size = runs.stat().st_size
+    for part in (0.3, 0.6, 0.9):
+        # The disk is full behind some of the sequences.
+        stopped = subprocess.run(
+            [sys.executable, "-c", STOPPED, json.dumps(request), str(int(part * size))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "File too large" in stopped.stderr
+        saved = json.loads((tmp_path / "out.seqmill/checkpoint.json").read_text())
+        assert saved["place"]["reference"] > 0
+        assert 0 < saved["per_base"] <= part * size
+    answer = json.loads(_native.measure_coverage(json.dumps(request)))
+    assert answer["metrics"]["detail"]["resumed"]
+    assert answer["metrics"]["totals"]["records_in"] == len(reads)
+    for name in ("coverage.tsv", "merged_coverage.txt", "coverage_summary.json"):
+        assert (output / name).read_bytes() == (whole / name).read_bytes()
+    assert own.read_bytes() == runs.read_bytes()

@@ -187,8 +187,9 @@ impl Sweep<'_, '_, '_> {
             && self.saved.elapsed() >= self.save_every
         {
             let Turn { reference, voffset, ordinal, .. } = *turn;
-            self.place = Place { reference, voffset, ordinal, ..self.place };
-            checkpoint(self.runs, &self.place)?;
+            let counted = self.place.counted;
+            let place = Place { reference, voffset, ordinal, looked_at: ordinal, counted };
+            checkpoint(self.runs, &place)?;
             self.saved = Instant::now();
         }
         Ok(())
