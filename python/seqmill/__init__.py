@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from seqmill.archive import Archive, ArchiveWriter
     from seqmill.coverage import CoverageTable, measure_coverage
     from seqmill.fetch import FastaStore
+    from seqmill.kmers import KmerTable, count_kmers, merge_kmers
     from seqmill.repeats import find_repeats
 
 __all__ = [
@@ -15,10 +16,13 @@ __all__ = [
     "ArchiveWriter",
     "CoverageTable",
     "FastaStore",
+    "KmerTable",
     "__version__",
     "convert",
+    "count_kmers",
     "find_repeats",
     "measure_coverage",
+    "merge_kmers",
     "scan_alignments",
 ]
 
@@ -28,9 +32,12 @@ _HOMES = {
     "ArchiveWriter": "seqmill.archive",
     "CoverageTable": "seqmill.coverage",
     "FastaStore": "seqmill.fetch",
+    "KmerTable": "seqmill.kmers",
     "convert": "seqmill.alignments",
+    "count_kmers": "seqmill.kmers",
     "find_repeats": "seqmill.repeats",
     "measure_coverage": "seqmill.coverage",
+    "merge_kmers": "seqmill.kmers",
     "scan_alignments": "seqmill.alignments",
 }
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import seqmill
 from seqmill import _tour_coverage, _tour_fetch, _tour_repeats, simulate
+from seqmill import _tour_fetch, _tour_kmers, _tour_repeats, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory
@@ -300,6 +301,7 @@ STEPS: Final = (
     Step("coverage", "measure_coverage", _tour_coverage.show_coverage),
     Step("fetch", "FastaStore", _tour_fetch.show_fetch),
     Step("repeats", "find_repeats", _tour_repeats.show_repeats),
+    Step("kmers", "count_kmers", _tour_kmers.show_kmers),
 )
 """The stops of the tour in order."""
 

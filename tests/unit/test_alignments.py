@@ -53,10 +53,13 @@ def test_public_names() -> None:
         "ArchiveWriter",
         "CoverageTable",
         "FastaStore",
+        "KmerTable",
         "__version__",
         "convert",
+        "count_kmers",
         "find_repeats",
         "measure_coverage",
+        "merge_kmers",
         "scan_alignments",
     ]
     assert set(seqmill.__all__) <= set(dir(seqmill))

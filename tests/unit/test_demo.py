@@ -56,6 +56,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 def without_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("convert", "scan_alignments", "FastaStore", "find_repeats", "measure_coverage")
     for name in names:
+    for name in ("convert", "scan_alignments", "FastaStore", "find_repeats", "count_kmers"):
         monkeypatch.setattr(seqmill, name, None, raising=False)
 
 
@@ -141,7 +142,7 @@ def test_page_shows_the_table_and_the_pictures(
 def test_windows_are_fetched_with_some_numbers_of_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("convert", "scan_alignments"):
+    for name in ("convert", "scan_alignments", "count_kmers"):
         monkeypatch.setattr(seqmill, name, None, raising=False)
     shown = demo.run_demo(tmp_path, threads=2)
     assert shown.ok

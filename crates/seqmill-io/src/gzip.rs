@@ -12,6 +12,24 @@ pub struct GzipStream {
     consumed: u64,
 }
 
+/// Inflated text of a gzip file of any number of members, as a reader.
+pub struct GzipReader(flate2::bufread::MultiGzDecoder<std::io::BufReader<SourceReader>>);
+
+impl GzipReader {
+    /// A reader from the beginning of `source`.
+    pub fn new(source: Arc<dyn Source>) -> Self {
+        let reader = SourceReader { source, at: 0, failure: None };
+        let buffered = std::io::BufReader::with_capacity(1 << 16, reader);
+        Self(flate2::bufread::MultiGzDecoder::new(buffered))
+    }
+}
+
+impl std::io::Read for GzipReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
 /// A source as a stream.
 struct SourceReader {
     source: Arc<dyn Source>,

@@ -117,8 +117,6 @@ struct Cursor {
     state: State,
     header: Vec<u8>,
     header_lease: Lease,
-    /// The third line of a FASTQ record, as far as it can be the header again.
-    plus: Vec<u8>,
     header_offset: u64,
     bases: u64,
     quality_bytes: u64,
@@ -180,7 +178,6 @@ impl SequenceStream {
             state: State::Between,
             header: Vec::new(),
             header_lease,
-            plus: Vec::new(),
             header_offset: 0,
             bases: 0,
             quality_bytes: 0,

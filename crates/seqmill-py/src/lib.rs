@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod files;
 mod job;
+mod kmers;
 mod repeats;
 
 use pyo3::prelude::*;
@@ -62,5 +63,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<repeats::RepeatRun>()?;
     module.add_function(wrap_pyfunction!(archive::archive_pack, module)?)?;
     module.add_function(wrap_pyfunction!(archive::archive_rename, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_count, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_merge, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_dump, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_profile, module)?)?;
+    module.add_class::<kmers::KmerTable>()?;
+    module.add_class::<kmers::KmerProfile>()?;
+    module.add_class::<kmers::KmerTableStream>()?;
     Ok(())
 }

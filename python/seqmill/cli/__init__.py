@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "unpack": "Read genomes out of AGC archives.",
     "agc": "Take the commands of the program agc.",
     "coverage": "Measure coverage by region, window and base.",
+    "kmers": "Count k-mers exactly, and look them up.",
     "demo": "Show in five minutes what seqmill can do.",
     "info": "Tell versions, CPU features and usable resources.",
     "completion": "Print the completion script of a shell.",

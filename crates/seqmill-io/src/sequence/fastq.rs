@@ -51,7 +51,6 @@ impl Cursor {
                     None => return Ok(Step::More),
                     Some(b'+') => {
                         self.at += 1;
-                        self.plus.clear();
                         self.state = State::Plus;
                     }
                     Some(_) => {
@@ -61,7 +60,7 @@ impl Cursor {
                     }
                 },
                 State::Plus => {
-                    if !self.take_plus()? {
+                    if !self.pass_plus() {
                         return Ok(Step::More);
                     }
                     self.held_cr = false;
@@ -113,28 +112,13 @@ impl Cursor {
         Ok(Some((begin..begin + kept, newline.is_some())))
     }
 
-    /// Takes the third line; true once it has ended. It is empty or the header again.
-    fn take_plus(&mut self) -> Result<bool, Fault> {
+    /// Passes over the third line; true once it has ended. What it repeats is of no use.
+    fn pass_plus(&mut self) -> bool {
         let rest = self.chunk.get(self.at..).unwrap_or_default();
         let newline = memchr(b'\n', rest);
-        let line = rest.get(..newline.unwrap_or(rest.len())).unwrap_or_default();
-        // One character more than the header shows that it is another name; CR comes on top.
-        let room = (self.header.len() + 2).saturating_sub(self.plus.len());
-        let begin = self.at;
-        self.plus.extend_from_slice(line.get(..room.min(line.len())).unwrap_or_default());
-        self.at += line.len() + usize::from(newline.is_some());
-        if newline.is_none() {
-            return Ok(false);
-        }
-        if self.plus.last() == Some(&b'\r') {
-            self.plus.pop();
-        }
-        if !self.plus.is_empty() && self.plus != self.header {
-            let reason = "repeats another name than that of the record";
-            return Err(self.fault(begin, "separator", reason));
-        }
-        self.line += 1;
-        Ok(true)
+        self.at += newline.map_or(rest.len(), |end| end + 1);
+        self.line += u64::from(newline.is_some());
+        newline.is_some()
     }
 
     fn wrong_length(&self, at: usize, ended: bool) -> Fault {

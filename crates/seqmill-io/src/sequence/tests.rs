@@ -81,7 +81,7 @@ fn fasta_is_read_as_it_is_written() {
 #[test]
 fn fastq_has_four_lines_a_record() {
     let records =
-        same_in_all_packings(b"@r1 d\r\nACN\r\n+r1 d\r\n@>+\r\n\n@r2\n\n+\n\n@r3\nA\n+\nI");
+        same_in_all_packings(b"@r1 d\r\nACN\r\n+qqqq\r\n@>+\r\n\n@r2\n\n+\n\n@r3\nA\n+\nI");
     assert_eq!(records[0], ("r1 d".into(), 0, "ACN".into(), "@>+".into()));
     assert_eq!(records[1].2, "");
     assert_eq!(records[2], ("r3".into(), 33, "A".into(), "I".into()));
@@ -114,7 +114,6 @@ fn damage_is_told_with_its_place() {
     assert_eq!(kind(b"@r\nAC\nII\n"), (FormatKind::Sequence, Some(3), Some(6)));
     assert_eq!(kind(b"@r\nAC\n+\nI\n"), (FormatKind::Sequence, Some(4), Some(8)));
     assert_eq!(kind(b"@r\nAC\n+\nIII\n").0, FormatKind::Sequence);
-    assert_eq!(kind(b"@r\nAC\n+q\nII\n").0, FormatKind::Sequence);
     for cut in ["@r\nAC\n+\nI", "@r\nAC\n+", "@r\nAC\n", "@r\nAC", "@r\n", "@r"] {
         assert_eq!(kind(cut.as_bytes()).0, FormatKind::Truncated, "{cut:?}");
     }

@@ -1,0 +1,60 @@
+//! How many k-mers there are of each count.
+
+use std::collections::BTreeMap;
+
+/// Counts below this have a counter each.
+const DENSE: usize = 4096;
+
+/// Numbers of distinct k-mers by count.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    dense: Vec<u64>,
+    sparse: BTreeMap<u64, u64>,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { dense: vec![0; DENSE], sparse: BTreeMap::new() }
+    }
+}
+
+impl Histogram {
+    /// Adds k-mers with these counts.
+    pub fn add(&mut self, counts: &[u64]) {
+        for count in counts {
+            self.add_many(*count, 1);
+        }
+    }
+
+    /// Adds `number` k-mers of one count.
+    #[inline]
+    pub fn add_many(&mut self, count: u64, number: u64) {
+        match usize::try_from(count).ok().and_then(|c| self.dense.get_mut(c)) {
+            Some(counter) => *counter += number,
+            None => *self.sparse.entry(count).or_insert(0) += number,
+        }
+    }
+
+    /// Adds another histogram.
+    pub fn absorb(&mut self, other: &Self) {
+        for (count, number) in other.iter() {
+            self.add_many(count, number);
+        }
+    }
+
+    /// Counts that occur, ascending, with the number of distinct k-mers.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let dense = (0..).zip(self.dense.iter().copied()).filter(|(_, n)| *n > 0);
+        dense.chain(self.sparse.iter().map(|(c, n)| (*c, *n)))
+    }
+
+    /// Distinct k-mers.
+    pub fn distinct(&self) -> u64 {
+        self.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Occurrences.
+    pub fn total(&self) -> u64 {
+        self.iter().map(|(c, n)| c * n).sum()
+    }
+}

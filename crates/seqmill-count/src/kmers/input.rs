@@ -1,0 +1,343 @@
+//! Inputs of a counting job: what each gives as text, in units that a resumed job can skip.
+
+mod bam;
+
+use super::batch::{BATCH_BYTES, Batch, RECORD_BREAK};
+use super::engine::BatchSource;
+use bam::BamReads;
+pub use bam::ReadFlags;
+use seqmill_base::budget::AccountId;
+use seqmill_base::{Error, Job, Lease, Result};
+use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
+use seqmill_io::{IoMode, Source, open_source};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Stretches of records that alone are counted, merged and sorted: by name, 0-based half-open.
+pub type Stretches = BTreeMap<Vec<u8>, Vec<(u64, u64)>>;
+
+/// Which text is counted.
+#[derive(Debug, Clone, Default)]
+pub struct TextRules {
+    /// FASTQ and BAM: bases of lower quality are breaks.
+    pub min_base_quality: u8,
+    /// BAM: which reads.
+    pub flags: ReadFlags,
+    /// BAM: reads are turned back to the strand that was sequenced.
+    pub sequenced_strand: bool,
+    /// FASTA: only these.
+    pub regions: Option<Stretches>,
+    /// A missing end marker is an error.
+    pub strict: bool,
+}
+
+/// What was found in an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFacts {
+    /// Base name.
+    pub name: String,
+    /// Bytes of the file, where it is one.
+    pub size: Option<u64>,
+    /// Records.
+    pub records: u64,
+    /// Symbols of the sequences.
+    pub bases: u64,
+    /// Those that are no bases, or were masked.
+    pub skipped: u64,
+}
+
+enum Open {
+    Text(Box<SequenceStream>),
+    Bam(Box<BamReads>),
+}
+
+/// Reads all inputs one after the other.
+pub(super) struct Inputs<'a> {
+    paths: &'a [PathBuf],
+    rules: &'a TextRules,
+    job: Job,
+    account: AccountId,
+    threads: usize,
+    k: usize,
+    open: Option<Open>,
+    /// The input at hand.
+    at: usize,
+    pub(super) facts: Vec<InputFacts>,
+    pub(super) warnings: Vec<String>,
+    /// A unit ends with the record in which its bases reach this.
+    unit_bases: u64,
+    in_unit: u64,
+    unit_ended: bool,
+    /// Units to read over.
+    skip: u64,
+    /// The end of the batch before, if its record goes on.
+    carry: Vec<u8>,
+    /// Position in the record at hand.
+    position: u64,
+    /// Bases of it whose quality was looked at.
+    masked: usize,
+    stretches: Vec<(u64, u64)>,
+    seen: std::collections::BTreeSet<Vec<u8>>,
+    lease: Lease,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn new(
+        paths: &'a [PathBuf],
+        rules: &'a TextRules,
+        k: usize,
+        threads: usize,
+        unit_bases: u64,
+        job: &Job,
+    ) -> Result<Self> {
+        let account = job.budget.account("input", u64::MAX);
+        let lease = job.budget.must_reserve(account, 0)?;
+        let mut facts = Vec::with_capacity(paths.len());
+        for path in paths {
+            let size = if path == Path::new("-") {
+                None
+            } else {
+                let meta = std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
+                meta.is_file().then_some(meta.len())
+            };
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            let name = name.to_string_lossy().into_owned();
+            facts.push(InputFacts { name, size, records: 0, bases: 0, skipped: 0 });
+        }
+        if facts.iter().all(|f| f.size.is_some()) {
+            let total = facts.iter().filter_map(|f| f.size).sum();
+            job.progress.bytes_total.store(total, std::sync::atomic::Ordering::Relaxed);
+        }
+        Ok(Self {
+            paths,
+            rules,
+            job: job.clone(),
+            account,
+            threads,
+            k,
+            open: None,
+            at: 0,
+            facts,
+            warnings: Vec::new(),
+            unit_bases,
+            in_unit: 0,
+            unit_ended: false,
+            skip: 0,
+            carry: Vec::new(),
+            position: 0,
+            masked: 0,
+            stretches: Vec::new(),
+            seen: std::collections::BTreeSet::new(),
+            lease,
+        })
+    }
+
+    /// Reads over so many units.
+    pub(super) fn skip_units(&mut self, units: u64, facts: Vec<InputFacts>) -> Result<()> {
+        if units == 0 {
+            return Ok(());
+        }
+        self.skip = units;
+        let mut batch = Batch::default();
+        while self.next(&mut batch)? {
+            batch.text.clear();
+        }
+        // What was skipped was counted by the run before.
+        self.facts = facts;
+        Ok(())
+    }
+
+    /// Goes on with the next unit; false if there is nothing left.
+    pub(super) fn next_unit(&mut self) -> bool {
+        self.in_unit = 0;
+        self.unit_ended = false;
+        self.at < self.paths.len()
+    }
+
+    /// Regions must name records that exist.
+    pub(super) fn check_regions(&self) -> Result<()> {
+        let Some(regions) = &self.rules.regions else { return Ok(()) };
+        for name in regions.keys() {
+            if !self.seen.contains(name) {
+                let name = String::from_utf8_lossy(name);
+                return Err(Error::not_found(format!("no record is named {name:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_next(&mut self, path: &Path) -> Result<Open> {
+        let source = open_source(path, IoMode::Read)?;
+        if bam::is_bam(source.as_ref())? {
+            let reads = BamReads::new(source, self.rules, &self.job, self.account)?;
+            return Ok(Open::Bam(Box::new(reads)));
+        }
+        let options = SequenceOptions {
+            threads: if worth_threads(source.as_ref()) { self.threads } else { 0 },
+            qualities: self.rules.min_base_quality > 0,
+            strict: self.rules.strict,
+        };
+        let stream = SequenceStream::new(Arc::clone(&source), options, &self.job, self.account)?;
+        Ok(Open::Text(Box::new(stream)))
+    }
+
+    /// Adds pieces to the batch; false when the input has ended.
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool> {
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let facts = &mut self.facts[self.at];
+        match open {
+            Open::Bam(reads) => {
+                let Some(bases) = reads.append_read(&mut batch.text)? else { return Ok(false) };
+                batch.text.push(RECORD_BREAK);
+                facts.records += 1;
+                facts.bases += bases;
+                self.in_unit += bases;
+                self.unit_ended = self.in_unit >= self.unit_bases;
+            }
+            Open::Text(stream) => match stream.next_piece()? {
+                None => return Ok(false),
+                Some(Piece::Start { header, .. }) => {
+                    self.position = 0;
+                    if let Some(regions) = &self.rules.regions {
+                        let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                        self.stretches = regions.get(name).cloned().unwrap_or_default();
+                        if regions.contains_key(name) && !self.seen.insert(name.to_vec()) {
+                            let name = String::from_utf8_lossy(name).into_owned();
+                            let text = format!("two records are named {name:?}, a region's name");
+                            let kind = seqmill_base::FormatKind::Sequence;
+                            return Err(Error::format(kind, text).at_path(stream.path()));
+                        }
+                    }
+                }
+                Some(Piece::Bases(bases)) => {
+                    facts.bases += bases.len() as u64;
+                    self.in_unit += bases.len() as u64;
+                    if self.rules.regions.is_none() {
+                        batch.text.extend_from_slice(bases);
+                    } else {
+                        append_inside(&self.stretches, self.position, bases, &mut batch.text);
+                    }
+                    self.position += bases.len() as u64;
+                }
+                Some(Piece::Qualities(qualities)) => {
+                    // The record's bases are the last in the batch: nothing was cut since.
+                    let begin = batch.text.len() - self.position as usize + self.masked;
+                    let least = self.rules.min_base_quality + b'!';
+                    for (base, quality) in batch.text[begin..].iter_mut().zip(qualities) {
+                        if *quality < least {
+                            *base = b'N';
+                        }
+                    }
+                    self.masked += qualities.len();
+                }
+                Some(Piece::End { .. }) => {
+                    facts.records += 1;
+                    batch.text.push(RECORD_BREAK);
+                    self.position = 0;
+                    self.masked = 0;
+                    self.unit_ended = self.in_unit >= self.unit_bases;
+                }
+            },
+        }
+        Ok(true)
+    }
+
+    /// Whether the batch must not be cut here: qualities of its last bases are still to come.
+    fn awaits_qualities(&self) -> bool {
+        let fastq = match &self.open {
+            Some(Open::Text(stream)) => stream.format() == Some(SequenceFormat::Fastq),
+            _ => false,
+        };
+        fastq && self.rules.min_base_quality > 0 && self.position > 0
+    }
+}
+
+/// Threads that read ahead cost more than they bring for small files.
+fn worth_threads(source: &dyn Source) -> bool {
+    source.len().is_none_or(|bytes| bytes >= 1 << 21)
+}
+
+/// Appends what of the bases at `position` lies in a stretch, with a break behind each stretch.
+fn append_inside(stretches: &[(u64, u64)], position: u64, bases: &[u8], text: &mut Vec<u8>) {
+    let end = position + bases.len() as u64;
+    for (from, to) in stretches {
+        let (begin, stop) = ((*from).max(position), (*to).min(end));
+        if begin < stop {
+            let range = (begin - position) as usize..(stop - position) as usize;
+            text.extend_from_slice(&bases[range]);
+        }
+        if *to > position && *to <= end && begin <= stop {
+            text.push(RECORD_BREAK);
+        }
+    }
+}
+
+impl BatchSource for Inputs<'_> {
+    fn next(&mut self, batch: &mut Batch) -> Result<bool> {
+        batch.text.clear();
+        batch.again = self.carry.len();
+        batch.text.append(&mut self.carry);
+        loop {
+            if self.unit_ended {
+                if self.skip > 0 {
+                    self.skip -= 1;
+                    self.next_unit();
+                    batch.text.clear();
+                    if self.skip == 0 {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                break;
+            }
+            if self.open.is_none() {
+                let Some(path) = self.paths.get(self.at) else { break };
+                if batch.text.len() > batch.again {
+                    break;
+                }
+                let path = path.clone();
+                self.open = Some(self.open_next(&path)?);
+            }
+            batch.input = self.at;
+            if !self.fill(batch)? {
+                match self.open.take() {
+                    Some(Open::Text(stream)) => self.warnings.extend_from_slice(stream.warnings()),
+                    Some(Open::Bam(reads)) => self.warnings.extend(reads.into_warnings()),
+                    None => {}
+                }
+                self.at += 1;
+                let index = &self.job.progress.file_index;
+                index.store(self.at as u64, std::sync::atomic::Ordering::Relaxed);
+                continue;
+            }
+            if self.skip > 0 && !self.awaits_qualities() {
+                batch.text.clear();
+                batch.again = 0;
+            }
+            if batch.text.len() >= BATCH_BYTES {
+                if !self.awaits_qualities() {
+                    break;
+                }
+                // Records that may not be cut are as long as they are: reserved as they grow.
+                let held = 6 * batch.text.capacity() as u64;
+                if held > self.lease.bytes() {
+                    self.lease.resize(held)?;
+                }
+            }
+        }
+        if batch.text.last() != Some(&RECORD_BREAK) {
+            let from = batch.text.len().saturating_sub(self.k - 1);
+            self.carry.clear();
+            self.carry.extend_from_slice(&batch.text[from..]);
+        }
+        Ok(batch.text.len() > batch.again)
+    }
+
+    fn skipped(&mut self, input: usize, symbols: u64) {
+        if let Some(facts) = self.facts.get_mut(input) {
+            facts.skipped += symbols;
+        }
+    }
+}

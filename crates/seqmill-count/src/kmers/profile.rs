@@ -1,0 +1,74 @@
+//! Profiles of whole files, a bounded stretch of windows at a time.
+
+use super::query::profile_bases;
+use super::skm::SkmTable;
+use seqmill_base::{Job, Result};
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Counts of consecutive windows of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileStretch {
+    /// Name of the record.
+    pub name: Vec<u8>,
+    /// First window, 0-based.
+    pub start: u64,
+    /// Counts.
+    pub counts: Vec<u64>,
+    /// A byte for each window: 1 if it holds nothing but bases.
+    pub valid: Vec<u8>,
+}
+
+/// Goes through a file.
+pub struct FileProfile {
+    table: Arc<SkmTable>,
+    stream: SequenceStream,
+    windows: usize,
+    name: Vec<u8>,
+    /// Bases whose windows were not given yet, and those that reach into the next.
+    bases: Vec<u8>,
+    start: u64,
+}
+
+impl FileProfile {
+    /// A profile of `path` in stretches of about `windows` windows.
+    pub fn open(table: Arc<SkmTable>, path: &Path, windows: usize, job: &Job) -> Result<Self> {
+        let account = job.budget.account("input", u64::MAX);
+        let stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+        let (name, bases) = (Vec::new(), Vec::new());
+        Ok(Self { table, stream, windows: windows.max(1), name, bases, start: 0 })
+    }
+
+    /// The next stretch; records without a window give none.
+    pub fn next_stretch(&mut self) -> Result<Option<ProfileStretch>> {
+        let overlap = self.table.facts().k as usize - 1;
+        loop {
+            let ended = match self.stream.next_piece()? {
+                None => return Ok(None),
+                Some(Piece::Start { header, .. }) => {
+                    let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                    self.name = name.to_vec();
+                    self.bases.clear();
+                    self.start = 0;
+                    false
+                }
+                Some(Piece::Bases(bases)) => {
+                    self.bases.extend_from_slice(bases);
+                    false
+                }
+                Some(Piece::Qualities(_)) => false,
+                Some(Piece::End { .. }) => true,
+            };
+            let whole = self.bases.len() >= self.windows + overlap;
+            if !(ended || whole) || self.bases.len() <= overlap {
+                continue;
+            }
+            let (counts, valid) = profile_bases(&self.table, &self.bases)?;
+            let start = self.start;
+            self.start += counts.len() as u64;
+            self.bases.drain(..counts.len());
+            return Ok(Some(ProfileStretch { name: self.name.clone(), start, counts, valid }));
+        }
+    }
+}

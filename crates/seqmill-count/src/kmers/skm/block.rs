@@ -1,0 +1,335 @@
+//! One block: k-mers as differences to the first in Elias-Fano form, and their counts.
+
+use crate::kmers::word::Word;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Bytes before the low bits: n, l and h.
+const FIXED_BYTES: usize = 8;
+/// A count byte of this value is followed up among the escapes.
+const ESCAPE: u64 = 255;
+
+/// Appends bits, the least significant first.
+struct BitWriter<'o> {
+    out: &'o mut Vec<u8>,
+    pending: u128,
+    filled: u32,
+}
+
+impl BitWriter<'_> {
+    /// Appends the low `bits` (at most 64) of `value`, which has no others.
+    #[inline(always)]
+    fn put(&mut self, value: u64, bits: u32) {
+        self.pending |= u128::from(value) << self.filled;
+        self.filled += bits;
+        if self.filled >= 64 {
+            self.out.extend_from_slice(&(self.pending as u64).to_le_bytes());
+            self.pending >>= 64;
+            self.filled -= 64;
+        }
+    }
+
+    fn finish(self) {
+        let bytes = self.filled.div_ceil(8) as usize;
+        self.out.extend_from_slice(&self.pending.to_le_bytes()[..bytes]);
+    }
+}
+
+/// The low bits of each of `n` differences whose greatest is `last`.
+fn low_bits<K: Word>(last: K, n: usize) -> u32 {
+    // The logarithm of `last / n` without a division.
+    let n = K::from_low(n as u64);
+    let (long, short) = (K::BITS - last.zeros_above(), K::BITS - n.zeros_above());
+    if last < n {
+        return 0;
+    }
+    let places = long - short;
+    if n.up(places) > last { places - 1 } else { places }
+}
+
+/// Appends a block of sorted k-mers, none twice.
+pub(super) fn encode_block<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u8>) {
+    let begin = out.len();
+    let n = kmers.len();
+    let (Some(first), Some(last)) = (kmers.first().copied(), kmers.last()) else { return };
+    let span = last.minus(first);
+    let l = low_bits(span, n);
+    let high_bits = span.down_all(l).low() as usize + n;
+    let h = high_bits.div_ceil(8);
+    out.extend_from_slice(&(n as u16).to_le_bytes());
+    out.extend_from_slice(&(l as u16).to_le_bytes());
+    out.extend_from_slice(&(h as u32).to_le_bytes());
+    let mut bits = BitWriter { out, pending: 0, filled: 0 };
+    if l > 0 {
+        let mask = K::ones(l);
+        for kmer in kmers {
+            let low = kmer.minus(first).and(mask);
+            if K::BITS == 64 {
+                bits.put(low.low(), l);
+                continue;
+            }
+            for word in 0..l.div_ceil(64) {
+                bits.put(low.word(word as usize), (l - 64 * word).min(64));
+            }
+        }
+    }
+    bits.finish();
+    let high = out.len();
+    out.resize(high + h, 0);
+    for (j, kmer) in kmers.iter().enumerate() {
+        let at = kmer.minus(first).down_all(l).low() as usize + j;
+        out[high + at / 8] |= 1 << (at % 8);
+    }
+    out.extend(counts.iter().map(|count| (*count).min(ESCAPE) as u8));
+    for count in counts.iter().filter(|count| **count >= ESCAPE) {
+        let mut rest = count - ESCAPE;
+        while rest >= 0x80 {
+            out.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+    }
+    let sum = xxh3_64(&out[begin..]);
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// The parts of a block.
+struct Parts<'b> {
+    n: usize,
+    l: u32,
+    low: &'b [u8],
+    high: &'b [u8],
+    counts: &'b [u8],
+    escapes: &'b [u8],
+}
+
+fn parts(block: &[u8], bits: u32) -> Option<Parts<'_>> {
+    let n = usize::from(u16::from_le_bytes(*block.first_chunk()?));
+    let l = u32::from(u16::from_le_bytes(*block.get(2..)?.first_chunk()?));
+    let h = u32::from_le_bytes(*block.get(4..)?.first_chunk()?) as usize;
+    let body = block.get(FIXED_BYTES..block.len().checked_sub(8)?)?;
+    let low_bytes = (n * l as usize).div_ceil(8);
+    if n == 0 || n > super::BLOCK_KMERS || l >= bits {
+        return None;
+    }
+    let (low, rest) = body.split_at_checked(low_bytes)?;
+    let (high, rest) = rest.split_at_checked(h)?;
+    let (counts, escapes) = rest.split_at_checked(n)?;
+    Some(Parts { n, l, low, high, counts, escapes })
+}
+
+/// Whether the checksum at the end of a block is right.
+pub(super) fn is_sound(block: &[u8]) -> bool {
+    let Some((body, sum)) = block.split_last_chunk::<8>() else { return false };
+    xxh3_64(body) == u64::from_le_bytes(*sum)
+}
+
+/// The `bits` (at most 64) at bit `at`.
+#[inline(always)]
+fn bits_at(bytes: &[u8], at: usize, bits: u32) -> u64 {
+    let mut window = [0; 16];
+    let from = bytes.get(at / 8..).unwrap_or_default();
+    if let Some(whole) = from.first_chunk::<16>() {
+        window = *whole;
+    } else {
+        window[..from.len()].copy_from_slice(from);
+    }
+    let value = (u128::from_le_bytes(window) >> (at % 8)) as u64;
+    if bits == 64 { value } else { value & ((1 << bits) - 1) }
+}
+
+#[inline(always)]
+fn low_of<K: Word>(parts: &Parts<'_>, j: usize) -> K {
+    let begin = j * parts.l as usize;
+    if K::BITS == 64 {
+        return if parts.l == 0 {
+            K::default()
+        } else {
+            K::from_low(bits_at(parts.low, begin, parts.l))
+        };
+    }
+    let mut low = K::default();
+    for word in 0..parts.l.div_ceil(64) {
+        let bits = (parts.l - 64 * word).min(64);
+        low = low.with_word(word as usize, bits_at(parts.low, begin + 64 * word as usize, bits));
+    }
+    low
+}
+
+/// Appends the k-mers and counts of a block; `None` if it is malformed.
+pub fn decode_block<K: Word>(
+    block: &[u8],
+    first: K,
+    kmers: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+) -> Option<()> {
+    let parts = parts(block, K::BITS)?;
+    let mut j = 0;
+    for (i, eight) in parts.high.chunks(8).enumerate() {
+        let mut bytes = [0; 8];
+        bytes[..eight.len()].copy_from_slice(eight);
+        let mut bits = u64::from_le_bytes(bytes);
+        while bits != 0 {
+            let at = 64 * i + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if j == parts.n {
+                return None;
+            }
+            let high = K::from_low((at - j) as u64).up(parts.l);
+            kmers.push(first.plus(high.or(low_of(&parts, j))));
+            j += 1;
+        }
+    }
+    if j != parts.n {
+        return None;
+    }
+    let mut escapes = parts.escapes;
+    for count in parts.counts {
+        let count = u64::from(*count);
+        counts.push(if count == ESCAPE { ESCAPE + take_leb(&mut escapes)? } else { count });
+    }
+    escapes.is_empty().then_some(())
+}
+
+fn take_leb(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// The count of a k-mer in a block; `None` if the block is malformed.
+pub fn find_in_block<K: Word>(block: &[u8], first: K, kmer: K) -> Option<u64> {
+    let parts = parts(block, K::BITS)?;
+    if kmer < first {
+        return Some(0);
+    }
+    let wanted = kmer.minus(first);
+    let top = wanted.down_all(parts.l);
+    if top > K::from_low(8 * parts.high.len() as u64) {
+        return Some(0);
+    }
+    let group = top.low() as usize;
+    let low = wanted.and(K::ones(parts.l));
+    let mut at = after_zeros(parts.high, group);
+    while parts.high.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1) {
+        let j = at.checked_sub(group)?;
+        if j >= parts.n {
+            return None;
+        }
+        let found: K = low_of(&parts, j);
+        if found == low {
+            return count_at(&parts, j);
+        }
+        if found > low {
+            break;
+        }
+        at += 1;
+    }
+    Some(0)
+}
+
+/// The place behind so many zeros; behind the end if there are not as many.
+fn after_zeros(bytes: &[u8], zeros: usize) -> usize {
+    let mut left = zeros;
+    let mut base = 0;
+    if left == 0 {
+        return 0;
+    }
+    for eight in bytes.chunks(8) {
+        let mut word = [0xff; 8];
+        word[..eight.len()].copy_from_slice(eight);
+        let mut free = !u64::from_le_bytes(word);
+        let here = free.count_ones() as usize;
+        if here < left {
+            left -= here;
+            base += 64;
+            continue;
+        }
+        for _ in 1..left {
+            free &= free - 1;
+        }
+        return base + free.trailing_zeros() as usize + 1;
+    }
+    8 * bytes.len()
+}
+
+fn count_at(parts: &Parts<'_>, j: usize) -> Option<u64> {
+    let count = u64::from(*parts.counts.get(j)?);
+    if count < ESCAPE {
+        return Some(count);
+    }
+    let before = parts.counts.get(..j)?.iter().filter(|c| u64::from(**c) == ESCAPE).count();
+    let mut escapes = parts.escapes;
+    for _ in 0..before {
+        take_leb(&mut escapes)?;
+    }
+    Some(ESCAPE + take_leb(&mut escapes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kmers::word::Wide;
+
+    fn check<K: Word>(spread: u32) {
+        let mut x = 7_u64;
+        let mut next = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            x
+        };
+        for n in [1, 2, 3, 64, 511, 512] {
+            let mut kmers: Vec<K> = (0..n)
+                .map(|_| {
+                    let mut kmer = K::default();
+                    for i in 0..K::BYTES / 8 {
+                        kmer = kmer.with_word(i, next());
+                    }
+                    kmer.down(K::BITS - spread)
+                })
+                .collect();
+            kmers.sort_unstable();
+            kmers.dedup();
+            let counts: Vec<u64> =
+                kmers.iter().map(|_| if next() % 9 == 0 { next() >> 8 } else { 254 }).collect();
+            let mut block = Vec::new();
+            encode_block(&kmers, &counts, &mut block);
+            assert!(is_sound(&block));
+            let (mut found, mut found_counts) = (Vec::new(), Vec::new());
+            decode_block(&block, kmers[0], &mut found, &mut found_counts).unwrap();
+            assert_eq!((&found, &found_counts), (&kmers, &counts));
+            for (kmer, count) in kmers.iter().zip(&counts) {
+                assert_eq!(find_in_block(&block, kmers[0], *kmer), Some(*count));
+                let other = kmer.plus(K::from_low(1));
+                let expected = kmers.binary_search(&other).map_or(0, |i| counts[i]);
+                assert_eq!(find_in_block(&block, kmers[0], other), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_come_back() {
+        check::<u64>(62);
+        check::<u64>(64);
+        check::<u64>(10);
+        check::<u128>(66);
+        check::<u128>(126);
+        check::<Wide<4>>(256);
+        check::<Wide<8>>(510);
+    }
+
+    #[test]
+    fn low_bits_are_the_logarithm() {
+        for last in [0_u64, 1, 4, 5, 511, 512, 513, 1 << 40, u64::MAX] {
+            for n in [1, 2, 5, 512] {
+                let expected = (last / n as u64).checked_ilog2().unwrap_or(0);
+                assert_eq!(low_bits(last, n), expected, "{last} {n}");
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Writing tables: in order from one thread, or encoded by many and put in order.
+
+use super::block::encode_block;
+use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
+use crate::kmers::word::Word;
+use seqmill_base::{Error, Lease, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Blocks that the sequential writer collects before it writes them.
+const WRITE_BYTES: usize = 1 << 18;
+
+/// What a table says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFacts {
+    /// Length of the k-mers.
+    pub k: u32,
+    /// Whether a k-mer and its reverse complement are one.
+    pub canonical: bool,
+    /// See [`super::FILTERED`].
+    pub flags: u8,
+    /// K-mers stored.
+    pub distinct: u64,
+    /// Occurrences, before filters.
+    pub total: u64,
+}
+
+/// Encoded blocks and where each begins.
+#[derive(Default)]
+struct Encoded {
+    bytes: Vec<u8>,
+    /// First k-mer's words, least significant first, of all blocks.
+    firsts: Vec<u64>,
+    lengths: Vec<u32>,
+}
+
+impl Encoded {
+    fn push<K: Word>(&mut self, kmers: &[K], counts: &[u64], words: usize) {
+        let Some(first) = kmers.first() else { return };
+        let before = self.bytes.len();
+        encode_block(kmers, counts, &mut self.bytes);
+        self.firsts.extend((0..words).map(|i| first.word(i)));
+        self.lengths.push((self.bytes.len() - before) as u32);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.firsts.clear();
+        self.lengths.clear();
+    }
+}
+
+/// Writes a table into an open file from its beginning.
+pub struct SkmWriter<'f, K> {
+    file: &'f File,
+    path: PathBuf,
+    k: u32,
+    at: u64,
+    firsts: Vec<u64>,
+    offsets: Vec<u64>,
+    /// What the index holds is reserved as it grows.
+    lease: Lease,
+    distinct: u64,
+    kmers: Vec<K>,
+    counts: Vec<u64>,
+    encoded: Encoded,
+}
+
+impl<'f, K: Word> SkmWriter<'f, K> {
+    /// Begins a table in `file`, named `path` in messages.
+    pub fn new(file: &'f File, path: &Path, k: u32, lease: Lease) -> Self {
+        Self {
+            file,
+            path: path.to_path_buf(),
+            k,
+            at: HEADER_BYTES as u64,
+            firsts: Vec::new(),
+            offsets: Vec::new(),
+            lease,
+            distinct: 0,
+            kmers: Vec::new(),
+            counts: Vec::new(),
+            encoded: Encoded::default(),
+        }
+    }
+
+    /// Adds k-mers, each greater than the one before.
+    pub fn put(&mut self, kmers: &[K], counts: &[u64]) -> Result<()> {
+        let (mut kmers, mut counts) = (kmers, counts);
+        if !self.kmers.is_empty() {
+            let missing = (BLOCK_KMERS - self.kmers.len()).min(kmers.len());
+            self.kmers.extend_from_slice(&kmers[..missing]);
+            self.counts.extend_from_slice(&counts[..missing]);
+            (kmers, counts) = (&kmers[missing..], &counts[missing..]);
+            if self.kmers.len() == BLOCK_KMERS {
+                self.encoded.push(&self.kmers, &self.counts, key_words(self.k));
+                self.distinct += BLOCK_KMERS as u64;
+                self.kmers.clear();
+                self.counts.clear();
+            }
+        }
+        while kmers.len() >= BLOCK_KMERS {
+            let (block, rest) = kmers.split_at(BLOCK_KMERS);
+            let (block_counts, rest_counts) = counts.split_at(BLOCK_KMERS);
+            self.encoded.push(block, block_counts, key_words(self.k));
+            self.distinct += BLOCK_KMERS as u64;
+            (kmers, counts) = (rest, rest_counts);
+            if self.encoded.bytes.len() >= WRITE_BYTES {
+                self.write_encoded()?;
+            }
+        }
+        self.kmers.extend_from_slice(kmers);
+        self.counts.extend_from_slice(counts);
+        if self.encoded.bytes.len() >= WRITE_BYTES { self.write_encoded() } else { Ok(()) }
+    }
+
+    fn write_encoded(&mut self) -> Result<()> {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let written = self.append(&encoded);
+        encoded.clear();
+        self.encoded = encoded;
+        written
+    }
+
+    fn append(&mut self, encoded: &Encoded) -> Result<()> {
+        let held = 8 * (self.firsts.len() + self.offsets.len() + encoded.firsts.len()) as u64
+            + 8 * encoded.lengths.len() as u64;
+        if 2 * held > self.lease.bytes() {
+            self.lease.resize(4 * held)?;
+        }
+        self.write(&encoded.bytes, self.at)?;
+        self.firsts.extend_from_slice(&encoded.firsts);
+        for length in &encoded.lengths {
+            self.offsets.push(self.at);
+            self.at += u64::from(*length);
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io(&self.path, &e))
+    }
+
+    /// K-mers so far.
+    pub fn distinct(&self) -> u64 {
+        self.distinct + self.kmers.len() as u64
+    }
+
+    /// Writes what is left, index, footer and header. Returns the bytes of the file.
+    pub fn finish(mut self, facts: &TableFacts, footer: &serde_json::Value) -> Result<u64> {
+        let kmers = std::mem::take(&mut self.kmers);
+        let counts = std::mem::take(&mut self.counts);
+        self.encoded.push(&kmers, &counts, key_words(self.k));
+        self.write_encoded()?;
+        self.offsets.push(self.at);
+        let index_at = self.at;
+        let mut index = Vec::with_capacity(8 * (self.firsts.len() + self.offsets.len() + 1));
+        for word in self.firsts.iter().chain(&self.offsets) {
+            index.extend_from_slice(&word.to_le_bytes());
+        }
+        index.extend_from_slice(&xxh3_64(&index).to_le_bytes());
+        self.write(&index, index_at)?;
+        let footer_at = index_at + index.len() as u64;
+        let mut tail = serde_json::to_vec(footer)
+            .map_err(|e| Error::internal(format!("footer of a table: {e}")))?;
+        let length = tail.len() as u32;
+        tail.extend_from_slice(&length.to_le_bytes());
+        tail.extend_from_slice(&END_MAGIC);
+        self.write(&tail, footer_at)?;
+        self.write(&header_bytes(facts, index_at, footer_at), 0)?;
+        Ok(footer_at + tail.len() as u64)
+    }
+}
+
+fn header_bytes(facts: &TableFacts, index_at: u64, footer_at: u64) -> [u8; HEADER_BYTES] {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&(facts.k as u16).to_le_bytes());
+    header.extend_from_slice(&[
+        u8::from(facts.canonical),
+        key_words(facts.k) as u8,
+        facts.flags,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    for number in [facts.distinct, facts.total, index_at, footer_at, 0] {
+        header.extend_from_slice(&number.to_le_bytes());
+    }
+    header.extend_from_slice(&xxh3_64(&header).to_le_bytes());
+    let mut out = [0; HEADER_BYTES];
+    out.copy_from_slice(&header);
+    out
+}
+
+struct Order<'f, K> {
+    writer: SkmWriter<'f, K>,
+    /// Whose k-mers come next.
+    turn: usize,
+    kmers: Vec<K>,
+    counts: Vec<u64>,
+    /// Number of the next portion to be made and to be written.
+    made: u64,
+    written: u64,
+    failed: bool,
+}
+
+/// Takes the k-mers of many buckets in order from many threads; blocks are encoded by each.
+pub struct OrderedBlocks<'f, K> {
+    order: Mutex<Order<'f, K>>,
+    changed: Condvar,
+    words: usize,
+}
+
+impl<'f, K: Word> OrderedBlocks<'f, K> {
+    /// Puts blocks in order for `writer`.
+    pub fn new(writer: SkmWriter<'f, K>) -> Self {
+        let words = key_words(writer.k);
+        let order = Order {
+            writer,
+            turn: 0,
+            kmers: Vec::new(),
+            counts: Vec::new(),
+            made: 0,
+            written: 0,
+            failed: false,
+        };
+        Self { order: Mutex::new(order), changed: Condvar::new(), words }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Order<'f, K>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(
+        &self,
+        mut order: MutexGuard<'g, Order<'f, K>>,
+        ready: impl Fn(&Order<'f, K>) -> bool,
+    ) -> Result<MutexGuard<'g, Order<'f, K>>> {
+        while !order.failed && !ready(&order) {
+            order = self.changed.wait(order).unwrap_or_else(PoisonError::into_inner);
+        }
+        if order.failed { Err(Error::cancelled()) } else { Ok(order) }
+    }
+
+    /// Lets everybody who waits go: the work has failed.
+    pub fn fail(&self) {
+        self.lock().failed = true;
+        self.changed.notify_all();
+    }
+
+    /// Adds k-mers of bucket `bucket`, once all before it are in; `last` ends the bucket.
+    pub fn put(&self, bucket: usize, kmers: &[K], counts: &[u64], last: bool) -> Result<()> {
+        let mut order = self.wait(self.lock(), |o| o.turn == bucket)?;
+        let mut head = std::mem::take(&mut order.kmers);
+        let mut head_counts = std::mem::take(&mut order.counts);
+        let whole = (head.len() + kmers.len()) / BLOCK_KMERS * BLOCK_KMERS;
+        // What fills the first block up, then whole blocks, then what is left for the next.
+        let fill = if whole == 0 { kmers.len() } else { BLOCK_KMERS - head.len() };
+        head.extend_from_slice(&kmers[..fill]);
+        head_counts.extend_from_slice(&counts[..fill]);
+        let end = if whole == 0 { fill } else { whole + fill - head.len() };
+        if whole == 0 {
+            (order.kmers, order.counts) = (head, head_counts);
+            if last {
+                order.turn += 1;
+                drop(order);
+                self.changed.notify_all();
+            }
+            return Ok(());
+        }
+        order.kmers = kmers[end..].to_vec();
+        order.counts = counts[end..].to_vec();
+        let number = order.made;
+        order.made += 1;
+        order.turn += usize::from(last);
+        drop(order);
+        self.changed.notify_all();
+        let mut encoded = Encoded::default();
+        encoded.push(&head, &head_counts, self.words);
+        let blocks = kmers[fill..end].chunks(BLOCK_KMERS);
+        for (kmers, counts) in blocks.zip(counts[fill..end].chunks(BLOCK_KMERS)) {
+            encoded.push(kmers, counts, self.words);
+        }
+        let mut order = self.wait(self.lock(), |o| o.written == number)?;
+        order.writer.append(&encoded)?;
+        order.writer.distinct += whole as u64;
+        order.written += 1;
+        drop(order);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The writer, with what is left.
+    pub fn into_writer(self) -> Result<SkmWriter<'f, K>> {
+        let order = self.order.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = order.writer;
+        writer.put(&order.kmers, &order.counts)?;
+        Ok(writer)
+    }
+}

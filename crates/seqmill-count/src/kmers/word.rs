@@ -1,0 +1,402 @@
+//! K-mers and records of several k-mers as numbers: two bits a base, A C G T = 0 1 2 3, the first
+//! base in the highest bits.
+
+use std::fmt::Debug;
+
+/// An unsigned number of fixed width.
+pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
+    /// Bits.
+    const BITS: u32;
+    /// Bytes.
+    const BYTES: usize = Self::BITS as usize / 8;
+
+    /// The number with the given low 64 bits.
+    fn from_low(low: u64) -> Self;
+    /// The low 64 bits.
+    fn low(self) -> u64;
+    /// Shifted up; the number of places is below [`Self::BITS`].
+    #[must_use]
+    fn up(self, places: u32) -> Self;
+    /// Shifted down; the number of places is below [`Self::BITS`].
+    #[must_use]
+    fn down(self, places: u32) -> Self;
+    /// Bits set in either.
+    #[must_use]
+    fn or(self, other: Self) -> Self;
+    /// Bits set in both.
+    #[must_use]
+    fn and(self, other: Self) -> Self;
+    /// The difference to a number that is not greater.
+    #[must_use]
+    fn minus(self, other: Self) -> Self;
+    /// The sum, without what does not fit.
+    #[must_use]
+    fn plus(self, other: Self) -> Self;
+    /// All pairs of bits in reverse order, each complemented.
+    #[must_use]
+    fn mirror(self) -> Self;
+    /// Zeros above the highest set bit.
+    fn zeros_above(self) -> u32;
+    /// The 64 bits at word `i`, from the lowest.
+    fn word(self, i: usize) -> u64;
+    /// The number with word `i` replaced.
+    #[must_use]
+    fn with_word(self, i: usize, value: u64) -> Self;
+
+    /// Shifted down by any number of places.
+    #[must_use]
+    #[inline]
+    fn down_all(self, places: u32) -> Self {
+        if places >= Self::BITS { Self::default() } else { self.down(places) }
+    }
+
+    /// Shifted up by any number of places.
+    #[must_use]
+    #[inline]
+    fn up_all(self, places: u32) -> Self {
+        if places >= Self::BITS { Self::default() } else { self.up(places) }
+    }
+
+    /// A number whose low `bits` are set.
+    fn ones(bits: u32) -> Self {
+        if bits == 0 {
+            return Self::default();
+        }
+        let mut all = Self::default();
+        for i in 0..Self::BYTES / 8 {
+            all = all.with_word(i, u64::MAX);
+        }
+        all.down(Self::BITS - bits)
+    }
+
+    /// The reverse complement of the k-mer in the low `2 * k` bits.
+    #[must_use]
+    #[inline]
+    fn reverse_complement(self, k: u32) -> Self {
+        self.mirror().down(Self::BITS - 2 * k)
+    }
+}
+
+#[inline]
+fn mirror_word(word: u64) -> u64 {
+    let x = !word.swap_bytes();
+    let x = ((x >> 4) & 0x0f0f_0f0f_0f0f_0f0f) | ((x & 0x0f0f_0f0f_0f0f_0f0f) << 4);
+    ((x >> 2) & 0x3333_3333_3333_3333) | ((x & 0x3333_3333_3333_3333) << 2)
+}
+
+macro_rules! native {
+    ($type:ty) => {
+        impl Word for $type {
+            const BITS: u32 = <$type>::BITS;
+            #[inline]
+            fn from_low(low: u64) -> Self {
+                <$type>::from(low)
+            }
+            #[inline]
+            fn low(self) -> u64 {
+                self.word(0)
+            }
+            #[inline]
+            fn up(self, places: u32) -> Self {
+                self << places
+            }
+            #[inline]
+            fn down(self, places: u32) -> Self {
+                self >> places
+            }
+            #[inline]
+            fn or(self, other: Self) -> Self {
+                self | other
+            }
+            #[inline]
+            fn and(self, other: Self) -> Self {
+                self & other
+            }
+            #[inline]
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+            #[inline]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            #[inline]
+            fn mirror(self) -> Self {
+                const WORDS: usize = <$type>::BITS as usize / 64;
+                let mut out = Self::default();
+                for i in 0..WORDS {
+                    out = out.with_word(WORDS - 1 - i, mirror_word(self.word(i)));
+                }
+                out
+            }
+            #[inline]
+            fn zeros_above(self) -> u32 {
+                self.leading_zeros()
+            }
+            #[inline]
+            fn word(self, i: usize) -> u64 {
+                let bytes = self.to_le_bytes();
+                bytes.as_chunks::<8>().0.get(i).map_or(0, |word| u64::from_le_bytes(*word))
+            }
+            #[inline]
+            fn with_word(self, i: usize, value: u64) -> Self {
+                let shift = 64 * i;
+                (self & !(<$type>::from(u64::MAX) << shift)) | (<$type>::from(value) << shift)
+            }
+        }
+    };
+}
+
+native!(u64);
+native!(u128);
+
+/// A number of `N` words, the highest first, so that it is ordered as its words are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wide<const N: usize>([u64; N]);
+
+impl<const N: usize> Default for Wide<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> Word for Wide<N> {
+    const BITS: u32 = 64 * N as u32;
+
+    fn from_low(low: u64) -> Self {
+        let mut words = [0; N];
+        words[N - 1] = low;
+        Self(words)
+    }
+
+    fn low(self) -> u64 {
+        self.0[N - 1]
+    }
+
+    #[inline]
+    fn up(self, places: u32) -> Self {
+        let (words, bits) = ((places / 64) as usize, places % 64);
+        let mut out = [0; N];
+        for (i, word) in out.iter_mut().enumerate().take(N - words) {
+            let high = self.0[i + words] << bits;
+            let low = if bits > 0 && i + words + 1 < N {
+                self.0[i + words + 1] >> (64 - bits)
+            } else {
+                0
+            };
+            *word = high | low;
+        }
+        Self(out)
+    }
+
+    #[inline]
+    fn down(self, places: u32) -> Self {
+        let (words, bits) = ((places / 64) as usize, places % 64);
+        let mut out = [0; N];
+        for (i, word) in out.iter_mut().enumerate().skip(words) {
+            let low = self.0[i - words] >> bits;
+            let high = if bits > 0 && i > words { self.0[i - words - 1] << (64 - bits) } else { 0 };
+            *word = low | high;
+        }
+        Self(out)
+    }
+
+    #[inline]
+    fn or(mut self, other: Self) -> Self {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a |= b;
+        }
+        self
+    }
+
+    #[inline]
+    fn and(mut self, other: Self) -> Self {
+        for (a, b) in self.0.iter_mut().zip(other.0) {
+            *a &= b;
+        }
+        self
+    }
+
+    fn minus(mut self, other: Self) -> Self {
+        let mut borrow = false;
+        for i in (0..N).rev() {
+            let (first, a) = self.0[i].overflowing_sub(other.0[i]);
+            let (second, b) = first.overflowing_sub(u64::from(borrow));
+            self.0[i] = second;
+            borrow = a || b;
+        }
+        self
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        let mut carry = false;
+        for i in (0..N).rev() {
+            let (first, a) = self.0[i].overflowing_add(other.0[i]);
+            let (second, b) = first.overflowing_add(u64::from(carry));
+            self.0[i] = second;
+            carry = a || b;
+        }
+        self
+    }
+
+    fn mirror(self) -> Self {
+        let mut out = [0; N];
+        for (to, from) in out.iter_mut().rev().zip(self.0) {
+            *to = mirror_word(from);
+        }
+        Self(out)
+    }
+
+    fn zeros_above(self) -> u32 {
+        let empty = self.0.iter().take_while(|w| **w == 0).count();
+        64 * empty as u32 + self.0.get(empty).map_or(0, |w| w.leading_zeros())
+    }
+
+    fn word(self, i: usize) -> u64 {
+        self.0[N - 1 - i]
+    }
+
+    fn with_word(mut self, i: usize, value: u64) -> Self {
+        self.0[N - 1 - i] = value;
+        self
+    }
+}
+
+/// A k-mer, and the record that holds a run of overlapping k-mers: twice as wide.
+pub trait Kmer: Word {
+    /// The record.
+    type Record: Word;
+
+    /// The low bits of a record.
+    fn of_record(record: Self::Record) -> Self;
+}
+
+impl Kmer for u64 {
+    type Record = u128;
+
+    #[inline]
+    fn of_record(record: u128) -> Self {
+        record as Self
+    }
+}
+
+impl Kmer for u128 {
+    type Record = Wide<4>;
+
+    #[inline]
+    fn of_record(record: Wide<4>) -> Self {
+        (Self::from(record.0[2]) << 64) | Self::from(record.0[3])
+    }
+}
+
+impl Kmer for Wide<4> {
+    type Record = Wide<8>;
+
+    #[inline]
+    fn of_record(record: Wide<8>) -> Self {
+        let mut words = [0; 4];
+        words.copy_from_slice(&record.0[4..]);
+        Self(words)
+    }
+}
+
+impl Kmer for Wide<8> {
+    type Record = Wide<16>;
+
+    #[inline]
+    fn of_record(record: Wide<16>) -> Self {
+        let mut words = [0; 8];
+        words.copy_from_slice(&record.0[8..]);
+        Self(words)
+    }
+}
+
+/// Code of a base, or `None` for what is none.
+#[inline]
+pub fn base_code(base: u8) -> Option<u8> {
+    match base {
+        b'A' | b'a' => Some(0),
+        b'C' | b'c' => Some(1),
+        b'G' | b'g' => Some(2),
+        b'T' | b't' => Some(3),
+        _ => None,
+    }
+}
+
+/// The k-mer that `text` spells, or `None` if it holds anything but bases.
+pub fn parse_kmer<K: Word>(text: &[u8]) -> Option<K> {
+    text.iter().try_fold(K::default(), |kmer, base| {
+        Some(kmer.up(2).or(K::from_low(u64::from(base_code(*base)?))))
+    })
+}
+
+/// Appends the text of a k-mer.
+#[inline]
+pub fn append_text<K: Word>(kmer: K, k: u32, out: &mut Vec<u8>) {
+    for i in (0..k).rev() {
+        out.push(b"ACGT"[(kmer.down(2 * i).low() & 3) as usize]);
+    }
+}
+
+/// The lesser of a k-mer and its reverse complement.
+#[inline]
+pub fn canonical<K: Word>(kmer: K, k: u32) -> K {
+    kmer.min(kmer.reverse_complement(k))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(text: &[u8]) -> Vec<u8> {
+        let pair = |b: &u8| match b {
+            b'A' => b'T',
+            b'C' => b'G',
+            b'G' => b'C',
+            _ => b'A',
+        };
+        text.iter().rev().map(pair).collect()
+    }
+
+    fn check<K: Word>(most: u32) {
+        for k in 1..=most {
+            let text: Vec<u8> =
+                (0..k).map(|i| b"ACGT"[(i * i + i / 3 + 3 * k) as usize % 4]).collect();
+            let kmer: K = parse_kmer(&text).unwrap();
+            let mut out = Vec::new();
+            append_text(kmer, k, &mut out);
+            assert_eq!(out, text);
+            assert_eq!(kmer.reverse_complement(k), parse_kmer(&turn(&text)).unwrap());
+            assert_eq!(kmer.and(K::ones(2 * k)), kmer);
+            let one = K::from_low(1);
+            if kmer > one {
+                assert_eq!(kmer.minus(one).plus(one), kmer);
+                assert!(kmer.minus(one) < kmer);
+            }
+            let top = K::BITS - kmer.zeros_above();
+            assert!(top == 0 || kmer.down(top - 1) == one, "{k}");
+            let mut again = K::default();
+            for i in 0..K::BYTES / 8 {
+                again = again.with_word(i, kmer.word(i));
+            }
+            assert_eq!(again, kmer);
+            assert_eq!(kmer.down(2 * k - 1).down(1 % K::BITS), K::default());
+        }
+    }
+
+    #[test]
+    fn all_widths_agree() {
+        check::<u64>(32);
+        check::<u128>(64);
+        check::<Wide<4>>(128);
+        check::<Wide<8>>(255);
+    }
+
+    #[test]
+    fn carries_pass_words() {
+        let high = Wide::<4>::from_low(1).up(128);
+        let below = high.minus(Wide::from_low(1));
+        assert_eq!((below.word(0), below.word(1), below.word(2)), (u64::MAX, u64::MAX, 0));
+        assert_eq!(below.plus(Wide::from_low(1)), high);
+    }
+}

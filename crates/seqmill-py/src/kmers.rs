@@ -1,0 +1,159 @@
+//! `seqmill kmers`: jobs over files, and open tables.
+
+mod options;
+mod profile;
+mod table;
+
+pub(crate) use profile::{KmerProfile, kmers_profile};
+pub(crate) use table::{KmerTable, KmerTableStream};
+
+use crate::error::to_python;
+use crate::job::{new_job, run};
+use options::{count_options, dump_options, merge_options, output_rules};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use seqmill_base::metrics::StageFigures;
+use seqmill_base::{Error, Job, Result};
+use seqmill_convert::Resources;
+use seqmill_count::kmers::{self, CountReport};
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn parse(text: &str) -> PyResult<Value> {
+    serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("options: {e}")))
+}
+
+pub(crate) fn resources(options: &Value) -> Resources {
+    Resources {
+        threads: options["threads"].as_u64().map_or(1, |n| usize::try_from(n).unwrap_or(1)),
+        memory: options["memory"].as_u64().unwrap_or(512 << 20),
+        ..Resources::default()
+    }
+}
+
+/// What a job found, with its figures as the metrics document has them.
+fn answer(report: &CountReport, job: &Job) -> String {
+    let histogram: Vec<(u64, u64)> = report.histogram.iter().collect();
+    let stages: Vec<StageFigures> = report
+        .phases
+        .iter()
+        .map(|phase| StageFigures {
+            name: phase.name.to_owned(),
+            threads: report.threads,
+            busy_s: phase.cpu,
+            ..StageFigures::default()
+        })
+        .collect();
+    let seconds: serde_json::Map<String, Value> =
+        report.phases.iter().map(|p| (p.name.to_owned(), json!(p.wall))).collect();
+    let limit = job.budget.limit();
+    json!({
+        "total": report.total,
+        "distinct": report.distinct,
+        "stored": report.stored,
+        "bytes": report.bytes,
+        "spilled": report.spilled,
+        "threads": report.threads,
+        "resumed_units": report.resumed_units,
+        "inputs": report.inputs,
+        "histogram": histogram,
+        "warnings": report.warnings,
+        "stages": stages,
+        "seconds": seconds,
+        "memory": {
+            "limit": limit,
+            "overhead": job.budget.overhead(),
+            "reserved_peak": job.budget.reserved_peak(),
+            "consumers": job.budget.accounts(),
+        },
+    })
+    .to_string()
+}
+
+fn finish(py: Python<'_>, job: &Job, result: Result<CountReport>) -> PyResult<String> {
+    result.map(|report| answer(&report, job)).map_err(|e| to_python(py, &e))
+}
+
+/// Counts files; options and result are JSON (see `seqmill.kmers`).
+#[pyfunction]
+#[pyo3(signature = (options_json, progress = None))]
+pub(crate) fn kmers_count(
+    py: Python<'_>,
+    options_json: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let options = parse(options_json)?;
+    let job = new_job(py, &resources(&options))?;
+    let count = count_options(&options);
+    let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
+    let work = move |job: &Job| kmers::run_count(&count, &rules, job);
+    let result = run(py, &job, progress.as_ref(), work)?;
+    finish(py, &job, result)
+}
+
+/// Merges tables and partials, or does another operation on them.
+#[pyfunction]
+#[pyo3(signature = (options_json, progress = None))]
+pub(crate) fn kmers_merge(
+    py: Python<'_>,
+    options_json: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let options = parse(options_json)?;
+    let job = new_job(py, &resources(&options))?;
+    let merge = merge_options(&options).map_err(|e| to_python(py, &e))?;
+    let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
+    let work = move |job: &Job| kmers::run_merge(&merge, &rules, job);
+    let result = run(py, &job, progress.as_ref(), work)?;
+    finish(py, &job, result)
+}
+
+/// Writes a table in other formats; returns the bytes.
+#[pyfunction]
+#[pyo3(signature = (path, options_json, progress = None))]
+pub(crate) fn kmers_dump(
+    py: Python<'_>,
+    path: PathBuf,
+    options_json: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<u64> {
+    let options = parse(options_json)?;
+    let job = new_job(py, &resources(&options))?;
+    let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
+    let dump = dump_options(&options);
+    let work = move |job: &Job| -> Result<u64> {
+        let table = kmers::skm::SkmTable::open(&path)?;
+        let outputs = rules.outputs.iter();
+        outputs.map(|o| kmers::dump_table(&table, o, dump, rules.force, job)).sum()
+    };
+    run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))
+}
+
+/// Headers and lengths of the records of a file.
+#[pyfunction]
+pub(crate) fn kmers_records(py: Python<'_>, path: PathBuf) -> PyResult<Vec<(Vec<u8>, u64)>> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| records(&path, job);
+    run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
+}
+
+fn records(path: &Path, job: &Job) -> Result<Vec<(Vec<u8>, u64)>> {
+    let account = job.budget.account("input", u64::MAX);
+    let mut stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+    let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+    while let Some(piece) = stream.next_piece()? {
+        match piece {
+            Piece::Start { header, .. } => {
+                let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                found.push((name.to_vec(), 0));
+            }
+            Piece::End { bases } => match found.last_mut() {
+                Some(record) => record.1 = bases,
+                None => return Err(Error::internal("a record ended that had not begun")),
+            },
+            _ => {}
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,58 @@
+//! Profiles of files as an iterator.
+
+use super::table::as_bytes;
+use crate::error::to_python;
+use crate::job::new_job;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use seqmill_convert::Resources;
+use seqmill_count::kmers::FileProfile;
+use seqmill_count::kmers::skm::SkmTable;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Name, first window, counts (u64), and a byte for each window that has a count.
+type Stretch<'py> = (Bound<'py, PyBytes>, u64, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+/// Stretches of the profile of a file.
+#[pyclass(frozen, module = "seqmill._native", name = "KmerProfile")]
+pub(crate) struct KmerProfile {
+    profile: Mutex<FileProfile>,
+}
+
+#[pymethods]
+impl KmerProfile {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Stretch<'py>>> {
+        py.check_signals()?;
+        let next = py
+            .detach(|| self.profile.lock().unwrap_or_else(PoisonError::into_inner).next_stretch());
+        let Some(stretch) = next.map_err(|e| to_python(py, &e))? else { return Ok(None) };
+        Ok(Some((
+            PyBytes::new(py, &stretch.name),
+            stretch.start,
+            PyBytes::new(py, &as_bytes(&stretch.counts)),
+            PyBytes::new(py, &stretch.valid),
+        )))
+    }
+}
+
+/// Goes through the profile of a file in stretches of about `windows` windows.
+#[pyfunction]
+pub(crate) fn kmers_profile(
+    py: Python<'_>,
+    table: PathBuf,
+    path: PathBuf,
+    windows: usize,
+) -> PyResult<KmerProfile> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let opened = py.detach(|| {
+        let table = Arc::new(SkmTable::open(&table)?);
+        FileProfile::open(table, &path, windows, &job)
+    });
+    let profile = opened.map_err(|e| to_python(py, &e))?;
+    Ok(KmerProfile { profile: Mutex::new(profile) })
+}

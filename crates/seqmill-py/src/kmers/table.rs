@@ -1,0 +1,152 @@
+//! Open tables: look-ups, arrays, streams, profiles.
+
+use super::{parse, resources};
+use crate::arrow::{LastError, schema_capsule, stream_capsule};
+use crate::error::to_python;
+use crate::job::{new_job, run};
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule};
+use seqmill_base::{Budget, Job};
+use seqmill_count::kmers::skm::SkmTable;
+use seqmill_count::kmers::{
+    TableBatches, lookup_packed, lookup_text, profile_bases, stored_histogram, table_arrays,
+    table_schema, verify_table,
+};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A mapped table.
+#[pyclass(frozen, module = "seqmill._native", name = "KmerTable")]
+pub(crate) struct KmerTable {
+    table: Arc<SkmTable>,
+}
+
+/// Numbers as bytes that arrays take over.
+pub(super) fn as_bytes(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_ne_bytes()).collect()
+}
+
+#[pymethods]
+impl KmerTable {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let table = py.detach(|| SkmTable::open(&path)).map_err(|e| to_python(py, &e))?;
+        Ok(Self { table: Arc::new(table) })
+    }
+
+    /// k, whether canonical, flags, stored k-mers, occurrences, blocks, bytes.
+    #[getter]
+    fn facts(&self) -> (u32, bool, u8, u64, u64, usize, u64) {
+        let facts = self.table.facts();
+        let (blocks, bytes) = (self.table.blocks(), self.table.bytes());
+        (facts.k, facts.canonical, facts.flags, facts.distinct, facts.total, blocks, bytes)
+    }
+
+    /// The footer as JSON.
+    fn footer(&self, py: Python<'_>) -> PyResult<String> {
+        self.table.footer().map(|f| f.to_string()).map_err(|e| to_python(py, &e))
+    }
+
+    /// Fills `counts` (u64) with the counts of packed k-mers (u64).
+    fn query_packed(
+        &self,
+        py: Python<'_>,
+        kmers: PyBuffer<u64>,
+        counts: PyBuffer<u64>,
+    ) -> PyResult<()> {
+        // Copied: what Python may change at any time is not shared with a thread.
+        let own = kmers.to_vec(py)?;
+        let found =
+            py.detach(|| lookup_packed(&self.table, &own)).map_err(|e| to_python(py, &e))?;
+        counts.copy_from_slice(py, &found)
+    }
+
+    /// Counts of k-mers as text; `None` for what is no k-mer of the table's length.
+    fn query_text(&self, py: Python<'_>, kmers: Vec<Vec<u8>>) -> PyResult<Vec<Option<u64>>> {
+        py.detach(|| {
+            kmers.iter().map(|text| lookup_text(&self.table, text)).collect::<Result<_, _>>()
+        })
+        .map_err(|e| to_python(py, &e))
+    }
+
+    /// The count at each window of a sequence (u64), and whether the window has one (u8).
+    fn profile<'py>(
+        &self,
+        py: Python<'py>,
+        bases: Vec<u8>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let found = py.detach(|| {
+            profile_bases(&self.table, &bases).map(|(counts, valid)| (as_bytes(&counts), valid))
+        });
+        let (counts, valid) = found.map_err(|e| to_python(py, &e))?;
+        Ok((PyBytes::new(py, &counts), PyBytes::new(py, &valid)))
+    }
+
+    /// All k-mers (words, the highest first) and counts.
+    fn arrays<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let found = py.detach(|| {
+            table_arrays(&self.table).map(|(kmers, counts)| (as_bytes(&kmers), as_bytes(&counts)))
+        });
+        let (kmers, counts) = found.map_err(|e| to_python(py, &e))?;
+        Ok((PyBytes::new(py, &kmers), PyBytes::new(py, &counts)))
+    }
+
+    /// How many stored k-mers have each count.
+    #[pyo3(signature = (most = None))]
+    fn histogram(&self, py: Python<'_>, most: Option<u64>) -> PyResult<Vec<(u64, u64)>> {
+        let job = Job::new(Budget::new(1 << 30, 0).map_err(|e| to_python(py, &e))?);
+        let table = Arc::clone(&self.table);
+        run(py, &job, None, move |job| stored_histogram(&table, most, job))?
+            .map(|h| h.into_iter().collect())
+            .map_err(|e| to_python(py, &e))
+    }
+
+    /// Checks every block.
+    #[pyo3(signature = (options_json = "{}"))]
+    fn verify(&self, py: Python<'_>, options_json: &str) -> PyResult<()> {
+        let job = new_job(py, &resources(&parse(options_json)?))?;
+        let table = Arc::clone(&self.table);
+        run(py, &job, None, move |job| verify_table(&table, job))?.map_err(|e| to_python(py, &e))
+    }
+
+    /// The schema as a capsule.
+    #[pyo3(signature = (text = false))]
+    fn schema<'py>(&self, py: Python<'py>, text: bool) -> PyResult<Bound<'py, PyCapsule>> {
+        schema_capsule(py, &table_schema(&self.table, text))
+    }
+
+    /// A stream of batches.
+    #[pyo3(signature = (text = false, rows = 1 << 16))]
+    fn stream(&self, text: bool, rows: usize) -> KmerTableStream {
+        let batches = TableBatches::new(Arc::clone(&self.table), text, rows);
+        KmerTableStream { batches: Mutex::new(Some(batches)) }
+    }
+}
+
+/// One stream of batches of a table.
+#[pyclass(frozen, module = "seqmill._native", name = "KmerTableStream")]
+pub(crate) struct KmerTableStream {
+    batches: Mutex<Option<TableBatches>>,
+}
+
+#[pymethods]
+impl KmerTableStream {
+    /// The stream as a capsule; it can be taken once.
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        // A producer may ignore the wish for another schema (Arrow PyCapsule interface).
+        drop(requested_schema);
+        let taken = self.batches.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut batches) = taken else {
+            let error = seqmill_base::Error::input("the stream was taken already");
+            return Err(to_python(py, &error));
+        };
+        let schema = batches.schema();
+        stream_capsule(py, schema, Box::new(move || batches.next_batch()), LastError::default())
+    }
+}

@@ -1,0 +1,281 @@
+"""Runs the k-mer engine for one job, and hands what it measured to the report."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, TypedDict
+
+from seqmill import _native
+from seqmill.errors import InputError, SeqmillError
+from seqmill.limits import choose_memory, choose_threads
+from seqmill.progress import ProgressArg
+from seqmill.report import JobReport, Metrics
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "KmerJob",
+    "Output",
+    "PathLike",
+    "ResourceOptions",
+    "as_paths",
+    "choose_outputs",
+    "run_job",
+    "to_text",
+]
+
+PathLike = str | os.PathLike[str]
+Format = Literal["skm", "json", "tsv", "fasta", "hist", "arrow", "parquet"]
+Output = tuple[str, str]
+
+FORMATS: Final = ("skm", "json", "tsv", "fasta", "hist", "arrow", "parquet")
+_SUFFIXES: Final = {
+    ".skm": "skm",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".hist": "hist",
+    ".fasta": "fasta",
+    ".fa": "fasta",
+}
+USEFUL_MEMORY: Final = 512 << 20
+"""More memory than this does not make counting faster."""
+
+_K_MAX: Final = 255
+
+
+class ResourceOptions(TypedDict, total=False):
+    """Keywords that every k-mer job has."""
+
+    threads: int | str | None
+    memory: int | str | None
+    tmpdir: PathLike | None
+    progress: ProgressArg
+    metrics: PathLike | None
+    force: bool
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KmerJob:
+    """What a k-mer job gave.
+
+    Attributes
+    ----------
+    total, distinct
+        Occurrences and distinct k-mers, before filters.
+    stored
+        K-mers in the table.
+    histogram
+        Pairs of a count and the number of distinct k-mers that have it.
+    outputs
+        Files that were written.
+    metrics
+        Figures of the job.
+    """
+
+    total: int
+    distinct: int
+    stored: int
+    histogram: list[tuple[int, int]] = field(repr=False)
+    outputs: tuple[str, ...]
+    inputs: list[dict[str, Any]] = field(repr=False)
+    metrics: Metrics = field(repr=False)
+
+
+def to_text(path: PathLike) -> str:
+    r"""Give a path as text for the engine; bytes that are no UTF-8 as hexadecimal digits.
+
+    Examples
+    --------
+    >>> to_text("a.fa"), to_text(os.fsdecode(b"\xff"))
+    ('a.fa', '\x00ff')
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"\0{os.fsencode(text).hex()}"
+    return text
+
+
+def as_paths(inputs: PathLike | Sequence[PathLike]) -> list[str]:
+    """Make a list of paths of one or several."""
+    several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    if not several:
+        raise InputError("no input given", option="inputs")
+    return [os.fspath(path) for path in several]
+
+
+def choose_outputs(output: PathLike, formats: Sequence[str] = ()) -> list[Output]:
+    """Settle which files are written in which formats.
+
+    Parameters
+    ----------
+    output
+        The file; with several formats the prefix of all names.
+    formats
+        Formats; without any the suffix of `output` decides, else it is a table.
+
+    Examples
+    --------
+    >>> choose_outputs("x.tsv.gz"), choose_outputs("x", ["json", "hist"])
+    ([('tsv', 'x.tsv.gz')], [('json', 'x.json'), ('hist', 'x.hist')])
+    """
+    text = os.fspath(output)
+    wrong = [name for name in formats if name not in FORMATS]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]!r} is not a format; format takes {', '.join(FORMATS)}",
+            option="format",
+            value=wrong[0],
+            allowed=", ".join(FORMATS),
+        )
+    if not formats:
+        suffix = Path(text.removesuffix(".gz")).suffix
+        return [(_SUFFIXES.get(suffix, "tsv" if text == "-" else "skm"), text)]
+    if len(set(formats)) == 1:
+        return [(formats[0], text)]
+    if text == "-":
+        raise InputError("several formats cannot go to stdout", option="output", value="-")
+    return [(name, f"{text}.{name}") for name in dict.fromkeys(formats)]
+
+
+def check_k(k: int) -> int:
+    """Fail unless `k` is a length that k-mers may have."""
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= _K_MAX:
+        allowed = f"1 to {_K_MAX}"
+        raise InputError(f"k is {k!r}; it takes {allowed}", option="k", value=k, allowed=allowed)
+    return k
+
+
+def choose_tmpdir(tmpdir: PathLike | None, outputs: Sequence[Output]) -> str:
+    """Find the folder for temporary files."""
+    for told in (tmpdir, os.environ.get("SEQMILL_TMPDIR"), os.environ.get("TMPDIR")):
+        if told:
+            if not Path(told).is_dir():
+                raise InputError(f"tmpdir {os.fspath(told)!r} is not a folder", option="tmpdir")
+            return os.fspath(told)
+    files = [path for _, path in outputs if path != "-"]
+    return os.path.dirname(files[0]) or "." if files else "."  # noqa: PTH120 - keeps `a/`
+
+
+Native = Callable[[str, Callable[[dict[str, Any]], object] | None], str]
+
+
+def run_job(
+    command: str,
+    native: Native,
+    request: Mapping[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[Output],
+    *,
+    threads: int | str | None = None,
+    memory: int | str | None = None,
+    tmpdir: PathLike | None = None,
+    progress: ProgressArg = False,
+    metrics: PathLike | None = None,
+    force: bool = False,
+    resume: bool = False,
+) -> KmerJob:
+    """Run a job and report it."""
+    used = choose_threads(threads)
+    budget = choose_memory(memory, useful=USEFUL_MEMORY)
+    shown = {name: value for name, value in request.items() if value not in (None, [], "")}
+    options = {
+        **request,
+        "inputs": [to_text(path) for path in inputs],
+        "outputs": [(name, to_text(path)) for name, path in outputs],
+        "threads": used.value,
+        "memory": budget.value,
+        "tmpdir": to_text(choose_tmpdir(tmpdir, outputs)),
+        "force": force,
+        "resume": resume,
+    }
+    report = JobReport(
+        command,
+        options={**shown, "formats": [name for name, _ in outputs]},
+        inputs=inputs,
+        threads=used,
+        memory=budget,
+        metrics=metrics,
+        progress=progress,
+    )
+    phase = command.rpartition(" ")[2]
+    with report, _telling_of_state(outputs):
+        answer = json.loads(
+            native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))
+        )
+        report.add_run(_figures(answer, outputs))
+        for text in answer["warnings"]:
+            report.warn(text)
+    for text in answer["warnings"]:
+        warnings.warn(text, stacklevel=3)
+    return KmerJob(
+        total=answer["total"],
+        distinct=answer["distinct"],
+        stored=answer["stored"],
+        histogram=[(count, number) for count, number in answer["histogram"]],
+        outputs=tuple(path for _, path in outputs),
+        inputs=answer["inputs"],
+        metrics=report.metrics,
+    )
+
+
+def _figures(answer: Mapping[str, Any], outputs: Sequence[Output]) -> dict[str, Any]:
+    found = answer["inputs"]
+    sizes = [item["size"] for item in found if item["size"] is not None]
+    return {
+        "totals": {
+            "bytes_in": sum(sizes) if sizes else None,
+            "bytes_out": answer["bytes"],
+            "bases": sum(item["bases"] for item in found),
+            "records_in": sum(item["records"] for item in found),
+            "records_out": answer["stored"],
+            "units_skipped": answer["resumed_units"],
+        },
+        "stages": answer["stages"],
+        "memory": answer["memory"],
+        "outputs": [
+            {"path": path, "bytes": Path(path).stat().st_size if path != "-" else None}
+            for _, path in outputs
+        ],
+        "detail": {
+            "total": answer["total"],
+            "distinct": answer["distinct"],
+            "stored": answer["stored"],
+            "skipped_symbols": sum(item["skipped"] for item in found),
+            "spilled_bytes": answer["spilled"],
+            "spill_files": int(answer["spilled"] > 0),
+            "counting_threads": answer["threads"],
+            "seconds": answer["seconds"],
+        },
+    }
+
+
+def _state_of(outputs: Sequence[Output]) -> Path | None:
+    files = [path for _, path in outputs if path != "-"]
+    return Path(f"{files[0]}.seqmill") if files else None
+
+
+@contextmanager
+def _telling_of_state(outputs: Sequence[Output]) -> Iterator[None]:
+    """Add to what ends a job that it can go on, if it can."""
+    try:
+        yield
+    except BaseException as error:
+        state = _state_of(outputs)
+        again = not isinstance(error, InputError) or not isinstance(error, SeqmillError)
+        if state is not None and state.is_dir() and again:
+            error.add_note(f"--resume (resume=True) goes on from {state}")
+        raise
+
+
+def native_count(options: str, tell: Callable[[dict[str, Any]], object] | None) -> str:
+    """Count; a function, so that tests can stand in its place."""
+    return _native.kmers_count(options, tell)

@@ -1,0 +1,256 @@
+"""Plans: a reference cut into chunks that overlap by k - 1 bases, in batches."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seqmill import _native
+from seqmill._intervals import parse_region
+from seqmill._kmer_jobs import PathLike, check_k
+from seqmill._lists import read_regions_file
+from seqmill.errors import FormatError, InputError, NotFoundError
+
+__all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
+
+COLUMNS: Final = ("chunk_id", "record", "start", "end", "bases", "batch")
+CHUNK_SIZE: Final = 1_000_000
+BATCH_BASES: Final = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a record, 0-based half-open, and the batch it belongs to."""
+
+    chunk_id: int
+    record: str
+    start: int
+    end: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlan:
+    """All chunks of a file.
+
+    Attributes
+    ----------
+    chunks
+        In file order.
+    k
+        Length of the k-mers that the overlap is made for.
+    """
+
+    chunks: tuple[Chunk, ...]
+    k: int
+
+    def __len__(self) -> int:
+        """Count the chunks."""
+        return len(self.chunks)
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return self.chunks[-1].batch + 1 if self.chunks else 0
+
+    def lines(self) -> Iterator[str]:
+        """Give the lines of the file."""
+        yield "\t".join(COLUMNS)
+        for c in self.chunks:
+            yield "\t".join(
+                map(str, (c.chunk_id, c.record, c.start, c.end, c.end - c.start, c.batch))
+            )
+
+    def save(self, path: PathLike, *, force: bool = False) -> None:
+        """Write the plan; it appears under its name when it is whole."""
+        target = Path(path)
+        if target.exists() and not force:
+            from seqmill.errors import OutputExistsError  # noqa: PLC0415 - rarely
+
+            raise OutputExistsError(f"{target}: output exists; use --force to replace it")
+        aside = target.with_name(f".{target.name}.part")
+        text = "".join(f"{line}\n" for line in self.lines())
+        aside.write_text(text, encoding="utf-8", errors="surrogateescape")
+        os.replace(aside, target)  # noqa: PTH105 - also over a file
+
+
+def cut_record(length: int, k: int, chunk_size: int) -> Iterator[tuple[int, int]]:
+    """Cut a record: chunk i begins at i * (S - k + 1); the last is the first to reach the end.
+
+    Examples
+    --------
+    >>> list(cut_record(10, 3, 5)), list(cut_record(5, 3, 5)), list(cut_record(0, 3, 5))
+    ([(0, 5), (3, 8), (6, 10)], [(0, 5)], [])
+    """
+    step = chunk_size - k + 1
+    start = 0
+    while start < length:
+        end = min(start + chunk_size, length)
+        yield start, end
+        if end == length:
+            return
+        start += step
+
+
+def plan_chunks(
+    reference: PathLike,
+    *,
+    k: int = 31,
+    chunk_size: int = CHUNK_SIZE,
+    batch_bases: int = BATCH_BASES,
+) -> ChunkPlan:
+    r"""Cut a reference into chunks, each window of k bases in exactly one.
+
+    Parameters
+    ----------
+    reference
+        FASTA or FASTQ.
+    k
+        Length of the k-mers; chunks overlap by k - 1 bases.
+    chunk_size
+        Bases of a chunk.
+    batch_bases
+        A batch is closed by the chunk with which its bases reach this.
+
+    Returns
+    -------
+    ChunkPlan
+        The chunks in file order.
+
+    Raises
+    ------
+    InputError
+        If `chunk_size` is below `k`.
+    FormatError
+        If two records have one name.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "tiny.fa"
+    >>> _ = path.write_text(">a\nACGTACGTAC\n")
+    >>> [(c.start, c.end) for c in plan_chunks(path, k=3, chunk_size=5).chunks]
+    [(0, 5), (3, 8), (6, 10)]
+    """
+    check_k(k)
+    if chunk_size < k:
+        raise InputError(
+            f"chunk size {chunk_size} is below k = {k}", option="chunk_size", value=chunk_size
+        )
+    if batch_bases < 1:
+        raise InputError("batch_bases is 1 and more", option="batch_bases", value=batch_bases)
+    chunks: list[Chunk] = []
+    seen: set[bytes] = set()
+    batch = filled = 0
+    for name, length in _native.kmers_records(os.fspath(reference)):
+        if name in seen:
+            text = name.decode("utf-8", "replace")
+            path = os.fspath(reference)
+            raise FormatError(f"{path}: two records are named {text!r}", path=path)
+        seen.add(name)
+        record = name.decode("utf-8", "surrogateescape")
+        for start, end in cut_record(length, k, chunk_size):
+            chunks.append(Chunk(len(chunks), record, start, end, batch))
+            filled += end - start
+            if filled >= batch_bases:
+                batch, filled = batch + 1, 0
+    return ChunkPlan(tuple(chunks), k)
+
+
+def read_plan(path: PathLike, k: int | None = None) -> ChunkPlan:
+    """Read a plan; k follows from the overlap, or is given.
+
+    Raises
+    ------
+    FormatError
+        If the file is no plan; names the line.
+    """
+    name = os.fspath(path)
+    chunks: list[Chunk] = []
+    overlap = None
+    with open(name, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        for number, line in enumerate(file, 1):
+            fields = line.rstrip("\r\n").split("\t")
+            if number == 1:
+                if tuple(fields) != COLUMNS:
+                    raise FormatError(f"{name}: line 1 is not the header of a plan", path=name)
+                continue
+            values = [f for f in (fields[0], *fields[2:]) if f.isascii() and f.isdecimal()]
+            if len(fields) != len(COLUMNS) or len(values) != len(COLUMNS) - 1:
+                raise FormatError(
+                    f"{name}: line {number} is no chunk of a plan", path=name, line=number
+                )
+            chunk = Chunk(int(values[0]), fields[1], int(values[1]), int(values[2]), int(values[4]))
+            if chunk.chunk_id != len(chunks) or chunk.start >= chunk.end:
+                raise FormatError(
+                    f"{name}: line {number}: chunks are numbered from 0 and hold bases",
+                    path=name,
+                    line=number,
+                )
+            if chunks and chunks[-1].record == chunk.record:
+                overlap = chunks[-1].end - chunk.start
+            chunks.append(chunk)
+    found = k if k is not None else (31 if overlap is None else overlap + 1)
+    return ChunkPlan(tuple(chunks), found)
+
+
+def chunk_regions(
+    plan: ChunkPlan, batch: int, k: int
+) -> tuple[list[tuple[str, int, int]], list[tuple[int, int]]]:
+    """Give the stretches of a batch, and the numbers of its chunks as a range.
+
+    Chunks that follow one another in a record overlap by exactly k - 1 bases, so that together
+    they hold each window once: they are counted as one stretch.
+    """
+    chosen = [chunk for chunk in plan.chunks if chunk.batch == batch]
+    if not chosen:
+        raise InputError(
+            f"the plan has no batch {batch}; it has {plan.batches}", option="batch", value=batch
+        )
+    stretches: list[tuple[str, int, int]] = []
+    for chunk in chosen:
+        last = stretches[-1] if stretches else None
+        if last is not None and last[0] == chunk.record:
+            if last[2] - chunk.start != k - 1:
+                raise InputError(
+                    f"chunks overlap by {last[2] - chunk.start} bases; k = {k} needs {k - 1}",
+                    option="k",
+                    value=k,
+                )
+            stretches[-1] = (chunk.record, last[1], chunk.end)
+        else:
+            stretches.append((chunk.record, chunk.start, chunk.end))
+    return stretches, [(chosen[0].chunk_id, chosen[-1].chunk_id)]
+
+
+def resolve_regions(
+    paths: Sequence[str], regions: Sequence[str], regions_file: PathLike | None
+) -> list[tuple[str, int, int]]:
+    """Find what region strings and files mean for the records of the inputs."""
+    lengths: dict[str, int] = {}
+    for path in paths:
+        if path == "-":
+            raise InputError("regions need a file, not stdin", option="region")
+        for raw, length in _native.kmers_records(path):
+            lengths[raw.decode("utf-8", "surrogateescape")] = length
+    texts = list(regions)
+    wanted: list[tuple[str, int, int | None]] = []
+    if regions_file is not None:
+        more, intervals = read_regions_file(os.fspath(regions_file))
+        texts += more
+        wanted += intervals
+    wanted += [parse_region(text, lengths.__contains__) for text in texts]
+    found = []
+    for name, start, end in wanted:
+        if name not in lengths:
+            raise NotFoundError(f"no record is named {name!r}", name=name)
+        if start >= lengths[name] and lengths[name] > 0:
+            raise InputError(
+                f"region {name}:{start + 1} begins behind the end of its record "
+                f"({lengths[name]} bases)",
+                option="region",
+                value=name,
+            )
+        found.append((name, start, lengths[name] if end is None else min(end, lengths[name])))
+    return found

@@ -1,0 +1,404 @@
+"""Exact k-mer counts of anything, inside a memory budget.
+
+Jobs run in the engine; here options are checked and results opened. Everything that a scattered
+count needs is a plain function that can be pickled: :func:`plan_chunks`, :func:`count_batch`,
+:func:`merge_kmers`.
+"""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Unpack
+
+from seqmill import _native
+from seqmill._kmer_jobs import (
+    KmerJob,
+    Output,
+    PathLike,
+    ResourceOptions,
+    as_paths,
+    check_k,
+    choose_outputs,
+    native_count,
+    run_job,
+)
+from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
+from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
+from seqmill.errors import InputError
+
+__all__ = [
+    "ChunkPlan",
+    "KmerJob",
+    "KmerTable",
+    "combine_kmers",
+    "count_batch",
+    "count_kmers",
+    "count_sequence",
+    "merge_kmers",
+    "plan_chunks",
+    "read_plan",
+    "run_count",
+]
+
+OPERATIONS: Final = ("union-sum", "intersect-min", "subtract", "difference")
+Operation = Literal["union-sum", "intersect-min", "subtract", "difference"]
+
+_QUALITY_MAX: Final = 93
+_PAIR = bytes.maketrans(b"ACGT", b"TGCA")
+
+
+def count_sequence(sequence: str | bytes, k: int, *, canonical: bool = False) -> dict[str, int]:
+    """Count the k-mers of a short sequence in Python.
+
+    Parameters
+    ----------
+    sequence
+        Bases in either case; anything else breaks k-mers.
+    k
+        Length of the k-mers.
+    canonical
+        Count a k-mer and its reverse complement as one.
+
+    Returns
+    -------
+    dict
+        Counts by k-mer, in order of the k-mers.
+
+    Examples
+    --------
+    >>> count_sequence("ACGTNacg", 3)
+    {'ACG': 2, 'CGT': 1}
+    >>> count_sequence("ACGTNacg", 3, canonical=True)
+    {'ACG': 3}
+    """
+    check_k(k)
+    text = (sequence.encode() if isinstance(sequence, str) else bytes(sequence)).upper()
+    counts: Counter[bytes] = Counter()
+    for begin in range(len(text) - k + 1):
+        kmer = text[begin : begin + k]
+        if kmer.translate(None, b"ACGT"):
+            continue
+        counts[min(kmer, kmer.translate(_PAIR)[::-1]) if canonical else kmer] += 1
+    return {kmer.decode(): counts[kmer] for kmer in sorted(counts)}
+
+
+def run_count(
+    inputs: PathLike | Sequence[PathLike],
+    outputs: Sequence[Output],
+    *,
+    k: int = 31,
+    canonical: bool = False,
+    min_count: int | None = None,
+    max_count: int | None = None,
+    soft_mask: Literal["keep", "skip"] = "keep",
+    min_base_qual: int = 0,
+    require_flags: int = 0,
+    exclude_flags: int = 0x900,
+    regions: Sequence[str] = (),
+    regions_file: PathLike | None = None,
+    strict: bool = False,
+    pretty: bool = False,
+    kmer_text: bool = False,
+    hist_max: int | None = None,
+    unit_bases: int = 1 << 31,
+    chunks: Sequence[tuple[int, int]] | None = None,
+    stretches: Sequence[tuple[str, int, int]] | None = None,
+    **resources: Unpack[ResourceOptions],
+) -> KmerJob:
+    """Count files into outputs of any formats; what :func:`count_kmers` and the command run.
+
+    Parameters
+    ----------
+    inputs
+        FASTA, FASTQ or BAM; plain, gzip or BGZF; ``-`` is stdin.
+    outputs
+        Pairs of a format and a path.
+    k, canonical, min_count, max_count, soft_mask, min_base_qual
+        See :func:`count_kmers`.
+    require_flags, exclude_flags
+        Which reads of BAM are counted.
+    regions, regions_file
+        Count only what lies wholly inside, in FASTA; region strings are 1-based inclusive.
+    strict
+        A BGZF file without its end marker is an error.
+    pretty, kmer_text, hist_max
+        How JSON, columns and histograms are written.
+    unit_bases
+        A unit that a resumed job can skip ends with the record in which its bases reach this.
+    chunks, stretches
+        Which chunks of a plan these are, and where they lie; for :func:`count_batch`.
+    **resources
+        See :ref:`job-options`.
+
+    Returns
+    -------
+    KmerJob
+        Totals, histogram and metrics.
+    """
+    paths = as_paths(inputs)
+    check_k(k)
+    if min_count is not None and max_count is not None and min_count > max_count:
+        raise InputError(
+            f"min_count {min_count} is above max_count {max_count}",
+            option="min_count",
+            value=min_count,
+        )
+    if not 0 <= min_base_qual <= _QUALITY_MAX:
+        allowed = f"0 to {_QUALITY_MAX}"
+        raise InputError(f"min_base_qual takes {allowed}", option="min_base_qual", allowed=allowed)
+    where = stretches
+    if regions or regions_file is not None:
+        where = resolve_regions(paths, list(regions), regions_file)
+    request = {
+        "k": k,
+        "canonical": canonical,
+        "min_count": min_count or 0,
+        "max_count": max_count,
+        "skip_lower": soft_mask == "skip",
+        "min_base_quality": min_base_qual,
+        "require_flags": require_flags,
+        "exclude_flags": exclude_flags,
+        "regions": None if where is None else [list(item) for item in where],
+        "strict": strict,
+        "pretty": pretty,
+        "kmer_text": kmer_text,
+        "hist_max": hist_max,
+        "unit_bases": unit_bases,
+        "chunks": None if chunks is None else [list(pair) for pair in chunks],
+    }
+    return run_job("kmers count", native_count, request, paths, outputs, **resources)
+
+
+def count_kmers(
+    inputs: PathLike | Sequence[PathLike],
+    *,
+    k: int = 31,
+    canonical: bool = False,
+    min_count: int | None = None,
+    max_count: int | None = None,
+    soft_mask: Literal["keep", "skip"] = "keep",
+    min_base_qual: int = 0,
+    regions: Sequence[str] = (),
+    output: PathLike | None = None,
+    **resources: Unpack[ResourceOptions],
+) -> KmerTable:
+    r"""Count the k-mers of files inside a memory budget.
+
+    Windows that hold anything but A, C, G, T are skipped; case does not matter. All inputs are
+    counted as one. The result is the same for every number of threads and every budget.
+
+    Parameters
+    ----------
+    inputs
+        FASTA, FASTQ or BAM; plain, gzip or BGZF; ``-`` is stdin.
+    k
+        Length of the k-mers, 1 to 255.
+    canonical
+        Count a k-mer and its reverse complement as one.
+    min_count, max_count
+        Counts that the table keeps; its total and histogram are those of everything.
+    soft_mask
+        ``"skip"`` takes lower case for no bases.
+    min_base_qual
+        Bases of FASTQ and BAM with a lower quality are no bases.
+    regions
+        Count only what lies wholly inside; 1-based inclusive, FASTA only.
+    output
+        Where the table goes; its suffix decides the format. Without, a temporary table is made
+        that is gone with the object.
+    **resources
+        `threads`, `memory`, `tmpdir`, `progress`, `metrics`, `force`, `resume`: see
+        :ref:`job-options`.
+
+    Returns
+    -------
+    KmerTable
+        The table; `metrics` are the job's figures.
+
+    Raises
+    ------
+    FormatError
+        If an input breaks its format; names file, line and offset.
+    BudgetError
+        If the memory is below the least that works.
+
+    Examples
+    --------
+    >>> import seqmill, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "tiny.fa").write_text(">a\nACGTACGT\n>b\nACGNT\n")
+    >>> table = seqmill.count_kmers(folder / "tiny.fa", k=3)
+    >>> table["ACG"], table.total, table.distinct
+    (3, 7, 4)
+    """
+    outputs = [] if output is None else choose_outputs(output)
+    kept = next((path for name, path in outputs if name == "skm"), None)
+    path = kept
+    if path is None:
+        path = temporary_table(os.fspath(resources.get("tmpdir") or tempfile.gettempdir()))
+        Path(path).unlink()
+        outputs = [*outputs, ("skm", path)]
+    job = run_count(
+        inputs,
+        outputs,
+        k=k,
+        canonical=canonical,
+        min_count=min_count,
+        max_count=max_count,
+        soft_mask=soft_mask,
+        min_base_qual=min_base_qual,
+        regions=regions,
+        **resources,
+    )
+    return KmerTable._open(path, job.metrics, drop=kept is None)  # noqa: SLF001 - same module group
+
+
+def merge_kmers(
+    inputs: PathLike | Sequence[PathLike],
+    *,
+    output: PathLike | None = None,
+    plan: "PathLike | ChunkPlan | None" = None,
+    min_count: int | None = None,
+    max_count: int | None = None,
+    k: int | None = None,
+    canonical: bool | None = None,
+    allow_filtered: bool = False,
+    **resources: Unpack[ResourceOptions],
+) -> KmerTable:
+    """Merge partial counts into one table; counts are summed.
+
+    Parameters
+    ----------
+    inputs
+        Tables, JSON or text of two columns, in any mixture.
+    output
+        Where the table goes; its suffix decides the format. Without, a temporary table.
+    plan
+        A plan whose chunks must all be there, each exactly once.
+    min_count, max_count
+        Counts that the result keeps.
+    k, canonical
+        Of text that does not say so itself.
+    allow_filtered
+        Take tables from which k-mers were filtered.
+    **resources
+        See :ref:`job-options`.
+
+    Returns
+    -------
+    KmerTable
+        The merged table.
+
+    Raises
+    ------
+    FormatError
+        If k or strand differ, a partial is filtered, or a chunk is missing or there twice.
+    """
+    chunks = None
+    if plan is not None:
+        chunks = len(plan if isinstance(plan, ChunkPlan) else read_plan(plan))
+    return combine_tables(
+        "union-sum",
+        as_paths(inputs),
+        output,
+        min_count=min_count or 0,
+        max_count=max_count,
+        k=k,
+        canonical=canonical,
+        plan_chunks=chunks,
+        allow_filtered=allow_filtered,
+        **resources,
+    )
+
+
+def combine_kmers(
+    operation: Operation,
+    inputs: Sequence[PathLike],
+    *,
+    output: PathLike | None = None,
+    **resources: Unpack[ResourceOptions],
+) -> KmerTable:
+    """Do a set operation on tables, as a stream.
+
+    Parameters
+    ----------
+    operation
+        ``"union-sum"``, ``"intersect-min"``, ``"subtract"`` (the first less the others, where
+        above 0) or ``"difference"`` (of the first, what no other has).
+    inputs
+        Tables of one k and strand.
+    output
+        Where the result goes; without, a temporary table.
+    **resources
+        See :ref:`job-options`.
+
+    Returns
+    -------
+    KmerTable
+        The result.
+    """
+    if operation not in OPERATIONS:
+        allowed = ", ".join(OPERATIONS)
+        raise InputError(
+            f"{operation!r} is not an operation; it takes {allowed}",
+            option="operation",
+            value=operation,
+            allowed=allowed,
+        )
+    return combine_tables(operation, as_paths(inputs), output, **resources)
+
+
+def count_batch(
+    reference: PathLike,
+    plan: "PathLike | ChunkPlan",
+    batch: int,
+    *,
+    k: int | None = None,
+    output: PathLike,
+    canonical: bool = False,
+    soft_mask: Literal["keep", "skip"] = "keep",
+    **resources: Unpack[ResourceOptions],
+) -> str:
+    """Count one batch of a plan into a partial: the scatter step of any engine.
+
+    Parameters
+    ----------
+    reference
+        The file that was planned.
+    plan, batch
+        The plan, or its file, and the number of the batch.
+    k
+        Length of the k-mers; by default the plan's.
+    output
+        The partial, a table.
+    canonical, soft_mask
+        As in :func:`count_kmers`.
+    **resources
+        See :ref:`job-options`.
+
+    Returns
+    -------
+    str
+        The partial's path.
+    """
+    chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
+    stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
+    done: Any = run_count(
+        reference,
+        [("skm", os.fspath(output))],
+        k=chosen.k if k is None else k,
+        canonical=canonical,
+        soft_mask=soft_mask,
+        chunks=chunks,
+        stretches=stretches,
+        **resources,
+    )
+    return str(done.outputs[0])
+
+
+def records_of(path: PathLike) -> list[tuple[str, int]]:
+    """List the records of a sequence file: names and lengths."""
+    found = _native.kmers_records(os.fspath(path))
+    return [(name.decode("utf-8", "surrogateescape"), length) for name, length in found]
