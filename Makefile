@@ -41,7 +41,7 @@ endif
 maturin = VIRTUAL_ENV=$(CURDIR)/$(1) PATH="$(CURDIR)/$(1)/bin:$$PATH" \
 	maturin develop $(if $(UV),--uv) $(2)
 
-.PHONY: help build demo test test-torch fuzz lint format docs bench constraints clean
+.PHONY: help build demo test test-torch fuzz lint format docs bench bench-page constraints clean
 
 help:
 	@echo "make demo    environment, build, then the five-minute tour (seqmill demo)"
@@ -51,7 +51,8 @@ help:
 	@echo "make format  let rustfmt and ruff rewrite the sources"
 	@echo "make docs    the manual, into site/"
 	@echo "make fuzz    mutated inputs for FUZZ_SECONDS (20), or FUZZ_INPUTS of them; FUZZ_SEED=1"
-	@echo "make bench   build with fat LTO into $(BENCH_VENV), run every script of bench/"
+	@echo "make bench   build with fat LTO into $(BENCH_VENV), run every script of bench/, then write"
+	@echo "             docs/benchmarks.md from the results (make bench-page: only that)"
 	@echo "make clean   remove what the targets above made"
 
 $(VENV)/.created:
@@ -119,6 +120,11 @@ bench:
 	for script in bench/[!_]*.py; do \
 		$(BENCH_VENV)/bin/python "$$script" || exit 1; \
 	done
+	$(BENCH_VENV)/bin/python bench/_page.py
+
+# The benchmark page again, from the result files that are there.
+bench-page:
+	$(PYTHON) bench/_page.py
 
 # Exact versions of the whole environment, without addresses, resolved anew.
 constraints:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from seqmill import _native
 
 ROOT = Path(__file__).resolve().parents[1]
 _TARGET = ROOT / "target" / "limit"
@@ -204,3 +208,22 @@ class Series:
             "cpu_of_rounds_s": [round(run.cpu, 4) for run in self.runs],
             "wall_of_rounds_s": [round(run.wall, 4) for run in self.runs],
         }
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine, as every result file does."""
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "cpu": model,
+        "cpus": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "simd": _native.features(),
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+    }

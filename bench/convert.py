@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import random
 import statistics
 import subprocess
@@ -44,7 +42,7 @@ def main() -> None:
     print(_head(environment), flush=True)
     inputs = _inputs.build_inputs(scratch)
     chosen = [inputs[name] for name in arguments.inputs or inputs]
-    document: dict[str, Any] = {"machine": _machine(), "versions": environment.versions}
+    document: dict[str, Any] = {"machine": _measure.machine(), "versions": environment.versions}
     document["missing_peers"] = environment.missing
     claims: list[Claim] = []
     for one in chosen:
@@ -104,26 +102,8 @@ def _contestants(environment: Environment) -> list[str]:
     return ["limit", "seqmill", "samtools", *(p for p in peers if p not in environment.missing)]
 
 
-def _machine() -> dict[str, Any]:
-    model = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "cpu": model,
-        "cpus": len(os.sched_getaffinity(0)),
-        "system": platform.platform(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "simd": _native.features(),
-        "when": time.strftime("%Y-%m-%d %H:%M"),
-    }
-
-
 def _head(environment: Environment) -> str:
-    machine = _machine()
+    machine = _measure.machine()
     lines = [
         f"{machine['when']}, load {machine['load']:.1f}",
         f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['system']}",

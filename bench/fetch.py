@@ -15,6 +15,7 @@ import _contest
 import _inputs
 import _measure
 
+import seqmill
 from seqmill import FastaStore
 
 HERE = Path(__file__).resolve().parent
@@ -65,6 +66,18 @@ def run_job(python: str, job: str, path: Path, *numbers: int) -> Row:
         return {"failure": (done.stderr.strip().splitlines() or ["failed"])[-1]}
     row: Row = json.loads(done.stdout.splitlines()[-1])
     return row
+
+
+def versions(python: str) -> dict[str, str]:
+    """Versions of seqmill and of the peers."""
+    code = (
+        "import importlib.metadata as m, json; "
+        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    )
+    told = subprocess.run([python, "-c", code], check=True, capture_output=True)
+    every = json.loads(told.stdout)
+    peers = {name: every[name] for name in (*_PEERS, "biopython", "numpy") if name in every}
+    return {"seqmill": seqmill.__version__, **peers}
 
 
 def run_limit(program: str, path: Path, length: int, count: int) -> Row:
@@ -291,7 +304,7 @@ def main() -> None:
         "plain": folders["plain"],
     }
     claims = Claims()
-    document: dict[str, Any] = {}
+    document: dict[str, Any] = {"machine": _measure.machine(), "versions": versions(str(peers))}
     genomes = [
         *sorted(folders["genome"].glob("*.fa.gz")),
         *sorted(folders["yeast"].glob("*.fa.gz")),

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import click
 
 from seqmill.cli import _render
-from seqmill.cli._options import Session
+from seqmill.cli._options import EXIT_CODES, Session
 from seqmill.errors import ExitCode, InputError, InternalError, SeqmillError, exit_code
 
 __all__ = ["main", "seqmill"]
@@ -33,14 +33,13 @@ COMMANDS: Final = {
     "coverage": "Measure coverage by region, window and base.",
     "kmers": "Count k-mers exactly, and look them up.",
     "demo": "Show in five minutes what seqmill can do.",
+    "profile": "Draw where a command spends its CPU time.",
     "info": "Tell versions, CPU features and usable resources.",
     "completion": "Print the completion script of a shell.",
 }
 
-_EXIT_CODES: Final = (
-    "Exit codes: 0 done; 1 failed otherwise, or some of several inputs failed; 2 wrong usage; "
-    "65 bad input data; 74 input/output; 75 temporary, may be retried; 78 memory budget too "
-    "small; 130, 143 interrupted; 141 closed pipe."
+_EPILOG: Final = (
+    f"Each command has a page of its own: seqmill COMMAND --help.\n\nExit codes: {EXIT_CODES}"
 )
 
 
@@ -71,7 +70,7 @@ def _module_of(name: str) -> str:
 @click.group(
     PROGRAM,
     cls=LazyGroup,
-    epilog=_EXIT_CODES,
+    epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name=PROGRAM, prog_name=PROGRAM, message="%(prog)s %(version)s")

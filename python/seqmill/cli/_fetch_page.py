@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seqmill._units import format_count, format_size
 from seqmill.cli._html import Figure, Section, Table, write_page
-from seqmill.cli._pictures import compact, draw_bars, draw_line
+from seqmill.cli._pictures import compact, draw_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +77,11 @@ def throughput_section(points: Sequence[Mapping[str, Any]]) -> Section:
         )
         for point in points
     ]
-    svg = draw_line(
-        [point["workers"] for point in points],
-        [point["windows_per_s"] for point in points],
+    svg = draw_bars(
+        [row[0] for row in rows],
+        [("windows a second", [point["windows_per_s"] for point in points], [r[1] for r in rows])],
         label="Windows a second against workers",
-        x_label="workers",
-        y_label="windows a second",
+        wide=True,
     )
     figure = Figure(
         caption="Throughput against workers",

@@ -92,6 +92,13 @@ class GroupedOption(click.Option):
         self.group = group
 
 
+EXIT_CODES: Final = (
+    "0 done; 1 failed otherwise, or some of several inputs failed; 2 wrong usage; 65 bad input "
+    "data; 74 input/output; 75 temporary, may be retried; 78 memory budget too small; 130, 143 "
+    "interrupted; 141 closed pipe."
+)
+
+
 class JobCommand(click.Command):
     """A command whose help page has options in sections and examples at its end."""
 
@@ -121,6 +128,8 @@ class JobCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples; they are never wrapped, so that they can be copied."""
         super().format_epilog(ctx, formatter)
+        with formatter.section("Exit codes"):
+            formatter.write_text(EXIT_CODES)
         if self.examples:
             with formatter.section("Examples"):
                 lines = (f"  # {item.note}\n  {item.line}\n" for item in self.examples)
