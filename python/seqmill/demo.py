@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import _tour_coverage, _tour_fetch, _tour_repeats, simulate
-from seqmill import _tour_fetch, _tour_kmers, _tour_repeats, simulate
+from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_repeats, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory

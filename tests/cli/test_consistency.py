@@ -33,7 +33,7 @@ SHARED = {
 # What these say does not depend on the command.
 SAME_TEXT = {
     "--threads", "--memory", "--force", "--resume", "--tmpdir", "--metrics", "--html", "--progress",
-    "--quiet", "--verbose", "--color", "--help",
+    "--verbose", "--color", "--help",
 }  # fmt: skip
 # Other tools' names for the same things.
 FOREIGN = {"--overwrite", "--cpus", "--jobs", "--mem", "--ram", "--tmp-dir", "--temp-dir", "--out"}
