@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from seqmill import _native
 from seqmill._footer import count_rows, is_made_of
@@ -17,7 +17,10 @@ from seqmill._sums import sum_figures
 from seqmill._tasks import PHASE, FileResult, Task, state_directory
 from seqmill.report import JobReport
 
-__all__ = ["Driver"]
+if TYPE_CHECKING:
+    from seqmill.engine.job import EngineJob
+
+__all__ = ["Driver", "is_finished"]
 
 
 @dataclass(slots=True)
@@ -66,6 +69,22 @@ class Driver:
             for text in self.warnings:
                 self.report.warn(text)
 
+    def run_on_engine(self, job: "EngineJob", tasks: Sequence[Task]) -> list[FileResult]:
+        """Run the tasks as units of an engine; like :meth:`run` otherwise."""
+        from seqmill.engine.convert import convert_on_engine  # noqa: PLC0415 - seldom
+
+        try:
+            found = convert_on_engine(
+                job, tasks, fail_fast=self.fail_fast, overview=self.overview, add=self.add
+            )
+        finally:
+            self.report.detail.update(self._sums)
+            for text in self.warnings:
+                self.report.warn(text)
+        if len(tasks) > 1:
+            self.report.detail["files"] = [result.to_dict() for result in found]
+        return found
+
     def run_alone(self, task: Task) -> FileResult:
         """Run the only task on the calling thread; what goes wrong is raised."""
 
@@ -80,7 +99,7 @@ class Driver:
     ) -> FileResult:
         """Run a task on this thread; `tell` gets the engine's counters."""
         started = time.monotonic()
-        if not task.is_retry and _is_finished(options):
+        if not task.is_retry and is_finished(options):
             tell({})
             _clear_state(str(task.output))
             return FileResult(
@@ -107,7 +126,7 @@ class Driver:
             with suppress(OSError):
                 Path(output).parent.rmdir()
             output = None
-        self._add(document, output)
+        self.add(document, output)
         return FileResult(
             inputs=task.inputs,
             output=output,
@@ -117,7 +136,8 @@ class Driver:
             seconds=time.monotonic() - started,
         )
 
-    def _add(self, document: dict[str, Any], output: str | None) -> None:
+    def add(self, document: dict[str, Any], output: str | None) -> None:
+        """Add what a run of the native pipeline measured to the report."""
         metrics = copy.copy(document["metrics"])
         metrics["memory"] = {k: v for k, v in metrics["memory"].items() if k != "limit"}
         metrics["detail"] = detail = dict(metrics["detail"])
@@ -143,7 +163,7 @@ class Driver:
 _SUM_LOCK: Final = threading.Lock()
 
 
-def _is_finished(options: Mapping[str, Any]) -> bool:
+def is_finished(options: Mapping[str, Any]) -> bool:
     """Tell whether `--resume` finds the output complete, made of these inputs and options."""
     output = options.get("output")
     if not options.get("resume") or output in (None, "-") or not Path(str(output)).exists():

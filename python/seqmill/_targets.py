@@ -28,6 +28,7 @@ FORMATS: Final[Mapping[str, FormatName]] = {
 _SUFFIXES: Final = {"parquet": ".parquet", "arrow": ".arrow", "arrows": ".arrows"}
 _PARTITIONS: Final = ("source", "rname", "read_group")
 _NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
+_SHARDS_MAX: Final = 99_999
 _PASSES_MAX: Final = 1024
 """Partitions of an input without an index, each of which is a pass over it."""
 
@@ -75,6 +76,7 @@ def plan_tasks(
     partition_by: str | Sequence[str] | None,
     chosen_format: str | None,
     index_only: bool,
+    shards: int | None = None,
 ) -> list[Task]:
     """List the outputs and what each is made of.
 
@@ -92,6 +94,7 @@ def plan_tasks(
             )
         return [_index_task(path, request) for path in paths]
     _check_combination(output, out_dir, name, partition_by)
+    _check_shards(shards, out_dir, partition_by, request)
     if output is not None:
         tasks = [_task(paths, output, request, output_format(output, chosen_format))]
     else:
@@ -100,8 +103,9 @@ def plan_tasks(
             tasks = list(_partitions(paths, folder, request, partition_by, chosen_format))
         else:
             tasks = [
-                _task([path], target, request, output_format(target, chosen_format))
+                _task([path], place, request, output_format(target, chosen_format), **semantic)
                 for path, target in _targets(paths, folder, name, chosen_format)
+                for place, semantic in _shards(target, shards)
             ]
     _check_single(tasks, paths, request)
     _check_outputs(tasks, request, made=out_dir is not None)
@@ -129,6 +133,42 @@ def _check_combination(
         raise InputError("name has no meaning with partition_by", option="name", value=name)
 
 
+def _check_shards(
+    shards: int | None,
+    out_dir: PathLike | None,
+    partition_by: str | Sequence[str] | None,
+    request: Mapping[str, Any],
+) -> None:
+    if shards is None:
+        return
+    if not isinstance(shards, int) or isinstance(shards, bool) or not 1 <= shards <= _SHARDS_MAX:
+        raise InputError(
+            f"{shards!r} is not allowed; shards takes 1 to {_SHARDS_MAX:,}",
+            option="shards",
+            value=shards,
+        )
+    if out_dir is None or partition_by is not None or "shard" in request["semantic"]:
+        raise InputError(
+            "shards needs out_dir, and neither partition_by nor shard", option="shards"
+        )
+
+
+def _shards(target: str, shards: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the outputs of one input, and what each is of it.
+
+    Examples
+    --------
+    >>> [place for place, _ in _shards("d/x.parquet", 2)]
+    ['d/x.00000-of-00002.parquet', 'd/x.00001-of-00002.parquet']
+    """
+    if shards is None:
+        yield target, {}
+        return
+    stem, suffix = os.path.splitext(target)  # noqa: PTH122 - also where there is none
+    for part in range(shards):
+        yield f"{stem}.{part:05}-of-{shards:05}{suffix}", {"shard": (part, shards)}
+
+
 def _check_single(tasks: Sequence[Task], paths: Sequence[str], request: Mapping[str, Any]) -> None:
     """Refuse what makes sense for one input or one output only."""
     given = {"index": request.get("index"), "mate": request["semantic"].get("mate")}
@@ -152,7 +192,8 @@ def _task(
         "output": output,
         "semantic": {"format": format_, **request["semantic"], **semantic},
     }
-    return Task(name=paths[0] if len(paths) == 1 else output, options=options)
+    alone = len(paths) == 1 and "shard" not in semantic
+    return Task(name=paths[0] if alone else output, options=options)
 
 
 def _index_task(path: str, request: Mapping[str, Any]) -> Task:

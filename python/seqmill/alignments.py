@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, Unpack
+from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._driver import Driver
@@ -25,6 +25,8 @@ from seqmill._request import (
 from seqmill._scan import AlignmentScan
 from seqmill._targets import plan_tasks
 from seqmill._tasks import FileResult, Task, state_directory
+from seqmill.engine.job import EngineJob
+from seqmill.engine.registry import open_engine
 from seqmill.errors import InputError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -86,6 +88,9 @@ def convert(
     files_in_flight: int | None = None,
     fail_fast: bool = False,
     overview: bool = False,
+    shards: int | None = None,
+    engine: Any = None,
+    scheduler: Any = None,
     threads: int | str | None = None,
     memory: int | str | None = None,
     tmpdir: PathLike | None = None,
@@ -122,6 +127,12 @@ def convert(
         Stop at the first of several files that fails; otherwise the rest go on.
     overview
         Gather counts for pictures into ``metrics.detail["overview"]``.
+    shards
+        Outputs in `out_dir` for each input, in the order of the records, by its chunk index.
+    engine, scheduler
+        Where the outputs are made, see :mod:`seqmill.engine`: ``"local"``, ``"dask"``, an engine,
+        or a client or cluster of Dask; and the address of its scheduler, its file, or
+        ``"local:N"``. `threads` and `memory` are then those of each worker.
     threads, memory, tmpdir, progress, metrics, force, resume
         See :ref:`job-options`.
     **options
@@ -163,6 +174,7 @@ def convert(
         "format": format,
         "files_in_flight": files_in_flight,
         "fail_fast": fail_fast or None,
+        "shards": shards,
         **options,
     }
     limits = _limits(threads, memory)
@@ -187,6 +199,7 @@ def convert(
         partition_by=partition_by,
         chosen_format=format,
         index_only=bool(options.get("index_only", False)),
+        shards=shards,
     )
     report = JobReport(
         "convert",
@@ -205,8 +218,21 @@ def convert(
         fail_fast=fail_fast,
         overview=overview,
     )
-    with report, _telling_of_state(tasks):
-        files = driver.run(tasks)
+    with report, open_engine(engine, scheduler) as opened, _telling_of_state(tasks):
+        if opened is None:
+            files = driver.run(tasks)
+        else:
+            place = os.fspath(out_dir) if out_dir is not None else str(tasks[0].output)
+            job = EngineJob(
+                engine=opened,
+                report=report,
+                state=state_directory(place),
+                threads=None if threads is None else limits[0].value,
+                memory=None if memory is None else limits[1].value,
+                resume=resume,
+                force=force,
+            )
+            files = driver.run_on_engine(job, tasks)
     return _result(files, driver, report)
 
 

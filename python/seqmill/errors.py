@@ -16,6 +16,7 @@ __all__ = [
     "ChangedError",
     "ChecksumError",
     "EmptyInputError",
+    "EngineError",
     "ExitCode",
     "FormatError",
     "HeaderError",
@@ -213,6 +214,18 @@ class CancelledError(SeqmillError):
     """Raised when a progress callback returned False."""
 
 
+class EngineError(SeqmillError, RuntimeError):
+    """Raised when an engine cannot run units: other versions, no shared storage, a lost worker.
+
+    `unit` describes the unit, `worker` names the worker, where one is meant; `transient` says
+    whether another attempt may help (exit code 75).
+    """
+
+    unit: str | None = None
+    worker: str | None = None
+    transient: bool = False
+
+
 class InternalError(SeqmillError, RuntimeError):
     """Raised when seqmill broke one of its own rules: a bug, please report it."""
 
@@ -285,6 +298,8 @@ def exit_code(exc: BaseException) -> int:
     """
     if isinstance(exc, SystemExit):
         return _code_of_system_exit(exc)
+    if isinstance(exc, EngineError) and exc.transient:
+        return ExitCode.temporary
     for kind, code in _BY_CLASS:
         if isinstance(exc, kind):
             return code

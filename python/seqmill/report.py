@@ -234,6 +234,10 @@ class JobReport:
         with self._lock:
             add_run(self._sections, run)
 
+    def describe_engine(self, **figures: Any) -> None:
+        """Say where the units run."""
+        self._sections["engine"] |= figures
+
     def _sample(self, progress: Progress) -> None:
         self._watch_memory()
         if progress.rss is not None:

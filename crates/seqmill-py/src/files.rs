@@ -24,6 +24,18 @@ pub(crate) fn fingerprint(py: Python<'_>, path: PathBuf) -> PyResult<Py<PyDict>>
     Ok(dict.unbind())
 }
 
+/// Size and XXH3-64 of all of a file.
+#[pyfunction]
+pub(crate) fn hash_file(py: Python<'_>, path: PathBuf) -> PyResult<(u64, String)> {
+    py.detach(|| seqmill_base::fingerprint::hash_file(&path)).map_err(|e| to_python(py, &e))
+}
+
+/// XXH3-128 of bytes, the form of the keys of jobs and units (`workflow.md` C.1).
+#[pyfunction]
+pub(crate) fn hash_bytes(data: &[u8]) -> String {
+    seqmill_base::fingerprint::hash_bytes(data)
+}
+
 /// BGZF blocks of 65,280 bytes each, without the end marker.
 #[pyfunction]
 #[pyo3(signature = (data, level = 6))]

@@ -42,6 +42,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(features, module)?)?;
     module.add_function(wrap_pyfunction!(debug_build, module)?)?;
     module.add_function(wrap_pyfunction!(files::fingerprint, module)?)?;
+    module.add_function(wrap_pyfunction!(files::hash_file, module)?)?;
+    module.add_function(wrap_pyfunction!(files::hash_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(files::bgzf_compress, module)?)?;
     module.add_function(wrap_pyfunction!(files::bgzf_compress_file, module)?)?;
     module

@@ -191,6 +191,10 @@ output_options: Final = _section(
             callback=_names,
         ),
     ),
+    (
+        "--shards",
+        _number("Outputs in --out-dir for each input, by its chunk index (--index-only).", low=1),
+    ),
     ("--format", _choice("parquet arrow arrows", "Format, where the suffix does not say it.")),
     (
         "--compression",

@@ -31,6 +31,7 @@ __all__ = [
     "SizeType",
     "color_option",
     "display_options",
+    "engine_options",
     "force_option",
     "grouped_option",
     "html_option",
@@ -273,6 +274,27 @@ def resource_options(command: _Command) -> _Command:
             metavar="DIR",
             envvar="SEQMILL_TMPDIR",
             help="Folder for temporary files.  [env: SEQMILL_TMPDIR; default: beside the output]",
+        ),
+    )
+
+
+def engine_options(command: _Command) -> _Command:
+    """Add `--engine` and `--scheduler`."""
+    return _add(
+        command,
+        grouped_option(
+            "resources",
+            "--engine",
+            metavar="NAME",
+            help="Where the work is done: local (this process) or dask; threads and memory are "
+            "then those of each worker.  [default: local]",
+        ),
+        grouped_option(
+            "resources",
+            "--scheduler",
+            metavar="WHERE",
+            help="Where the engine is: tcp://HOST:PORT, tls://HOST:PORT, a scheduler file, or "
+            "local:N for N worker processes here.",
         ),
     )
 

@@ -19,6 +19,7 @@ from seqmill.cli._options import (
     JobCommand,
     Session,
     display_options,
+    engine_options,
     force_option,
     html_option,
     metrics_option,
@@ -74,6 +75,7 @@ _LISTED_FILES: Final = 50
 @force_option
 @resume_option
 @resource_options
+@engine_options
 @pool_options
 @display_options
 @pass_session

@@ -1,0 +1,231 @@
+"""Units on Dask: workers on this machine, a batch system, Kubernetes, wherever Dask runs.
+
+Only this module imports Dask, and only when it is asked for.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Self
+
+from seqmill import _native
+from seqmill.engine.protocol import EngineInfo, Handle, Unit, UnitResult, WorkerInfo
+from seqmill.engine.units import POISON_DEATHS, run_unit
+from seqmill.errors import EngineError, InputError
+
+__all__ = ["DaskEngine", "connect"]
+
+_CONNECT_SECONDS: Final = 30
+_WORKER_SECONDS: Final = 120
+_PROBE_SECONDS: Final = 60
+_LOCAL: Final = "local:"
+_MEMORY_RESOURCE: Final = "seqmill_mem"
+
+
+@dataclass(slots=True, eq=False)
+class _DaskHandle:
+    unit: Unit
+    future: Any
+
+    def result(self) -> UnitResult:
+        from distributed import CancelledError, KilledWorker  # noqa: PLC0415 - an extra
+
+        try:
+            return UnitResult(**self.future.result())
+        except KilledWorker as error:
+            message = (
+                f"unit {self.unit.description!r} ended its workers, the last "
+                f"{error.last_worker.address}; it is not tried again. Descriptor: "
+                f"{self.unit.to_dict()}"
+            )
+            raise EngineError(message, unit=self.unit.description) from None
+        except CancelledError:
+            message = "the scheduler was lost, or gave up a unit; see whether it runs"
+            raise EngineError(message, unit=self.unit.description, transient=True) from None
+        except Exception as error:
+            message = f"Dask could not run unit {self.unit.description!r}: {error}"
+            raise EngineError(message, unit=self.unit.description) from error
+
+
+def connect(scheduler: Any) -> "DaskEngine":
+    """Connect to a scheduler.
+
+    Parameters
+    ----------
+    scheduler
+        Address (``tcp://host:8786``, ``tls://…``), a scheduler file, ``local:N`` for N worker
+        processes on this machine, or a cluster or client object of Dask.
+
+    Raises
+    ------
+    InputError
+        If nothing is given, or Dask is not installed.
+    EngineError
+        If no scheduler answers (may be retried).
+    """
+    try:
+        import distributed  # noqa: PLC0415 - an extra
+    except ImportError:
+        message = "the engine dask needs Dask: pip install 'seqmill[dask]'"
+        raise InputError(message, option="engine", value="dask") from None
+    if isinstance(scheduler, distributed.Client):
+        return DaskEngine(scheduler)
+    if scheduler is None:
+        message = (
+            "the engine dask needs a scheduler: an address such as tcp://host:8786, a scheduler "
+            "file, or local:N for N workers on this machine"
+        )
+        raise InputError(message, option="scheduler")
+    if not isinstance(scheduler, str):
+        client = distributed.Client(scheduler, set_as_default=False)
+        return DaskEngine(client, owned=(client,))
+    if scheduler.startswith(_LOCAL):
+        return _start_workers(scheduler)
+    given = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    try:
+        client = distributed.Client(**given, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        message = f"no scheduler answers at {scheduler}: {error}"
+        raise EngineError(message, transient=isinstance(error, OSError)) from None
+    return DaskEngine(client, owned=(client,))
+
+
+def _start_workers(text: str) -> "DaskEngine":
+    import dask  # noqa: PLC0415 - an extra
+    import distributed  # noqa: PLC0415
+
+    number = text.removeprefix(_LOCAL)
+    if not number.isascii() or not number.isdecimal() or int(number) < 1:
+        message = f"{text!r} is no scheduler; local takes a number of workers, such as local:2"
+        raise InputError(message, option="scheduler", value=text)
+    # The worker whose death is one too many is the last that a unit gets.
+    with dask.config.set({"distributed.scheduler.allowed-failures": POISON_DEATHS - 1}):
+        cluster = distributed.LocalCluster(
+            n_workers=int(number),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    client = distributed.Client(cluster, set_as_default=False)
+    return DaskEngine(client, owned=(client, cluster))
+
+
+class DaskEngine:
+    """Runs units on the workers of a Dask scheduler.
+
+    Parameters
+    ----------
+    client
+        A connected `distributed.Client`.
+    owned
+        What :meth:`close` closes, in this order.
+    """
+
+    name = "dask"
+
+    def __init__(self, client: Any, owned: Iterable[Any] = ()) -> None:
+        self._client = client
+        self._owned = tuple(owned)
+        self._done: SimpleQueue[_DaskHandle] = SimpleQueue()
+        self._has_resource = False
+        self._threads = 1
+
+    def __enter__(self) -> Self:
+        """Use the engine as a context that closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    @property
+    def parallelism(self) -> int:
+        """Units that run at a time: the threads of all workers there are now."""
+        with suppress(Exception):
+            self._threads = sum(self._client.nthreads().values()) or self._threads
+        return self._threads
+
+    def info(self, probe: str, token: str) -> EngineInfo:
+        """Ask all workers; waits for the first one."""
+        try:
+            self._client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+        except TimeoutError:
+            message = f"no worker has joined the scheduler within {_WORKER_SECONDS} s"
+            raise EngineError(message, transient=True) from None
+        try:
+            told = self._client.run(_probe, {"path": probe, "token": token})
+        except Exception as error:
+            message = (
+                f"a worker cannot run seqmill {_native.version()}: {type(error).__name__}: "
+                f"{error}; install the same version everywhere"
+            )
+            raise EngineError(message) from error
+        declared = [found.pop("declares_memory") for found in told.values()]
+        self._has_resource = bool(declared) and all(declared)
+        workers = tuple(
+            WorkerInfo(address=address, **found) for address, found in sorted(told.items())
+        )
+        address = getattr(self._client.scheduler, "address", None)
+        return EngineInfo(name=self.name, address=address, workers=workers)
+
+    def submit(self, unit: Unit) -> Handle:
+        """Hand over a unit; the second attempt has another key, as the first one's is known."""
+        suffix = f"-{unit.attempt}" if unit.attempt else ""
+        needs = {_MEMORY_RESOURCE: unit.memory} if self._has_resource and unit.memory else None
+        future = self._client.submit(
+            run_unit,
+            unit.to_dict(),
+            key=f"seqmill-{unit.key}{suffix}",
+            pure=True,
+            retries=2,
+            resources=needs,
+        )
+        handle = _DaskHandle(unit, future)
+        future.add_done_callback(lambda _: self._done.put(handle))
+        return handle
+
+    def as_completed(self, handles: Iterable[Handle], timeout: float) -> Iterator[Handle]:
+        """Give handles as they end; stop after `timeout` seconds in which none did."""
+        wanted = {id(handle) for handle in handles}
+        while wanted:
+            try:
+                handle = self._done.get(timeout=timeout)
+            except Empty:
+                return
+            if id(handle) in wanted:
+                wanted.discard(id(handle))
+                yield handle
+
+    def cancel(self, handles: Iterable[Handle]) -> None:
+        """Give up units; those that run go on to their end, and nobody hears of it."""
+        futures = [handle.future for handle in handles if isinstance(handle, _DaskHandle)]
+        if futures:
+            with suppress(Exception):
+                self._client.cancel(futures, force=True)
+
+    def close(self) -> None:
+        """Close the connection, and the cluster if it was started here."""
+        for item in self._owned:
+            with suppress(TimeoutError, OSError):
+                item.close(timeout=10)
+
+
+def _probe(request: Mapping[str, str], dask_worker: Any = None) -> dict[str, Any]:
+    """Tell of a worker what the client must know; runs there."""
+    try:
+        sees = Path(request["path"]).read_text(encoding="utf-8") == request["token"]
+    except OSError:
+        sees = False
+    manager = getattr(dask_worker, "memory_manager", None)
+    state = getattr(dask_worker, "state", None)
+    return {
+        "threads": int(getattr(state, "nthreads", 1)),
+        "memory": getattr(manager, "memory_limit", None) or None,
+        "version": _native.version(),
+        "sees_probe": sees,
+        "declares_memory": _MEMORY_RESOURCE in getattr(state, "total_resources", {}),
+    }

@@ -1,0 +1,138 @@
+"""One job on an engine: its journal, its stages, and what happens to the state at its end."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqmill.engine.journal import Journal
+from seqmill.engine.protocol import Engine, EngineInfo, Unit
+from seqmill.engine.stage import Outcome, Repair, Stage, check_engine, unit_resources
+from seqmill.errors import ExitCode, exit_code
+from seqmill.report import JobReport
+
+__all__ = ["EngineJob", "RunningJob"]
+
+
+@dataclass(slots=True)
+class RunningJob:
+    """A job whose journal is open and whose workers are known.
+
+    Attributes
+    ----------
+    engine, report, journal
+        Where units run, who is told, where they are recorded.
+    info
+        The workers.
+    resources
+        Threads and memory of each unit.
+    """
+
+    engine: Engine
+    report: JobReport
+    journal: Journal
+    info: EngineInfo
+    resources: dict[str, Any]
+    is_complete: bool = False
+    _worker_cpu: float = 0.0
+    _retried: int = 0
+    _units: int = 0
+    _exchanged: int = 0
+
+    def make_unit(self, stage: str, kind: str, description: str, work: Mapping[str, Any]) -> Unit:
+        """Make a unit of this job with its share of a worker."""
+        return self.journal.make_unit(stage, kind, description, work, **self.resources)
+
+    def run_stage(
+        self,
+        name: str,
+        units: Sequence[Unit],
+        *,
+        keep_going: bool = False,
+        final_paths: Mapping[str, Path] | None = None,
+        repair: Repair | None = None,
+    ) -> Outcome:
+        """Run the units of a stage that are not done yet; see :class:`Stage`."""
+        self._units += len(units)
+        self.report.plan(self._units)
+        stage = Stage(
+            self.engine, self.journal, self.report, name, keep_going=keep_going, repair=repair
+        )
+        outcome = stage.run(units, final_paths=final_paths)
+        ran = [r for key, r in outcome.results.items() if key not in outcome.skipped]
+        self._worker_cpu += sum(float(result.stats.get("cpu_s", 0.0)) for result in ran)
+        self.describe()
+        return outcome
+
+    def exchanged(self, size: int) -> None:
+        """Count bytes that units left for other units."""
+        self._exchanged += size
+
+    def describe(self) -> None:
+        """Tell the report where units ran."""
+        self.report.describe_engine(
+            name=self.info.name,
+            address=self.info.address,
+            workers=len(self.info.workers),
+            tasks=self._units,
+            exchange_bytes=self._exchanged or None,
+        )
+        self.report.detail["worker_cpu_s"] = round(self._worker_cpu, 6)
+
+    def complete(self) -> None:
+        """Say that everything the job had to make is made."""
+        self.is_complete = True
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineJob:
+    """What a job on an engine needs, before its journal is open.
+
+    Attributes
+    ----------
+    engine
+        Where units run.
+    report
+        The report of the job.
+    state
+        Folder of its state, ``OUT.seqmill``.
+    threads, memory
+        What a unit may use, None: what workers have.
+    resume, force
+        Go on with state that is there, or discard it.
+    """
+
+    engine: Engine
+    report: JobReport
+    state: Path
+    threads: int | None = None
+    memory: int | None = None
+    resume: bool = False
+    force: bool = False
+    running: RunningJob | None = field(default=None, init=False)
+
+    @contextmanager
+    def open(self, facts: Mapping[str, Any]) -> Iterator[RunningJob]:
+        """Open the journal and ask the workers; at the end remove the state or keep it.
+
+        State goes when the job is complete, and when it ended by what would come again (wrong
+        usage, bad input); otherwise it stays and the error says so.
+        """
+        journal = Journal(self.state, facts, resume=self.resume, force=self.force)
+        with journal:
+            try:
+                info = check_engine(self.engine, journal)
+                resources = unit_resources(info, self.threads, self.memory)
+                running = RunningJob(self.engine, self.report, journal, info, resources)
+                running.describe()
+                yield running
+            except BaseException as error:
+                again = exit_code(error) in (ExitCode.usage, ExitCode.data)
+                if again or (journal.is_fresh and not journal.done):
+                    journal.remove()
+                else:
+                    error.add_note(f"--resume (resume=True) goes on from {self.state}")
+                raise
+            if running.is_complete:
+                journal.remove()
