@@ -3,6 +3,7 @@
 Only this module imports Dask, and only when it is asked for.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -39,7 +40,7 @@ class _DaskHandle:
             message = (
                 f"unit {self.unit.description!r} ended its workers, the last "
                 f"{error.last_worker.address}; it is not tried again. Descriptor: "
-                f"{self.unit.to_dict()}"
+                f"{json.dumps(self.unit.to_dict(), sort_keys=True)}"
             )
             raise EngineError(message, unit=self.unit.description) from None
         except CancelledError:
@@ -48,6 +49,9 @@ class _DaskHandle:
         except Exception as error:
             message = f"Dask could not run unit {self.unit.description!r}: {error}"
             raise EngineError(message, unit=self.unit.description) from error
+        finally:
+            # The scheduler forgets the key, so that a resumed job may submit it again.
+            self.future.release()
 
 
 def connect(scheduler: Any) -> "DaskEngine":

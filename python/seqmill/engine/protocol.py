@@ -35,7 +35,7 @@ class Unit:
     stage
         Which stage of the job it belongs to.
     kind
-        Which runner of :mod:`seqmill.engine.units` executes it.
+        Its runner: one of :mod:`seqmill.engine.units`, or ``package.module:function``.
     description
         What it is, for people: an input, a shard, a range.
     work
