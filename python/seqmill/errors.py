@@ -7,7 +7,7 @@ these classes up by name, makes them from a message alone and sets the attribute
 """
 
 import errno
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 __all__ = [
     "BgzfError",
@@ -202,6 +202,10 @@ class BudgetError(SeqmillError, MemoryError):
     needed: int | None = None
     limit: int | None = None
     account: str | None = None
+
+    def __new__(cls, *args: object, **_attributes: object) -> Self:
+        """Make one as any exception: that of MemoryError refuses classes with two bases."""
+        return Exception.__new__(cls, *args)
 
 
 class OutputExistsError(SeqmillError, FileExistsError):

@@ -113,3 +113,12 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert told.stdout == "False\n"
+
+
+def test_errors_survive_what_dask_does_to_pickling() -> None:
+    """Dask replaces how exceptions are pickled, for the whole process."""
+    support = pytest.importorskip("tblib.pickling_support", reason="Dask is not installed")
+    support.install()
+    error = errors.BudgetError("text", needed=5)
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(copy), str(copy), copy.needed) == (errors.BudgetError, "text", 5)
