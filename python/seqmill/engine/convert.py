@@ -91,6 +91,8 @@ def convert_on_engine(
         ],
     }
     results = {task.name: _skipped(task) for task in finished.values()}
+    for task in finished.values():
+        job.report.count_unit("skipped", task.name)
     with job.open(facts) as running:
         units = {task.name: _unit(running.make_unit, task, overview=overview) for task in todo}
         outputs = {unit.key: Path(str(task.output)) for task, unit in _pairs(todo, units)}
