@@ -111,7 +111,7 @@ def _start_workers(text: str) -> "DaskEngine":
             n_workers=int(number),
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
     client = distributed.Client(cluster, set_as_default=False)
