@@ -146,8 +146,9 @@ fn write_histograms(rules: &OutputRules, histogram: &Histogram) -> Result<()> {
             let count = rules.dump.hist_max.map_or(count, |most| count.min(most));
             *folded.entry(count).or_insert(0) += number;
         }
-        let text: String =
-            folded.iter().map(|(c, n): (&u64, &u64)| format!("{c}\t{n}\n")).collect();
+        let lines: Vec<String> =
+            folded.iter().map(|(c, n): (&u64, &u64)| format!("{c}\t{n}")).collect();
+        let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
         if output.path == Path::new("-") {
             use std::io::Write;
             let mut out = std::io::stdout().lock();
