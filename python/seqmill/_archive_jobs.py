@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._host import Host
 from seqmill._intervals import parse_region, read_bed_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
 from seqmill.limits import Limit, choose_memory, choose_threads
@@ -32,7 +31,6 @@ Piece = tuple[int, int, int, int, str]
 
 _USEFUL_BYTES: Final = 192 << 20
 _GZIP_LEVEL: Final = 6
-_LARGE_PROCESS_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +91,7 @@ class VerifyResult:
 def choose_limits(
     threads: int | str | None, memory: int | str | None, useful: int
 ) -> tuple[Limit, Limit]:
-    """Settle threads and memory; a program that holds much already gets its share beside that."""
-    held = Host().status_bytes("VmRSS") or 0
-    if held > _LARGE_PROCESS_BYTES:
-        useful += held
+    """Settle threads and memory."""
     return choose_threads(threads), choose_memory(memory, useful=useful)
 
 

@@ -51,7 +51,7 @@ def read_spectrum(histogram: Sequence[tuple[int, int]], k: int) -> Spectrum:
     --------
     >>> spectrum = read_spectrum([(1, 900), (2, 50), (3, 10), (9, 40), (10, 100), (11, 40)], 21)
     >>> spectrum.valley, spectrum.coverage, spectrum.genome_size
-    (4, 10, 183)
+    (4, 10, 180)
     """
     most = max((count for count, _ in histogram[:10_000]), default=0)
     most = min(most, 10_000)

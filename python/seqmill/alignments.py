@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._driver import Driver
-from seqmill._host import Host
 from seqmill._keywords import ConvertOptions, PathLike, ScanOptions
 from seqmill._request import (
     check_names,
@@ -44,7 +43,6 @@ __all__ = [
 
 _USEFUL_BYTES: Final = 512 << 20
 """More than this the pipeline has no use for."""
-_LARGE_PROCESS_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,10 +306,7 @@ def scan_alignments(
 
 
 def _limits(threads: int | str | None, memory: int | str | None) -> tuple[Limit, Limit]:
-    """Settle threads and memory; a program that holds much already gets its share beside that."""
-    held = Host().status_bytes("VmRSS") or 0
-    useful = _USEFUL_BYTES + (held if held > _LARGE_PROCESS_BYTES else 0)
-    return choose_threads(threads), choose_memory(memory, useful=useful)
+    return choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ __all__ = ["Limit", "choose_memory", "choose_threads", "parse_size", "usable_cpu
 
 THREADS_MAX: Final = 4096
 MEMORY_MAX_BYTES: Final = 1 << 62
+_LARGE_PROCESS_BYTES: Final = 128 << 20
 MEMORY_SHARE: Final = Fraction(4, 5)
 """Share of the smallest limit that `auto` takes; the rest is for everything else that runs."""
 
@@ -252,7 +253,8 @@ def choose_memory(
         What the caller asked for, see :func:`parse_size`; None and ``"auto"`` mean
         `SEQMILL_MEMORY`, and without it what the machine grants.
     useful
-        The most that the job has use for; bounds ``auto`` only.
+        The most that the job has use for, beside what a program that holds much already has;
+        bounds ``auto`` only.
     host
         The machine to look at; by default the one this runs on.
 
@@ -278,6 +280,9 @@ def choose_memory(
     if given != "auto":
         return Limit(_read_size(given, "SEQMILL_MEMORY"), "SEQMILL_MEMORY")
     granted = usable_memory(host)
+    held = host.status_bytes("VmRSS") or 0
+    if useful is not None and held > _LARGE_PROCESS_BYTES:
+        useful += held
     if useful is not None and useful < granted.value:
         return Limit(useful, "all that the command has use for")
     return granted

@@ -292,7 +292,7 @@ def find_repeats(
     >>> folder = simulate.write_example_data(tempfile.mkdtemp())
     >>> found = find_repeats(folder / "genome.fa", threads=1)
     >>> len(found.families) > 0, found.metrics.totals["bases"]
-    (True, 60000)
+    (True, 95000)
     """
     index = IndexConfig() if index is None else index
     pipeline = PipelineConfig() if pipeline is None else pipeline

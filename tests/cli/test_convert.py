@@ -60,6 +60,7 @@ def test_every_option_is_a_keyword_and_the_reverse() -> None:
     options = {p.name for p in command.params if isinstance(p, click.Option) and p.expose_value}
     ours = {"output", "out_dir", "name", "partition_by", "format", "files_in_flight", "fail_fast"}
     ours |= {"threads", "memory", "tmpdir", "metrics", "force", "resume"}
+    ours |= {"engine", "scheduler", "shards"}
     only_here = {"html", "explain"}
     assert options - only_here == set(ConvertOptions.__annotations__) | ours
     assert isinstance(next(p for p in command.params if p.name == "batch_bytes").type, SizeType)
