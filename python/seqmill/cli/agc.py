@@ -30,7 +30,7 @@ _Options = dict[str, Any]
         Example("an archive of genomes", "seqmill agc create -o new.agc sample1.fa sample2.fa"),
         Example("its samples", "seqmill agc listset genomes.agc"),
         Example(
-            "a range, 0-based with both ends", "seqmill agc getctg genomes.agc chr1@sample2:0-9"
+            "a range, 0-based with both ends", "seqmill agc getctg genomes.agc chr2@sample2:0-9"
         ),
     ],
 )

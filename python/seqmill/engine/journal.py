@@ -24,6 +24,9 @@ from seqmill.errors import InputError, OutputExistsError
 __all__ = ["Journal", "canonical", "hash_key"]
 
 _SYNC_SECONDS: Final = 5.0
+_LOCK_SECONDS: Final = 2.0
+"""A worker that is being started has our files open for a moment, until it becomes its own
+program; the lock is not free before that."""
 _WORK_BYTES_MAX: Final = DESCRIPTOR_BYTES_MAX // 2
 
 
@@ -191,18 +194,24 @@ class Journal:
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(self._lock, 200, 0).decode(errors="replace").strip()
-            os.close(self._lock)
-            self._lock = -1
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            text = f"another process works on this job ({owner})"
-            raise BlockingIOError(errno.EAGAIN, text, str(self.state)) from None
+        until = time.monotonic() + _LOCK_SECONDS
+        while not self._is_locked():
+            if time.monotonic() > until:
+                owner = os.pread(self._lock, 200, 0).decode(errors="replace").strip()
+                os.close(self._lock)
+                self._lock = -1
+                text = f"another process works on this job ({owner})"
+                raise BlockingIOError(errno.EAGAIN, text, str(self.state))
+            time.sleep(0.05)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.uname().nodename} {os.getpid()}\n".encode(), 0)
+
+    def _is_locked(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     def _let_go(self, *, unlink: bool = False) -> None:
         if self._lines >= 0:
