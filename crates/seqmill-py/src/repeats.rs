@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule};
+use seqmill_base::process::memory_figures;
 use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
@@ -356,6 +357,9 @@ impl RepeatRun {
     }
 }
 
+/// Memory for each thread: below, a second one costs more than it gains. Measured on a yeast.
+const THREAD_ROOM: u64 = 24 << 20;
+
 /// Finds repeats; options are JSON (see `seqmill.repeats`).
 #[pyfunction]
 #[pyo3(signature = (options_json, progress = None))]
@@ -364,8 +368,12 @@ pub(crate) fn find_repeats(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<RepeatRun> {
-    let options: Options = serde_json::from_str(options_json)
+    let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    // Fewer threads rather than a budget that is too small (`workflow.md` A.4).
+    let room = options.resources.memory.saturating_sub(memory_figures().rss.unwrap_or(0));
+    let most = usize::try_from(room / THREAD_ROOM).unwrap_or(usize::MAX).max(1);
+    options.resources.threads = options.resources.threads.min(most);
     let threads = options.resources.threads;
     let resources = Resources { threads, memory: options.resources.memory, ..Resources::default() };
     let job = new_job(py, &resources)?;
