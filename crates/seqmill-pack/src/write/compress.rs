@@ -12,6 +12,8 @@ use zstd::zstd_safe::CParameter;
 const LAGS: std::ops::Range<usize> = 4..32;
 /// Contents above this get smaller tables than their level would have.
 const LARGE_BYTES: usize = 1 << 20;
+/// Contents up to this leave a context that is small enough to be kept.
+const KEEP_BYTES: usize = 128 << 10;
 /// Sizes of window and tables for large contents, as powers of two.
 const LARGE_WINDOW_LOG: u32 = 23;
 const LARGE_TABLE_LOG: u32 = 20;
@@ -100,7 +102,12 @@ impl Packer {
             }
             self.current = (level, large);
         }
-        self.inner.compress(content).map_err(|e| failed(&e))
+        let data = self.inner.compress(content).map_err(|e| failed(&e))?;
+        if content.len() > KEEP_BYTES {
+            // A context keeps the tables of its largest content, which nobody has reserved any more.
+            *self = Self::new(self.level)?;
+        }
+        Ok(data)
     }
 
     /// A frame with its marker, or the content itself where that is not longer.

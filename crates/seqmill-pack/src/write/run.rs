@@ -137,12 +137,19 @@ impl Ground<'_> {
     }
 }
 
+/// What a thread takes beside what the accounts know: small contexts of compressors, buffers in the
+/// making, what the allocator keeps for it. Measured on yeasts.
+const THREAD_BYTES: u64 = 5 << 20;
+
 /// Packs inputs into an archive.
 pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     check(options)?;
     let folder = folder_of(options);
-    let pool = job.budget.pool();
     let budget = &job.budget;
+    let threads = options.threads.max(1) as u64;
+    let beside = budget.account("threads", budget.pool());
+    let _beside = budget.must_reserve(beside, THREAD_BYTES * threads)?;
+    let pool = budget.pool() - budget.reserved();
     let table_bytes = (pool / TABLE_SHARE).min(TABLE_MAX_BYTES);
     let tables = budget.account("tables", table_bytes);
     let _tables = budget.must_reserve(tables, table_bytes)?;
