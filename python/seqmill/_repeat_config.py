@@ -69,7 +69,7 @@ class IndexConfig:
         Only so many occurrences of a seed are used on each strand; None for all. Seeds whose
         lists were cut are counted in the report.
     parallel
-        Count with all threads.
+        Count with all threads; so far without effect: `threads` decides.
     memory_hints
         What is known of sizes.
 
@@ -97,7 +97,8 @@ class IndexConfig:
 class PipelineConfig:
     """How candidate seeds travel from those who list them to the one who claims their places.
 
-    Nothing here changes a byte of the output.
+    Nothing here changes a byte of the output. So far only `max_memory` and `threads` act:
+    candidates are taken from one queue in memory, without channels between threads.
 
     Attributes
     ----------

@@ -146,9 +146,8 @@ fn write_histograms(rules: &OutputRules, histogram: &Histogram) -> Result<()> {
             let count = rules.dump.hist_max.map_or(count, |most| count.min(most));
             *folded.entry(count).or_insert(0) += number;
         }
-        let lines: Vec<String> =
-            folded.iter().map(|(c, n): (&u64, &u64)| format!("{c}\t{n}")).collect();
-        let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
+        let line = |(count, number): (&u64, &u64)| format!("{count}\t{number}\n");
+        let text = folded.iter().map(line).collect::<Vec<_>>().concat();
         if output.path == Path::new("-") {
             use std::io::Write;
             let mut out = std::io::stdout().lock();
