@@ -66,7 +66,7 @@ def readRegions(list) {
                 seen[text] = (seen[text] ?: 0) + 1
                 def id = bed ? text.split(/\s+/).take(3).join(' ') : text.split('\t')[0].trim()
                 def key = "${seen[text]} ${text}".toString().md5()
-                regions << [[id: id, kind: bed ? 'bed' : 'txt', key: key], "${text}\n".toString()]
+                regions << [[id: id, kind: bed ? 'bed' : 'txt', key: key], text]
             }
         }
     }

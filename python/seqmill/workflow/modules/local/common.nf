@@ -16,3 +16,8 @@ def versionsOf(process) {
 def stubVersionsOf(process) {
     return """printf '"%s":\\n    seqmill: stub\\n' '${process}' > versions.yml"""
 }
+
+/** A word of the shell that is exactly this text. */
+def quoted(text) {
+    return "'" + text.replace("'", "'\\''") + "'"
+}

@@ -1,4 +1,4 @@
-include { resourcesOf; versionsOf; stubVersionsOf } from './common'
+include { quoted; resourcesOf; versionsOf; stubVersionsOf } from './common'
 
 // One region: the depth of alignments, or the content of the reference.
 process COVERAGE {
@@ -6,7 +6,7 @@ process COVERAGE {
     label 'process_low'
 
     input:
-    tuple val(meta), stdin, path(source), path(sides)
+    tuple val(meta), val(line), path(source), path(sides)
 
     output:
     tuple val(meta), path("part_*", type: 'dir'), emit: part
@@ -17,7 +17,7 @@ process COVERAGE {
     def strand = params.canonical ? '--canonical' : ''
     def reference = source.name.endsWith('.cram') ? "--reference ${file(params.reference).name}" : ''
     """
-    cat > region.${meta.kind}
+    printf '%s\\n' ${quoted(line)} > region.${meta.kind}
     ${params.seqmill} coverage ${source} -R region.${meta.kind} -k ${params.k} ${strand} ${reference} ${args} \\
         ${resourcesOf(task)} -o part_${meta.key} --force
     ${versionsOf(task.process)}
