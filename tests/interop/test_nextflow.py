@@ -130,7 +130,7 @@ def test_results_are_exact_and_resume_runs_what_changed(
     check_small(results, 5)
     assert flow.statuses() == each("COMPLETED")
     tasks = Counter(task["name"].split()[0] for task in flow.trace())
-    assert tasks["COUNT"] == 7
+    assert tasks["COUNT"] == 6
     assert tasks["COVERAGE"] == len(BOUNDS)
     assert all(task["exit"] == "0" and task["attempt"] == "1" for task in flow.trace())
     check_reports(results / "pipeline_info", version)
