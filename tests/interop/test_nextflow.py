@@ -417,3 +417,19 @@ def test_depth_of_alignments_equals_samtools(
     assert len(set(lines)) > 1
     summary = json.loads((flow.folder / "results" / "coverage_summary.json").read_text("utf-8"))
     assert summary["details"]["input"] == alignments.name
+
+
+@pytest.mark.parametrize(
+    ("profile", "parts"),
+    [
+        ("slurm,docker", ("executor = 'slurm'", "container = 'seqmill:latest'", "queue = null")),
+        ("singularity", ("container = 'docker://seqmill:latest'", "autoMounts = true")),
+        ("conda", (f"conda = '{PIPELINE}/assets/environment.yml'", "conda {\n   enabled = true")),
+    ],
+)
+def test_profiles_are_read(nextflow: MakeNextflow, profile: str, parts: tuple[str, ...]) -> None:
+    flow = nextflow()
+    words = ("config", str(PIPELINE), "-profile", profile)
+    assert flow.run(*words, program=str(flow.program)) == 0, flow.told
+    for part in parts:
+        assert part in flow.told, f"{part}\n{flow.told}"
