@@ -1,6 +1,7 @@
 //! What a coverage job is asked to do, as plain data: the Python side builds it and sends it over
 //! as JSON.
 
+use seqmill_io::fasta::OpenArchive;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -30,6 +31,9 @@ pub struct Options {
     pub checkpoint_seconds: Option<f64>,
     /// Version recorded in the state.
     pub version: String,
+    /// How archives are opened; without, there are none.
+    #[serde(skip)]
+    pub archives: Option<OpenArchive>,
 }
 
 /// How mates that overlap are counted.

@@ -9,6 +9,7 @@ use super::stats::Bins;
 use super::targets::{Sequence, Stretch, Walk};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
+use seqmill_io::fasta::OpenArchive;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub(super) struct Sequences {
     account: AccountId,
     threads: usize,
     strict: bool,
+    archives: Option<OpenArchive>,
     pub warnings: Vec<String>,
 }
 
@@ -60,8 +62,9 @@ impl Sequences {
             threads -= 1;
         }
         let strict = options.semantic.strict;
-        let mut content =
-            Self { path: path.to_path_buf(), account, threads, strict, warnings: Vec::new() };
+        let archives = options.archives;
+        let (path, warnings) = (path.to_path_buf(), Vec::new());
+        let mut content = Self { path, account, threads, strict, archives, warnings };
         let mut stream = content.stream(job)?;
         let mut list: Vec<Sequence> = Vec::new();
         let names = job.budget.account("names", pool);
@@ -88,8 +91,8 @@ impl Sequences {
     }
 
     fn stream(&self, job: &Job) -> Result<SequenceStream> {
-        let (threads, strict) = (self.threads, self.strict);
-        let options = SequenceOptions { threads, strict, qualities: false };
+        let (threads, strict, archives) = (self.threads, self.strict, self.archives);
+        let options = SequenceOptions { threads, strict, archives, qualities: false };
         SequenceStream::open(&self.path, options, job, self.account)
     }
 }

@@ -8,8 +8,11 @@ use bam::BamReads;
 pub use bam::ReadFlags;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
-use seqmill_io::{IoMode, Source, open_source};
+use seqmill_io::Source;
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{
+    Piece, SequenceFormat, SequenceOptions, SequenceStream, is_archive_input, open_sequence,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,8 @@ pub struct TextRules {
     pub regions: Option<Stretches>,
     /// A missing end marker is an error.
     pub strict: bool,
+    /// How archives are opened; without, there are none.
+    pub archives: Option<OpenArchive>,
 }
 
 /// What was found in an input.
@@ -96,7 +101,8 @@ impl<'a> Inputs<'a> {
         let lease = job.budget.must_reserve(account, 0)?;
         let mut facts = Vec::with_capacity(paths.len());
         for path in paths {
-            let size = if path == Path::new("-") {
+            // How much text an archive holds is not known before it was read.
+            let size = if path == Path::new("-") || is_archive_input(path) {
                 None
             } else {
                 let meta = std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
@@ -169,7 +175,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn open_next(&mut self, path: &Path) -> Result<Open> {
-        let source = open_source(path, IoMode::Read)?;
+        let source = open_sequence(path, self.rules.archives, &self.job, self.account)?;
         if bam::is_bam(source.as_ref())? {
             let reads = BamReads::new(source, self.rules, &self.job, self.account)?;
             return Ok(Open::Bam(Box::new(reads)));
@@ -178,6 +184,7 @@ impl<'a> Inputs<'a> {
             threads: if worth_threads(source.as_ref()) { self.threads } else { 0 },
             qualities: self.rules.min_base_quality > 0,
             strict: self.rules.strict,
+            ..SequenceOptions::default()
         };
         let stream = SequenceStream::new(Arc::clone(&source), options, &self.job, self.account)?;
         Ok(Open::Text(Box::new(stream)))

@@ -79,6 +79,7 @@ pub(super) fn count_options(value: &Value) -> CountOptions {
             sequenced_strand: !canonical,
             regions: stretches(value),
             strict: flag(value, "strict"),
+            archives: crate::archive::ARCHIVES,
         },
         threads: usize::try_from(number(value, "threads", 1)).unwrap_or(1).max(1),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
