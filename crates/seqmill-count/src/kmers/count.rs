@@ -11,6 +11,7 @@ use super::word::{Kmer, Wide};
 use seqmill_base::checkpoint::StateDirectory;
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, Job, Result};
+use seqmill_io::sequence::archive_claim;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -158,7 +159,9 @@ fn count_units<K: Kmer + NewEngine>(
     } else {
         None
     };
-    let plan = |job: &Job| Room::plan(&job.budget, options.threads, OUTPUT_MARGIN);
+    let pool = job.budget.pool();
+    let archive = options.inputs.iter().map(|path| archive_claim(path, pool)).max().unwrap_or(0);
+    let plan = |job: &Job| Room::plan(&job.budget, options.threads, OUTPUT_MARGIN + archive);
     let reader_threads = if direct { 0 } else { plan(job)?.reader_threads };
     let text = &options.text;
     let k = options.k as usize;
