@@ -25,6 +25,9 @@ __all__ = [
     "bgzf_compress",
     "bgzf_compress_file",
     "convert",
+    "coverage_assemble",
+    "coverage_plan",
+    "coverage_share",
     "debug_build",
     "features",
     "find_repeats",
@@ -32,6 +35,7 @@ __all__ = [
     "hash_bytes",
     "hash_file",
     "is_archive",
+    "kmers_boundaries",
     "kmers_count",
     "kmers_dump",
     "kmers_merge",
@@ -39,6 +43,7 @@ __all__ = [
     "kmers_records",
     "make_chunk_index",
     "measure_coverage",
+    "sequence_parts",
     "version",
 ]
 
@@ -69,6 +74,11 @@ def convert(
 def make_chunk_index(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> list[Path]: ...
+def coverage_plan(options_json: str) -> str: ...
+def coverage_share(options_json: str) -> str: ...
+def coverage_assemble(
+    options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
+) -> str: ...
 def measure_coverage(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> str: ...
@@ -279,6 +289,8 @@ def kmers_dump(
     options_json: str,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> int: ...
+def kmers_boundaries(paths: Sequence[str | PathLike[str]], ranges: int) -> list[str]: ...
+def sequence_parts(path: str | PathLike[str], part_bytes: int) -> list[tuple[int, int | None]]: ...
 def kmers_records(path: str | PathLike[str]) -> list[tuple[bytes, int]]: ...
 def kmers_profile(
     table: str | PathLike[str], path: str | PathLike[str], windows: int

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._kmer_jobs import (
+    CountResources,
     KmerJob,
     Output,
     PathLike,
@@ -21,6 +22,7 @@ from seqmill._kmer_jobs import (
     as_paths,
     check_k,
     choose_outputs,
+    is_on_engine,
     native_count,
     run_job,
 )
@@ -102,10 +104,10 @@ def run_count(
     pretty: bool = False,
     kmer_text: bool = False,
     hist_max: int | None = None,
-    unit_bases: int = 1 << 31,
+    unit_bases: int | None = None,
     chunks: Sequence[tuple[int, int]] | None = None,
     stretches: Sequence[tuple[str, int, int]] | None = None,
-    **resources: Unpack[ResourceOptions],
+    **resources: Unpack[CountResources],
 ) -> KmerJob:
     """Count files into outputs of any formats; what :func:`count_kmers` and the command run.
 
@@ -126,7 +128,8 @@ def run_count(
     pretty, kmer_text, hist_max
         How JSON, columns and histograms are written.
     unit_bases
-        A unit that a resumed job can skip ends with the record in which its bases reach this.
+        A unit that a resumed job can skip ends with the record in which its bases reach this,
+        2^31 by default. On an engine: about so many bytes of text are a unit, 10^8 by default.
     chunks, stretches
         Which chunks of a plan these are, and where they lie; for :func:`count_batch`.
     **resources
@@ -165,10 +168,18 @@ def run_count(
         "pretty": pretty,
         "kmer_text": kmer_text,
         "hist_max": hist_max,
-        "unit_bases": unit_bases,
+        "unit_bases": unit_bases or _unit_bases(resources),
         "chunks": None if chunks is None else [list(pair) for pair in chunks],
     }
     return run_job("kmers count", native_count, request, paths, outputs, **resources)
+
+
+def _unit_bases(resources: CountResources) -> int:
+    if is_on_engine(resources.get("engine"), resources.get("scheduler")):
+        from seqmill.engine.kmers import UNIT_BYTES  # noqa: PLC0415 - seldom
+
+        return UNIT_BYTES
+    return 1 << 31
 
 
 def count_kmers(
@@ -182,7 +193,7 @@ def count_kmers(
     min_base_qual: int = 0,
     regions: Sequence[str] = (),
     output: PathLike | None = None,
-    **resources: Unpack[ResourceOptions],
+    **resources: Unpack[CountResources],
 ) -> KmerTable:
     r"""Count the k-mers of files inside a memory budget.
 
@@ -210,7 +221,7 @@ def count_kmers(
         that is gone with the object.
     **resources
         `threads`, `memory`, `tmpdir`, `progress`, `metrics`, `force`, `resume`: see
-        :ref:`job-options`.
+        :ref:`job-options`; `engine`, `scheduler`: where it is counted, see :mod:`seqmill.engine`.
 
     Returns
     -------

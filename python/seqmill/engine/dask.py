@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
 
 from seqmill import _native
+from seqmill.engine.completed import Completed
 from seqmill.engine.protocol import EngineInfo, Handle, Unit, UnitResult, WorkerInfo
 from seqmill.engine.units import POISON_DEATHS, run_unit
 from seqmill.errors import EngineError, InputError
@@ -134,7 +134,7 @@ class DaskEngine:
     def __init__(self, client: Any, owned: Iterable[Any] = ()) -> None:
         self._client = client
         self._owned = tuple(owned)
-        self._done: SimpleQueue[_DaskHandle] = SimpleQueue()
+        self._done = Completed()
         self._has_resource = False
         self._threads = 1
 
@@ -194,19 +194,13 @@ class DaskEngine:
 
     def as_completed(self, handles: Iterable[Handle], timeout: float) -> Iterator[Handle]:
         """Give handles as they end; stop after `timeout` seconds in which none did."""
-        wanted = {id(handle) for handle in handles}
-        while wanted:
-            try:
-                handle = self._done.get(timeout=timeout)
-            except Empty:
-                return
-            if id(handle) in wanted:
-                wanted.discard(id(handle))
-                yield handle
+        yield from self._done.take(handles, timeout)
 
     def cancel(self, handles: Iterable[Handle]) -> None:
         """Give up units; those that run go on to their end, and nobody hears of it."""
-        futures = [handle.future for handle in handles if isinstance(handle, _DaskHandle)]
+        mine = [handle for handle in handles if isinstance(handle, _DaskHandle)]
+        self._done.forget(mine)
+        futures = [handle.future for handle in mine]
         if futures:
             with suppress(Exception):
                 self._client.cancel(futures, force=True)

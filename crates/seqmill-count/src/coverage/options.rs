@@ -30,6 +30,29 @@ pub struct Options {
     pub checkpoint_seconds: Option<f64>,
     /// Version recorded in the state.
     pub version: String,
+    /// A job that is divided: regions are a share until they have so many bases; 0: what is some
+    /// seconds of work.
+    pub share_bases: u64,
+    /// What of the job is measured here.
+    pub share: Option<Share>,
+    /// What the shares left, in their order.
+    pub parts: Vec<PathBuf>,
+    /// Folder in which the parts become the files.
+    pub work: PathBuf,
+    /// Names, lengths and places of the sequences of FASTA, as the plan of the job found them.
+    pub sequences: Option<PathBuf>,
+    /// Where the plan notes them.
+    pub sequences_to: Option<PathBuf>,
+}
+
+/// Regions that are measured together: in the order of the sequences, by number of the sequence.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Share {
+    /// Sequence, begin, end, and the length of the windows into which they are cut.
+    pub stretches: Vec<(u32, u64, u64, Option<u64>)>,
+    /// All there is: nothing is left out, and the input is read from front to back.
+    pub everything: bool,
 }
 
 /// How mates that overlap are counted.

@@ -4,7 +4,7 @@ use super::direct;
 use super::engine::{BatchSource, Counted, Engine, Phase, Rules};
 use super::histogram::Histogram;
 use super::input::{InputFacts, Inputs, TextRules};
-use super::merge::{MergeRules, merge_tables};
+use super::merge::{KeyRange, MergeRules, merge_tables};
 use super::room::Room;
 use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts};
 use super::word::{Kmer, Wide};
@@ -274,7 +274,7 @@ fn merge_units<K: Kmer>(
     let tables = parts.iter().map(|path| SkmTable::open(path)).collect::<Result<Vec<_>>>()?;
     let rules = MergeRules { keep: options.keep, ..MergeRules::default() };
     let footer = footer(&report.inputs, &options.footer);
-    let merged = merge_tables::<K>(&tables, rules, &footer, output, force, job)?;
+    let merged = merge_tables::<K>(&tables, rules, KeyRange::ALL, &footer, output, force, job)?;
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;

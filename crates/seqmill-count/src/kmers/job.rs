@@ -4,7 +4,7 @@ use super::count::{CountOptions, CountReport, count_to_table, footer};
 use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table};
 use super::histogram::Histogram;
 use super::import::{is_text, text_to_tables};
-use super::merge::{MergeRules, SetOperation, check_mergeable, merge_tables};
+use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
 use super::skm::SkmTable;
 use crate::with_kmer;
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
@@ -179,6 +179,7 @@ pub fn run_count(options: &CountOptions, rules: &OutputRules, job: &Job) -> Resu
         "min_base_quality": text.min_base_quality,
         "flags": [text.flags.require, text.flags.exclude],
         "regions": text.regions.as_ref().map(|r| format!("{r:?}")),
+        "parts": text.parts.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>(),
         "unit_bases": options.unit_bases,
         "footer": options.footer,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
@@ -213,6 +214,10 @@ pub struct MergeOptions {
     pub canonical: Option<bool>,
     /// Every chunk from 0 up to here must be there exactly once.
     pub chunks: Option<u64>,
+    /// Only keys from the first on, up to the second without it; see [`super::key_boundaries`].
+    pub range: (Option<String>, Option<String>),
+    /// Inputs of which the result tells; none: those of which the tables tell.
+    pub footer: Option<Vec<super::input::InputFacts>>,
 }
 
 /// Numbers of chunks as ranges, for messages.
@@ -296,6 +301,7 @@ pub fn run_merge(options: &MergeOptions, rules: &OutputRules, job: &Job) -> Resu
         "operation": format!("{:?}", options.rules.operation),
         "keep": options.rules.keep,
         "chunks": options.chunks,
+        "range": options.range,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
     });
     let workplace = Workplace::open(rules, &identity("kmers merge", what, &options.inputs)?)?;
@@ -344,11 +350,17 @@ fn merge_into(
     if let Some(chunks) = options.chunks {
         check_chunks(&tables, chunks)?;
     }
-    let footer = merged_footer(&tables, options.chunks.is_some())?;
+    let footer = match &options.footer {
+        Some(inputs) => footer(inputs, &[]),
+        None => merged_footer(&tables, options.chunks.is_some())?,
+    };
     let k = tables.first().map_or(0, |t| t.facts().k);
     let force = rules.force || rules.resume;
     let merge = options.rules;
-    let merged = with_kmer!(k, K => merge_tables::<K>(&tables, merge, &footer, path, force, job))?;
+    let merged = with_kmer!(k, K => {
+        let range = KeyRange::<K>::parse(&options.range)?;
+        merge_tables(&tables, merge, range, &footer, path, force, job)
+    })?;
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;
