@@ -24,7 +24,9 @@ MIB = 1 << 20
 TOO_SMALL = 78
 FACTORS = (1.0, 1.25, 2.0, 8.0)
 # The first answer may only know the program itself: what the input needs is found on the way.
-ANSWERS = 16
+ANSWERS = 24
+# An answer that is hardly more than what was refused is raised by so much, to come to an end.
+CREEP = 1.05
 # By how much the program itself differs from one start to the next.
 JITTER = MIB // 2
 # Joins a control group or limits private memory, starts the job from a small parent (a child's peak
@@ -176,7 +178,7 @@ def find_least(job: Job, scratch: Path, environment: dict[str, str]) -> int:
         # The message rounds to a tenth of a MiB, perhaps down.
         wanted = int((float(named[1]) + 0.1) * MIB)
         assert wanted > memory, f"{job.name} refuses what it asked for: {ended.told}"
-        memory = wanted
+        memory = max(wanted, int(memory * CREEP))
     pytest.fail(
         f"{job.name}: {ANSWERS} answers, the last one {memory / MIB:.1f} MiB, were too small"
     )
