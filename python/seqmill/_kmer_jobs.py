@@ -226,7 +226,9 @@ def run_job(
                 None if memory is None else budget.value,
             )
             told = {**options, "tmpdir": to_text(tmpdir) if tmpdir is not None else None}
-            answer = _run_on_engine((engine, scheduler), report, told, inputs, outputs, limits)
+            answer = _run_on_engine(
+                (engine, scheduler), report, told, inputs, outputs, limits=limits
+            )
         else:
             answer = json.loads(
                 native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))
@@ -264,6 +266,7 @@ def _run_on_engine(
     options: Mapping[str, Any],
     inputs: Sequence[str],
     outputs: Sequence[Output],
+    *,
     limits: tuple[int | None, int | None],
 ) -> dict[str, Any]:
     from seqmill.engine.job import EngineJob  # noqa: PLC0415 - seldom

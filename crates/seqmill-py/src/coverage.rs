@@ -58,12 +58,15 @@ fn answer(report: &Report) -> String {
         .to_string()
 }
 
+/// What work came to, and what was noticed, also if it failed.
+type WithWarnings<T> = (Result<T>, Vec<String>);
+
 /// Runs a job from its options; an exception carries the warnings that came before it.
 fn do_work<T: Send + 'static>(
     py: Python<'_>,
     options_json: &str,
     progress: Option<&Py<PyAny>>,
-    work: fn(&Options, &Job) -> (Result<T>, Vec<String>),
+    work: fn(&Options, &Job) -> WithWarnings<T>,
 ) -> PyResult<(T, Vec<String>)> {
     let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;

@@ -69,4 +69,5 @@ def _places(tmpdir: str | None, output: Path, resources: Resources) -> dict[str,
         "memory": resources.memory,
         "force": True,
         "resume": False,
+        "is_unit": True,
     }

@@ -257,13 +257,15 @@ class Counting:
     def _plan_ranges(self, tables: Sequence[str]) -> dict[str, Any]:
         """Fix the ranges: as many as keep all workers busy, and each within a unit's memory."""
         paths = [self.running.journal.parts / name for name in tables]
-        bounds: list[str] = []
-        if len(tables) > 1:
+
+        def find() -> list[str]:
             budget = self.running.resources["memory"] or USEFUL_BYTES
             size = sum(path.stat().st_size for path in paths)
             slots = sum(worker.threads for worker in self.running.info.workers)
             ranges = min(max(slots, ceil(size * _MARGIN / budget)), _RANGES_MAX)
-            bounds = self._with_sound_parts(lambda: _native.kmers_boundaries(paths, ranges))
+            return _native.kmers_boundaries(paths, ranges)
+
+        bounds = self._with_sound_parts(find) if len(tables) > 1 else []
         edges = [None, *bounds, None]
         tasks = [[0, edges[n], edges[n + 1]] for n in range(len(bounds) + 1)]
         return {"groups": [list(tables)], "tasks": tasks}
@@ -297,6 +299,7 @@ class Counting:
             "footer": inputs,
             "force": True,
             "resume": False,
+            "is_unit": True,
         }
 
         def write() -> str:

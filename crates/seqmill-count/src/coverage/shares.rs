@@ -14,7 +14,7 @@ use seqmill_io::bam::index::AlignmentIndex;
 use seqmill_io::records::{Container, Kind};
 use seqmill_io::sequence::text_places;
 use serde_json::{Value, json};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -153,7 +153,12 @@ fn assemble_parts(
 }
 
 fn concatenate(parts: &[std::path::PathBuf], name: &str, to: &Path, job: &Job) -> Result<()> {
-    let mut whole = File::create(to).map_err(|e| Error::io(to, &e))?;
+    let mut whole = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)
+        .map_err(|e| Error::io(to, &e))?;
     for part in parts {
         job.cancel.check()?;
         let path = part.join(name);

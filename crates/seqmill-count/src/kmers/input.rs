@@ -213,7 +213,6 @@ impl<'a> Inputs<'a> {
                 self.unit_ended = self.in_unit >= self.unit_bases;
             }
             Open::Text(stream) => match stream.next_placed()? {
-                None => return Ok(false),
                 Some((Piece::Bases(bases), true)) => {
                     // Windows of this part reach into the next one, up to its first break.
                     let wanted = self.k - 1 - self.beyond;
@@ -226,7 +225,7 @@ impl<'a> Inputs<'a> {
                     return Ok(taken == bases.len() && self.beyond + 1 < self.k);
                 }
                 // Behind the part another record begins.
-                Some((_, true)) => return Ok(false),
+                None | Some((_, true)) => return Ok(false),
                 Some((Piece::Start { header, .. }, _)) => {
                     facts.records += 1;
                     self.position = 0;

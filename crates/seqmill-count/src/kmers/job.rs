@@ -7,7 +7,7 @@ use super::import::{is_text, text_to_tables};
 use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
 use super::skm::SkmTable;
 use crate::with_kmer;
-use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
+use seqmill_base::checkpoint::{JobIdentity, StateDirectory, state_path};
 use seqmill_base::sink::refuse_existing;
 use seqmill_base::{Error, ErrorKind, Job, Result};
 use seqmill_io::sequence::input_fingerprint;
@@ -31,6 +31,8 @@ pub struct OutputRules {
     pub resume: bool,
     /// Folder of temporary tables where no output is a file.
     pub tmpdir: PathBuf,
+    /// A unit of a larger job: whoever runs it keeps the state, and runs it again from its start.
+    pub is_unit: bool,
 }
 
 /// The folder in which a job works.
@@ -42,7 +44,7 @@ enum Workplace {
 }
 
 impl Workplace {
-    fn open(rules: &OutputRules, identity: &JobIdentity) -> Result<Self> {
+    fn open(rules: &OutputRules, identity: impl FnOnce() -> Result<JobIdentity>) -> Result<Self> {
         for output in &rules.outputs {
             if output.path != Path::new("-") {
                 refuse_existing(&output.path, rules.force)?;
@@ -55,8 +57,13 @@ impl Workplace {
             std::fs::create_dir(&folder).map_err(|e| Error::io(&folder, &e))?;
             return Ok(Self::Passing(folder));
         };
+        if rules.is_unit {
+            let folder = state_path(&file.path);
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
+            return Ok(Self::Passing(folder));
+        }
         let force = rules.force && !rules.resume;
-        let (state, _) = StateDirectory::open(&file.path, identity, rules.resume, force)?;
+        let (state, _) = StateDirectory::open(&file.path, &identity()?, rules.resume, force)?;
         Ok(Self::State(state))
     }
 
@@ -184,7 +191,7 @@ pub fn run_count(options: &CountOptions, rules: &OutputRules, job: &Job) -> Resu
         "footer": options.footer,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
     });
-    let workplace = Workplace::open(rules, &identity("kmers count", what, &options.inputs)?)?;
+    let workplace = Workplace::open(rules, || identity("kmers count", what, &options.inputs))?;
     let path = table_path(rules, &workplace);
     let mut report = CountReport::default();
     let mut work = || {
@@ -304,7 +311,7 @@ pub fn run_merge(options: &MergeOptions, rules: &OutputRules, job: &Job) -> Resu
         "range": options.range,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
     });
-    let workplace = Workplace::open(rules, &identity("kmers merge", what, &options.inputs)?)?;
+    let workplace = Workplace::open(rules, || identity("kmers merge", what, &options.inputs))?;
     let path = table_path(rules, &workplace);
     let mut report = CountReport::default();
     let mut work = || merge_into(options, rules, &workplace, &path, &mut report, job);

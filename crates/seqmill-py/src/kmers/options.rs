@@ -123,6 +123,7 @@ pub(super) fn output_rules(value: &Value) -> Result<OutputRules> {
         dump: dump_options(value),
         force: flag(value, "force"),
         resume: flag(value, "resume"),
+        is_unit: flag(value, "is_unit"),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
     })
 }

@@ -72,7 +72,7 @@ impl Rule for Sum {
 impl Rule for Least {
     #[inline(always)]
     fn join(one: u64, in_one: bool, other: u64, in_other: bool) -> (u64, bool) {
-        (one.min(other), in_one & in_other)
+        (one.min(other), in_one && in_other)
     }
 }
 
@@ -87,49 +87,48 @@ impl Rule for Less {
 impl Rule for Lacking {
     #[inline(always)]
     fn join(one: u64, in_one: bool, _: u64, in_other: bool) -> (u64, bool) {
-        (one, in_one & !in_other)
+        (one, in_one && !in_other)
     }
 }
 
+/// A run: its keys and their counts.
+type Run<'r, K> = (&'r [K], &'r [u64]);
+
 /// Joins two runs and appends the result; false if a count is beyond 64 bits.
-fn join_two<K: Word, R: Rule>(
-    one: (&[K], &[u64]),
-    other: (&[K], &[u64]),
-    to: &mut Runs<K>,
-) -> bool {
-    let ((a, a_counts), (b, b_counts)) = (one, other);
+fn join_two<K: Word, R: Rule>(left: Run<'_, K>, right: Run<'_, K>, to: &mut Runs<K>) -> bool {
     let begin = to.kmers.len();
-    to.kmers.resize(begin + a.len() + b.len(), K::default());
-    to.counts.resize(begin + a.len() + b.len(), 0);
+    let most = left.0.len() + right.0.len();
+    to.kmers.resize(begin + most, K::default());
+    to.counts.resize(begin + most, 0);
     let (kmers, counts) = (&mut to.kmers[begin..], &mut to.counts[begin..]);
-    let (mut i, mut j, mut n) = (0, 0, 0);
+    let (mut at_left, mut at_right, mut filled) = (0, 0, 0);
     let mut overflow = false;
-    while i < a.len() && j < b.len() {
-        let (x, y) = (a[i], b[j]);
-        let (in_a, in_b) = (x <= y, y <= x);
-        let one = if in_a { a_counts[i] } else { 0 };
-        let other = if in_b { b_counts[j] } else { 0 };
-        let (count, stays) = R::join(one, in_a, other, in_b);
+    while at_left < left.0.len() && at_right < right.0.len() {
+        let (one, other) = (left.0[at_left], right.0[at_right]);
+        let (in_left, in_right) = (one <= other, other <= one);
+        kmers[filled] = if in_left { one } else { other };
+        let one = if in_left { left.1[at_left] } else { 0 };
+        let other = if in_right { right.1[at_right] } else { 0 };
+        let (count, stays) = R::join(one, in_left, other, in_right);
         overflow |= R::overflows(one, other);
-        kmers[n] = if in_a { x } else { y };
-        counts[n] = count;
-        n += usize::from(stays);
-        i += usize::from(in_a);
-        j += usize::from(in_b);
+        counts[filled] = count;
+        filled += usize::from(stays);
+        at_left += usize::from(in_left);
+        at_right += usize::from(in_right);
     }
-    for (kmer, count) in a[i..].iter().zip(&a_counts[i..]) {
+    for (kmer, count) in left.0[at_left..].iter().zip(&left.1[at_left..]) {
         let (count, stays) = R::join(*count, true, 0, false);
-        (kmers[n], counts[n]) = (*kmer, count);
-        n += usize::from(stays);
+        (kmers[filled], counts[filled]) = (*kmer, count);
+        filled += usize::from(stays);
     }
-    for (kmer, count) in b[j..].iter().zip(&b_counts[j..]) {
+    for (kmer, count) in right.0[at_right..].iter().zip(&right.1[at_right..]) {
         let (count, stays) = R::join(0, false, *count, true);
-        (kmers[n], counts[n]) = (*kmer, count);
-        n += usize::from(stays);
+        (kmers[filled], counts[filled]) = (*kmer, count);
+        filled += usize::from(stays);
     }
-    to.kmers.truncate(begin + n);
-    to.counts.truncate(begin + n);
-    to.ends.push(begin + n);
+    to.kmers.truncate(begin + filled);
+    to.counts.truncate(begin + filled);
+    to.ends.push(begin + filled);
     !overflow
 }
 

@@ -48,7 +48,8 @@ fn boundaries<K: Word>(tables: &[SkmTable], ranges: u64, job: &Job) -> Result<Ve
 
 /// A key as hexadecimal digits, all of them.
 fn key_text<K: Word>(key: K, words: usize) -> String {
-    (0..words).rev().map(|word| format!("{:016x}", key.word(word))).collect()
+    let words: Vec<String> = (0..words).rev().map(|i| format!("{:016x}", key.word(i))).collect();
+    words.concat()
 }
 
 fn parse_key<K: Word>(text: &str) -> Result<K> {
