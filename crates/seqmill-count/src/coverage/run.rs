@@ -98,6 +98,7 @@ fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64,
         strict: options.semantic.strict,
         header_bytes: OpenOptions::header_bytes(options.memory),
         reference: options.semantic.reference.clone(),
+        remote: None,
     };
     let (content, sequences) = open_content(options, &open, job, warnings)?;
     let account = job.budget.account("headers", job.budget.pool());
