@@ -6,6 +6,7 @@
 
 mod archive;
 mod arrow;
+mod attention;
 mod convert;
 mod coverage;
 mod error;
@@ -13,6 +14,7 @@ mod fetch;
 mod files;
 mod job;
 mod kmers;
+mod remote;
 mod repeats;
 
 use pyo3::prelude::*;
@@ -57,6 +59,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(coverage::coverage_share, module)?)?;
     module.add_function(wrap_pyfunction!(coverage::coverage_assemble, module)?)?;
     module.add_class::<coverage::CoverageRows>()?;
+    module.add_class::<remote::RemoteFiles>()?;
+    module.add_class::<remote::RangeQueue>()?;
     module.add_class::<fetch::FetchStore>()?;
     module.add_class::<fetch::FetchEncoder>()?;
     module.add_class::<archive::ArchiveReader>()?;

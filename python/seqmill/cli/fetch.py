@@ -139,7 +139,8 @@ def command(
 ) -> int:
     """Read windows of sequence out of many FASTA files.
 
-    PATH is a folder, a file, ARCHIVE.agc, ARCHIVE.agc:SAMPLE or a pattern in quotes; REGION is
+    PATH is a folder, a file, an address (https, s3, gs, az; extra remote), ARCHIVE.agc,
+    ARCHIVE.agc:SAMPLE or a pattern in quotes; REGION is
     1-based inclusive, such as chr1:1,001-2,000. FASTA may be plain or BGZF; missing .fai and .gzi
     files are built.
     """

@@ -112,6 +112,7 @@ pub(super) fn prepare(
         strict: options.semantic.strict,
         header_bytes: OpenOptions::header_bytes(options.memory),
         reference: options.semantic.reference.clone(),
+        remote: None,
     };
     let (content, sequences, places) = open_content(options, &open, job, warnings)?;
     let account = job.budget.account("headers", job.budget.pool());
