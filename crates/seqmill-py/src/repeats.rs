@@ -16,7 +16,9 @@ use seqmill_base::process::memory_figures;
 use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
-use seqmill_repeats::tables::{consensus_range, family_rows, overview, owners, place};
+use seqmill_repeats::tables::{
+    consensus_range, covered_spans, family_rows, overview, owners, place,
+};
 use seqmill_repeats::text::LETTERS;
 use seqmill_repeats::{Format, Options, Report, kmer};
 use seqmill_table::ipc::{IpcCompression, IpcEncoder, IpcWriter};
@@ -349,6 +351,14 @@ impl RepeatRun {
     fn consensus(&self, py: Python<'_>, number: usize) -> Option<Py<PyBytes>> {
         let family = self.report.found.state.families.get(number)?;
         Some(PyBytes::new(py, letters(&family.consensus).as_bytes()).unbind())
+    }
+
+    /// What elements cover of a sequence, as pairs of eight bytes; `None` if there is none of
+    /// this name.
+    fn covered(&self, py: Python<'_>, name: &[u8]) -> Option<Py<PyBytes>> {
+        let spans = py.detach(|| covered_spans(&self.report.found, &self.report.text, name))?;
+        let bytes: Vec<u8> = spans.iter().flatten().flat_map(|at| at.to_le_bytes()).collect();
+        Some(PyBytes::new(py, &bytes).unbind())
     }
 
     /// A sequence with its repeats masked; `None` if there is none of this name.

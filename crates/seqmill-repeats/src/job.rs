@@ -3,10 +3,12 @@
 use crate::annotate::annotate;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
+use crate::flow::PipelineOptions;
 use crate::options::Parameters;
 use crate::read::{self, Loaded};
 use crate::run::{Books, Clock, Found, Run, loop_figures};
 use crate::text::Text;
+use crate::usage;
 use crate::write::{self, Content, Masking, reprise};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
 use seqmill_base::process::{memory_figures, usage_figures};
@@ -38,6 +40,10 @@ pub struct Options {
     pub resources: Resources,
     /// What the caller knows of sizes.
     pub hints: Hints,
+    /// Count and claim with all threads.
+    pub parallel: bool,
+    /// How batches travel.
+    pub pipeline: PipelineOptions,
     /// Search the library against what is not covered.
     pub annotate: bool,
     /// BED and GFF3 by family, as found, rather than by place.
@@ -444,30 +450,15 @@ fn document(
                 "resizes": 0,
             },
             "loop": loop_figures(state.figures),
+            "pipeline": {
+                "batch_size": options.pipeline.batch_size,
+                "channel_capacity": options.pipeline.channel_capacity,
+                "claim": found.flow[0],
+                "find": found.flow[1],
+            },
+            "pools": found.pools,
             "resumed_from": found.resumed,
-            "memory_usage": usage_of(report, job),
+            "memory_usage": usage::of(report, job),
         },
-    })
-}
-
-/// What the accounts held at most, by what it was.
-fn usage_of(report: &Report, job: &Job) -> Value {
-    let accounts = job.budget.accounts();
-    let peak = |name: &str| accounts.iter().find(|a| a.name == name).map_or(0, |a| a.peak);
-    let seeds = report.found.seeds.len() as u64;
-    let positions = report.found.positions * 4;
-    // A seed holds its k-mer, two counts, and where its list lies.
-    let (kmers, frequencies) = (seeds * 8 + peak("index"), seeds * 8);
-    let storage = peak("positions").saturating_sub(positions + seeds * 32);
-    let overhead = peak("text") + peak("masks") + peak("extension") + peak("output") + seeds * 16;
-    json!({
-        "total_bytes": kmers + positions + frequencies + storage + overhead,
-        "kmers_bytes": kmers,
-        "positions_bytes": positions,
-        "frequencies_bytes": frequencies,
-        "vec_storage_bytes": storage,
-        "overhead_bytes": overhead,
-        "peak_bytes": job.budget.reserved_peak(),
-        "accounts": accounts,
     })
 }
