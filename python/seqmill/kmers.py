@@ -26,6 +26,7 @@ from seqmill._kmer_jobs import (
     native_count,
     run_job,
 )
+from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
 from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
 from seqmill.errors import InputError
@@ -107,6 +108,7 @@ def run_count(
     unit_bases: int | None = None,
     chunks: Sequence[tuple[int, int]] | None = None,
     stretches: Sequence[tuple[str, int, int]] | None = None,
+    part: tuple[int, int | None] | None = None,
     **resources: Unpack[CountResources],
 ) -> KmerJob:
     """Count files into outputs of any formats; what :func:`count_kmers` and the command run.
@@ -132,6 +134,8 @@ def run_count(
         2^31 by default. On an engine: about so many bytes of text are a unit, 10^8 by default.
     chunks, stretches
         Which chunks of a plan these are, and where they lie; for :func:`count_batch`.
+    part
+        The stretch of the only input that is counted, instead; see :mod:`seqmill._kmer_places`.
     **resources
         See :ref:`job-options`.
 
@@ -154,7 +158,7 @@ def run_count(
     where = stretches
     if regions or regions_file is not None:
         where = resolve_regions(paths, list(regions), regions_file)
-    request = {
+    request: dict[str, Any] = {
         "k": k,
         "canonical": canonical,
         "min_count": min_count or 0,
@@ -171,6 +175,8 @@ def run_count(
         "unit_bases": unit_bases or _unit_bases(resources),
         "chunks": None if chunks is None else [list(pair) for pair in chunks],
     }
+    if part is not None:
+        request["parts"] = [list(part)]
     return run_job("kmers count", native_count, request, paths, outputs, **resources)
 
 
@@ -396,17 +402,22 @@ def count_batch(
     """
     chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
     stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
-    done: Any = run_count(
+    part = find_part(reference, chosen, batch)
+    done = run_count(
         reference,
         [("skm", os.fspath(output))],
         k=chosen.k if k is None else k,
         canonical=canonical,
         soft_mask=soft_mask,
         chunks=chunks,
-        stretches=stretches,
+        stretches=None if part else stretches,
+        part=(part.begin, part.end) if part else None,
         **resources,
     )
-    return str(done.outputs[0])
+    path = str(done.outputs[0])
+    if part is not None:
+        check_part(part, done.inputs[0]["bases"], reference, path)
+    return path
 
 
 def records_of(path: PathLike) -> list[tuple[str, int]]:

@@ -4,6 +4,7 @@
 //! [`Piece`]s in file order. Nothing is held but the chunk at hand and the header of the record,
 //! so memory does not depend on the length of a line or record.
 
+mod archive;
 mod fasta;
 mod fastq;
 mod part;
@@ -11,13 +12,18 @@ mod text;
 
 pub use part::{TextPart, plan_parts, text_places};
 
-use crate::source::{IoMode, Source, open_source};
+use crate::fasta::OpenArchive;
+use crate::source::Source;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use text::Text;
+
+pub use archive::{
+    archive_claim, input_file, input_fingerprint, is_archive_input, open_sequence, split_sample,
+};
 
 /// What the text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub struct SequenceOptions {
     pub qualities: bool,
     /// A BGZF file without its end marker is an error rather than a warning.
     pub strict: bool,
+    /// How archives are opened; without, there are none.
+    pub archives: Option<OpenArchive>,
 }
 
 /// The text of a file as it is, in chunks: plain, gzip or BGZF inflated.
@@ -67,9 +75,15 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    /// Opens `path`; `threads` as in [`SequenceOptions`].
-    pub fn open(path: &Path, threads: usize, job: &Job, account: AccountId) -> Result<Self> {
-        let text = Text::new(open_source(path, IoMode::Read)?, None, threads, job, account)?;
+    /// Opens `path`; of the options only threads and archives count.
+    pub fn open(
+        path: &Path,
+        options: SequenceOptions,
+        job: &Job,
+        account: AccountId,
+    ) -> Result<Self> {
+        let source = open_sequence(path, options.archives, job, account)?;
+        let text = Text::new(source, None, options.threads, job, account)?;
         Ok(Self { text, job: job.clone() })
     }
 
@@ -156,14 +170,14 @@ pub struct SequenceStream {
 }
 
 impl SequenceStream {
-    /// Opens `path` (`-` is standard input). Buffers are reserved in `account`.
+    /// Opens `path`, which [`open_sequence`] may do. Buffers are reserved in `account`.
     pub fn open(
         path: &Path,
         options: SequenceOptions,
         job: &Job,
         account: AccountId,
     ) -> Result<Self> {
-        Self::new(open_source(path, IoMode::Read)?, options, job, account)
+        Self::new(open_sequence(path, options.archives, job, account)?, options, job, account)
     }
 
     /// Reads `source`.

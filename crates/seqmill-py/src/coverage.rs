@@ -68,8 +68,9 @@ fn do_work<T: Send + 'static>(
     progress: Option<&Py<PyAny>>,
     work: fn(&Options, &Job) -> WithWarnings<T>,
 ) -> PyResult<(T, Vec<String>)> {
-    let options: Options = serde_json::from_str(options_json)
+    let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    options.archives = crate::archive::ARCHIVES;
     let (threads, memory) = (options.threads, options.memory);
     let resources = Resources { threads, memory, ..Resources::default() };
     let job = new_job(py, &resources)?;

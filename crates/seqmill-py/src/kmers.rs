@@ -173,7 +173,9 @@ pub(crate) fn kmers_records(py: Python<'_>, path: PathBuf) -> PyResult<Vec<(Vec<
 
 fn records(path: &Path, job: &Job) -> Result<Vec<(Vec<u8>, u64)>> {
     let account = job.budget.account("input", u64::MAX);
-    let mut stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+    let archives = crate::archive::ARCHIVES;
+    let options = SequenceOptions { archives, ..SequenceOptions::default() };
+    let mut stream = SequenceStream::open(path, options, job, account)?;
     let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
     while let Some(piece) = stream.next_piece()? {
         match piece {

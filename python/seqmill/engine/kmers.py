@@ -70,7 +70,7 @@ def plan_batches(paths: Sequence[str], unit_bytes: int) -> list[list[list[Any]]]
             waiting, held = [], 0
             continue
         waiting.append([number, None, None])
-        held += Path(path).stat().st_size
+        held += _native.fingerprint(path)["size"]
         if held >= unit_bytes:
             batches.append(waiting)
             waiting, held = [], 0
@@ -205,7 +205,7 @@ class Counting:
         inputs = [
             {
                 "name": os.path.basename(path),  # noqa: PTH119 - as the native job names it
-                "size": Path(path).stat().st_size,
+                "size": None,
                 "records": 0,
                 "bases": 0,
                 "skipped": 0,
@@ -215,7 +215,7 @@ class Counting:
         warnings: list[str] = []
         for result in counted:
             for number, facts in result.stats["inputs"]:
-                inputs[number]["name"] = facts["name"]
+                inputs[number] |= {"name": facts["name"], "size": facts["size"]}
                 for key in ("records", "bases", "skipped"):
                     inputs[number][key] += facts[key]
             warnings += result.stats["warnings"]

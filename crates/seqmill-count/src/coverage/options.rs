@@ -1,6 +1,7 @@
 //! What a coverage job is asked to do, as plain data: the Python side builds it and sends it over
 //! as JSON.
 
+use seqmill_io::fasta::OpenArchive;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -43,6 +44,9 @@ pub struct Options {
     pub sequences: Option<PathBuf>,
     /// Where the plan notes them.
     pub sequences_to: Option<PathBuf>,
+    /// How archives are opened; without, there are none.
+    #[serde(skip)]
+    pub archives: Option<OpenArchive>,
 }
 
 /// Regions that are measured together: in the order of the sequences, by number of the sequence.

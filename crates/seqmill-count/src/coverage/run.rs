@@ -19,6 +19,7 @@ use seqmill_io::IoMode;
 use seqmill_io::bgzf::compress_source;
 use seqmill_io::open_source;
 use seqmill_io::records::{Container, Input, Kind, OpenOptions, open_input};
+use seqmill_io::sequence::{input_fingerprint, is_archive_input};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -168,6 +169,10 @@ fn open_content(
     job: &Job,
     warnings: &mut Vec<String>,
 ) -> Result<(Content, Arc<[Sequence]>, Vec<u64>)> {
+    if options.archives.is_some() && is_archive_input(&options.input) {
+        let (content, sequences, places) = Sequences::open(&options.input, options, job)?;
+        return Ok((Content::Sequences(content), sequences.into(), places));
+    }
     let mut input = open_input(&options.input, open)?;
     if input.kind == Kind::Fastq {
         let text = "coverage needs FASTA or alignments; this is FASTQ";
@@ -194,7 +199,7 @@ fn open_state(options: &Options) -> Result<(StateDirectory, bool)> {
     let input = if options.input == Path::new("-") {
         json!("-")
     } else {
-        let print = fingerprint(&options.input)?;
+        let print = input_fingerprint(&options.input)?;
         json!({"size": print.size, "mtime_ns": print.mtime_ns, "xxh3": print.hash})
     };
     let mut lists = Vec::new();

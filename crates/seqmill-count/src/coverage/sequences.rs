@@ -9,8 +9,8 @@ use super::stats::Bins;
 use super::targets::{Sequence, Stretch, Walk};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, TextPart};
-use seqmill_io::{IoMode, open_source};
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, TextPart, open_sequence};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,7 @@ pub(super) struct Sequences {
     strict: bool,
     /// What is read, and the number of its first sequence; none: the whole file.
     part: Option<(TextPart, u32)>,
+    archives: Option<OpenArchive>,
     pub warnings: Vec<String>,
 }
 
@@ -68,8 +69,9 @@ impl Sequences {
             threads -= 1;
         }
         let strict = options.semantic.strict;
+        let archives = options.archives;
         let (path, warnings) = (path.to_path_buf(), Vec::new());
-        let mut content = Self { path, account, threads, strict, part: None, warnings };
+        let mut content = Self { path, account, threads, strict, part: None, archives, warnings };
         if let Some(known) = &options.sequences {
             let (list, places) = read_sequences(known)?;
             content.part = options.share.as_ref().and_then(|share| first_part(share, &places));
@@ -102,9 +104,9 @@ impl Sequences {
     }
 
     fn stream(&self, job: &Job) -> Result<SequenceStream> {
-        let (threads, strict) = (self.threads, self.strict);
-        let options = SequenceOptions { threads, strict, qualities: false };
-        let source = open_source(&self.path, IoMode::Read)?;
+        let (threads, strict, archives) = (self.threads, self.strict, self.archives);
+        let options = SequenceOptions { threads, strict, archives, qualities: false };
+        let source = open_sequence(&self.path, archives, job, self.account)?;
         let part = self.part.map(|(part, _)| part);
         SequenceStream::of_part(source, part, options, job, self.account)
     }

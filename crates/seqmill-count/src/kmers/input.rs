@@ -8,8 +8,12 @@ use bam::BamReads;
 pub use bam::ReadFlags;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream, TextPart};
-use seqmill_io::{IoMode, Source, open_source};
+use seqmill_io::Source;
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{
+    Piece, SequenceFormat, SequenceOptions, SequenceStream, TextPart, is_archive_input,
+    open_sequence,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +38,8 @@ pub struct TextRules {
     pub parts: Vec<Option<TextPart>>,
     /// Lower case is no base: what ends the last windows of a part.
     pub skip_lower: bool,
+    /// How archives are opened; without, there are none.
+    pub archives: Option<OpenArchive>,
 }
 
 /// What was found in an input.
@@ -101,7 +107,8 @@ impl<'a> Inputs<'a> {
         let lease = job.budget.must_reserve(account, 0)?;
         let mut facts = Vec::with_capacity(paths.len());
         for path in paths {
-            let size = if path == Path::new("-") {
+            // How much text an archive holds is not known before it was read.
+            let size = if path == Path::new("-") || is_archive_input(path) {
                 None
             } else {
                 let meta = std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
@@ -175,7 +182,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn open_next(&mut self, path: &Path) -> Result<Open> {
-        let source = open_source(path, IoMode::Read)?;
+        let source = open_sequence(path, self.rules.archives, &self.job, self.account)?;
         if bam::is_bam(source.as_ref())? {
             let reads = BamReads::new(source, self.rules, &self.job, self.account)?;
             return Ok(Open::Bam(Box::new(reads)));
@@ -184,6 +191,7 @@ impl<'a> Inputs<'a> {
             threads: if worth_threads(source.as_ref()) { self.threads } else { 0 },
             qualities: self.rules.min_base_quality > 0,
             strict: self.rules.strict,
+            ..SequenceOptions::default()
         };
         let part = self.rules.parts.get(self.at).copied().flatten();
         self.beyond = 0;

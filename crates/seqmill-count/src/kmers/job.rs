@@ -8,9 +8,9 @@ use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_ta
 use super::skm::SkmTable;
 use crate::with_kmer;
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory, state_path};
-use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::sink::refuse_existing;
 use seqmill_base::{Error, ErrorKind, Job, Result};
+use seqmill_io::sequence::input_fingerprint;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn identity(command: &str, options: Value, inputs: &[PathBuf]) -> Result<JobIden
         if path == Path::new("-") || (path.exists() && !regular) {
             return Ok(Value::Null);
         }
-        let print = fingerprint(path)?;
+        let print = input_fingerprint(path)?;
         serde_json::to_value(print).map_err(|e| Error::internal(format!("fingerprint: {e}")))
     });
     Ok(JobIdentity {

@@ -1,6 +1,7 @@
 //! Parts of a FASTA file that are read by themselves: cut behind a line end, so that each begins
 //! with a whole line, and a record may go on from one part to the next.
 
+use super::archive::is_archive_input;
 use super::text::{Packing, packing_of};
 use crate::bgzf::{BLOCK_MAX_BYTES, BlockReader, Framing, VirtualOffset, frame_at};
 use crate::source::{IoMode, Source, open_source};
@@ -24,13 +25,16 @@ pub struct TextPart {
 }
 
 /// Cuts a FASTA file into parts of about so many bytes of text. What cannot be cut (FASTQ, gzip,
-/// a pipe, another format) has one part. Parts depend on the file and `part_bytes` alone.
+/// a pipe, an archive, another format) has one part. Parts depend on the file and `part_bytes` alone.
 pub fn plan_parts(
     path: &Path,
     part_bytes: u64,
     job: &Job,
     account: AccountId,
 ) -> Result<Vec<TextPart>> {
+    if is_archive_input(path) {
+        return Ok(vec![TextPart { begin: 0, end: None }]);
+    }
     let source = open_source(path, IoMode::Read)?;
     let cuts = match source.len() {
         Some(length) if source.is_seekable() => match packing_of(source.as_ref())? {
@@ -53,6 +57,10 @@ pub fn text_places(
     job: &Job,
     account: AccountId,
 ) -> Result<bool> {
+    if is_archive_input(path) {
+        offsets.fill(0);
+        return Ok(false);
+    }
     let source = open_source(path, IoMode::Read)?;
     match packing_of(source.as_ref())? {
         Packing::Plain => Ok(source.is_seekable()),

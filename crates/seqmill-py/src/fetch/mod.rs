@@ -16,8 +16,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
-/// What opens the archives of a store.
-const ARCHIVES: Option<seqmill_io::fasta::OpenArchive> = Some(seqmill_pack::open_archive);
 /// Batches of so few windows are read on the calling thread.
 const SHORT_BATCH: usize = 256;
 /// Longest time the calling thread is away from the interpreter.
@@ -128,7 +126,7 @@ impl FetchStore {
             pack,
             map_plain,
             private,
-            archives: ARCHIVES,
+            archives: crate::archive::ARCHIVES,
         };
         let store = py
             .detach(|| match (index, reopen) {

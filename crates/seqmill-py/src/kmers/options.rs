@@ -92,6 +92,7 @@ pub(super) fn count_options(value: &Value) -> CountOptions {
             strict: flag(value, "strict"),
             parts: parts(&value["parts"]),
             skip_lower: flag(value, "skip_lower"),
+            archives: crate::archive::ARCHIVES,
         },
         threads: usize::try_from(number(value, "threads", 1)).unwrap_or(1).max(1),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
