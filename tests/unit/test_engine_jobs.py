@@ -9,7 +9,7 @@ import pytest
 
 import seqmill
 from seqmill import _native
-from seqmill.engine import LocalEngine
+from seqmill.engine import LocalEngine, UnitResult
 from seqmill.engine import coverage as coverage_module
 from seqmill.engine import kmers as kmers_module
 from seqmill.engine.kmers import plan_batches
@@ -128,12 +128,13 @@ def test_damaged_partial_table_is_counted_again(
     spoiled: list[str] = []
     original = kmers_module.Counting._merge
 
-    def merge(self: Any, tables: list[str]) -> list[str]:
-        parts = self.running.journal.parts
-        _spoil(parts / tables[1], damage)
-        merged = original(self, tables)
+    def merge(self: Any, partial: list[UnitResult]) -> list[str]:
+        parts, table = self.running.journal.parts, partial[1].files[0]["name"]
+        _spoil(parts / table, damage)
+        merged = original(self, partial)
+        assert len(merged) > 1
         _spoil(parts / merged[-1], damage)
-        spoiled.extend([tables[1], merged[-1]])
+        spoiled.extend([table, merged[-1]])
         return merged
 
     monkeypatch.setattr(kmers_module.Counting, "_merge", merge)

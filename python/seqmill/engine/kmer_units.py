@@ -32,6 +32,7 @@ def run_count_unit(work: Mapping[str, Any], output: Path, resources: Resources) 
         "inputs": facts,
         "records": sum(found["records"] for _, found in facts),
         "bytes": answer["bytes"],
+        "stored": answer["stored"],
         "spilled": answer["spilled"],
         "warnings": answer["warnings"],
     }

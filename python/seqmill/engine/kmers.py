@@ -19,7 +19,6 @@ from seqmill import _native
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import move_into_place
 from seqmill.engine.protocol import Unit, UnitResult
-from seqmill.engine.units import USEFUL_BYTES
 from seqmill.errors import FormatError, InputError, OutputExistsError
 
 __all__ = ["UNIT_BYTES", "count_on_engine", "plan_batches"]
@@ -34,7 +33,8 @@ _WRITE: Final = "write"
 _TABLES_MAX: Final = 512
 """More partial tables than this are merged in two steps."""
 _RANGES_MAX: Final = 4096
-_MARGIN: Final = 1.3
+_MERGED_FOR_A_COUNTED: Final = 4
+"""K-mers of partial tables that are merged in the time in which one base is counted, about."""
 _REPAIRS: Final = 3
 # What the last step does to the sums; partial tables are never filtered.
 _OF_THE_LAST_STEP: Final = ("min_count", "max_count", "pretty", "kmer_text", "hist_max")
@@ -152,12 +152,9 @@ class Counting:
     def run(self, outputs: Sequence[Any]) -> dict[str, Any]:
         """Count, exchange, write."""
         counted = self._count()
-        self._exchanged(counted)
         inputs, warnings = self._facts(counted)
-        tables = [name for unit in counted for name in _names(unit)]
-        if len(tables) > _TABLES_MAX:
-            tables = self._gather(tables)
-        parts = self._merge(tables)
+        partial = counted if len(counted) <= _TABLES_MAX else self._gather(counted)
+        parts = self._merge(partial)
         answer = self._write(parts, outputs, inputs)
         known = dict.fromkeys((*warnings, *answer["warnings"]))
         return {**answer, "inputs": inputs, "warnings": list(known)}
@@ -188,7 +185,9 @@ class Counting:
     def _run(self, stage: str, units: Sequence[Unit]) -> list[UnitResult]:
         self.makers |= {unit.name: (stage, unit) for unit in units}
         outcome = self.running.run_stage(stage, units, repair=self.repair)
-        return [outcome.results[unit.key] for unit in units]
+        results = [outcome.results[unit.key] for unit in units]
+        self.running.exchanged(sum(file["bytes"] for r in results for file in r.files))
+        return results
 
     def repair(self, names: Iterable[str]) -> None:
         """Make parts anew that were found damaged or missing, by the units that made them."""
@@ -196,9 +195,6 @@ class Counting:
             stage, unit = self.makers[name]
             self.running.journal.void(unit)
             self.running.run_stage(stage, [unit], repair=self.repair)
-
-    def _exchanged(self, results: Iterable[UnitResult]) -> None:
-        self.running.exchanged(sum(file["bytes"] for r in results for file in r.files))
 
     def _facts(self, counted: Sequence[UnitResult]) -> tuple[list[dict[str, Any]], list[str]]:
         """Add up what batches tell of the inputs: the facts of the undivided count."""
@@ -221,7 +217,8 @@ class Counting:
             warnings += result.stats["warnings"]
         return inputs, warnings
 
-    def _gather(self, tables: Sequence[str]) -> list[str]:
+    def _gather(self, counted: Sequence[UnitResult]) -> list[UnitResult]:
+        tables = _names(counted)
         groups = ceil(len(tables) / _TABLES_MAX)
         each = ceil(len(tables) / groups)
         plan = {
@@ -229,46 +226,41 @@ class Counting:
             "tasks": [[group, None, None] for group in range(groups)],
         }
         kept = self.running.journal.note(_GATHER, lambda: plan)
-        units = [
-            self.running.make_unit(
-                _GATHER, "kmers.merge", f"group {n} of {groups}", {"plan": _GATHER, "task": n}
-            )
-            for n in range(len(kept["tasks"]))
-        ]
-        gathered = self._run(_GATHER, units)
-        self._exchanged(gathered)
-        return [name for result in gathered for name in _names(result)]
+        return self._run(_GATHER, self._merging(_GATHER, len(kept["tasks"])))
 
-    def _merge(self, tables: Sequence[str]) -> list[str]:
-        plan = self.running.journal.note(_MERGE, lambda: self._plan_ranges(tables))
+    def _merging(self, stage: str, tasks: int) -> list[Unit]:
+        what = {_GATHER: "group", _MERGE: "range"}[stage]
+        return [
+            self.running.make_unit(
+                stage, "kmers.merge", f"{what} {n} of {tasks}", {"plan": stage, "task": n}
+            )
+            for n in range(tasks)
+        ]
+
+    def _merge(self, partial: Sequence[UnitResult]) -> list[str]:
+        plan = self.running.journal.note(_MERGE, lambda: self._plan_ranges(partial))
         ranges = len(plan["tasks"])
         if ranges <= 1:
-            return list(tables)  # the last step merges them
-        units = [
-            self.running.make_unit(
-                _MERGE, "kmers.merge", f"range {n} of {ranges}", {"plan": _MERGE, "task": n}
-            )
-            for n in range(ranges)
-        ]
-        merged = self._run(_MERGE, units)
-        self._exchanged(merged)
-        return [name for result in merged for name in _names(result)]
+            return _names(partial)  # the last step merges them
+        return _names(self._run(_MERGE, self._merging(_MERGE, ranges)))
 
-    def _plan_ranges(self, tables: Sequence[str]) -> dict[str, Any]:
-        """Fix the ranges: as many as keep all workers busy, and each within a unit's memory."""
+    def _plan_ranges(self, partial: Sequence[UnitResult]) -> dict[str, Any]:
+        """Fix the ranges: each takes about as long to merge as a batch takes to count.
+
+        Merging streams, so that memory sets no bound to a range; where all would be one range the
+        last step merges the tables, and nothing is written twice.
+        """
+        tables = _names(partial)
         paths = [self.running.journal.parts / name for name in tables]
-
-        def find() -> list[str]:
-            budget = self.running.resources["memory"] or USEFUL_BYTES
-            size = sum(path.stat().st_size for path in paths)
-            slots = sum(worker.threads for worker in self.running.info.workers)
-            ranges = min(max(slots, ceil(size * _MARGIN / budget)), _RANGES_MAX)
-            return _native.kmers_boundaries(paths, ranges)
-
-        bounds = self._with_sound_parts(find) if len(tables) > 1 else []
+        kmers = sum(int(result.stats["stored"]) for result in partial)
+        each = _MERGED_FOR_A_COUNTED * int(self.options["unit_bases"])
+        ranges = min(ceil(kmers / each), _RANGES_MAX)
+        bounds: list[str] = []
+        if len(tables) > 1 and ranges > 1:
+            bounds = self._with_sound_parts(lambda: _native.kmers_boundaries(paths, ranges))
         edges = [None, *bounds, None]
         tasks = [[0, edges[n], edges[n + 1]] for n in range(len(bounds) + 1)]
-        return {"groups": [list(tables)], "tasks": tasks}
+        return {"groups": [tables], "tasks": tasks}
 
     def _with_sound_parts(self, work: Any) -> Any:
         """Do what reads parts; one that is damaged is made anew."""
@@ -323,8 +315,8 @@ def bad_parts(error: BaseException, names: Iterable[str]) -> list[str]:
     return [name] if name is not None and name in set(names) else []
 
 
-def _names(result: UnitResult) -> list[str]:
-    return [str(file["name"]) for file in result.files]
+def _names(results: Iterable[UnitResult]) -> list[str]:
+    return [str(file["name"]) for result in results for file in result.files]
 
 
 def _as_text(path: str | os.PathLike[str]) -> str:

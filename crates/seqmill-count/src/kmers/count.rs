@@ -127,6 +127,18 @@ fn check(options: &CountOptions) -> Result<()> {
     Ok(())
 }
 
+/// Room that the index of the table takes at most, as far as the inputs tell: the arena must not
+/// have it. Sixteen bytes for 512 k-mers, four times of that while it grows.
+fn index_claim(options: &CountOptions, pool: u64) -> u64 {
+    let text = |path: &PathBuf| {
+        let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let packed = path.extension().is_some_and(|e| e != "fa" && e != "fasta" && e != "fna");
+        if packed { 4 * bytes } else { bytes }
+    };
+    let bases: u64 = options.inputs.iter().map(text).sum();
+    (bases / 8).min(pool / 4)
+}
+
 fn rules(options: &CountOptions) -> Rules {
     Rules {
         k: options.k,
@@ -161,7 +173,8 @@ fn count_units<K: Kmer + NewEngine>(
     };
     let pool = job.budget.pool();
     let archive = options.inputs.iter().map(|path| archive_claim(path, pool)).max().unwrap_or(0);
-    let plan = |job: &Job| Room::plan(&job.budget, options.threads, OUTPUT_MARGIN + archive);
+    let margin = OUTPUT_MARGIN + archive + index_claim(options, pool);
+    let plan = |job: &Job| Room::plan(&job.budget, options.threads, margin);
     let reader_threads = if direct { 0 } else { plan(job)?.reader_threads };
     let text = &options.text;
     let k = options.k as usize;
