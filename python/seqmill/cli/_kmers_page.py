@@ -98,7 +98,7 @@ def tour_section(found: Mapping[str, Any]) -> Section:
     figure = Figure(
         caption=f"Distinct {found['k']}-mers by how often they occur",
         note=f"{found['files']} genomes were counted as one: what all of them share occurs "
-        f"{found['files']} times, what one of them changed seldom.",
+        f"{found['files']} times, what only one of them has occurs once.",
         svg=svg,
         wide=True,
     )
