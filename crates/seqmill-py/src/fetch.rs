@@ -147,12 +147,8 @@ impl FetchStore {
             pack,
             map_plain,
             private,
-<<<<<<< HEAD:crates/seqmill-py/src/fetch/mod.rs
             archives: crate::archive::ARCHIVES,
-=======
-            archives: ARCHIVES,
             remote: engine_side(remote.as_ref()),
->>>>>>> 3e4f1a10c6c912d150bfe1f2fb3dc1d65ac2db95:crates/seqmill-py/src/fetch.rs
         };
         let remote = options.remote.clone();
         let open = || match (index, reopen) {
