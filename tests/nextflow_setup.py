@@ -40,7 +40,7 @@ MANAGED = {
 # Nextflow's local executor subtracts from and adds to its free CPUs in two threads without a lock,
 # so that on a busy machine one may be lost, and a task waits for ever. With CPUs to spare it runs.
 SPARE = "executor { $local { cpus = 64; memory = '64 GB'; queueSize = 2 } }\n"
-TIMEOUT = 300
+TIMEOUT = 600
 
 
 def missing_program() -> str | None:

@@ -265,7 +265,7 @@ def test_killed_run_goes_on(nextflow: MakeNextflow, after: int) -> None:
     flow = nextflow()
     process = flow.start(*small(batch_bases=20), *ENOUGH)
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 500
         while flow.log().count("COUNT (batch") < 2 * after and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.05)

@@ -137,6 +137,11 @@ def _sections(demo: "Demo") -> "list[Section]":
         from seqmill.cli._fetch_page import throughput_section  # noqa: PLC0415
 
         sections.insert(1, throughput_section(demo.throughput))
+    counted = demo.metrics.to_dict()["detail"].get("kmers")
+    if counted:
+        from seqmill.cli import _kmers_page  # noqa: PLC0415
+
+        sections.append(_kmers_page.tour_section(counted))
     if demo.repeats:
         from seqmill.cli._repeat_page import tour_section  # noqa: PLC0415
 
