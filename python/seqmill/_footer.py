@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._objects import is_remote
+from seqmill._addresses import is_remote
 from seqmill._remote import fingerprint
 from seqmill.errors import FormatError
 

@@ -1,4 +1,4 @@
-"""Remote files: where they are, what version is there, and ranges of their bytes.
+"""Remote files: what version is there, and ranges of its bytes.
 
 `obstore` (extra ``remote``) speaks HTTP and signs requests; here is what it does not promise: only
 bounded ranges, one version of a file from the first byte to the last, and attempts after failures
@@ -17,23 +17,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
 
+from seqmill._addresses import Address
 from seqmill.errors import ChangedError, InputError
 
-__all__ = [
-    "Address",
-    "RemoteFile",
-    "is_remote",
-    "look_at",
-    "read_range",
-    "shown",
-    "without_secrets",
-]
+__all__ = ["RemoteFile", "look_at", "read_range"]
 
-_SCHEMES: Final = ("http", "https", "s3", "gs", "az")
-_SCHEME: Final = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://")
-_HTTP: Final = re.compile(r"https?://\S+", re.IGNORECASE)
 _CHUNK_BYTES: Final = 64 << 10
 """Bytes handed on at a time."""
 _ATTEMPTS: Final = 5
@@ -41,101 +30,6 @@ _TIMEOUT_SECONDS: Final = 60.0
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 8.0
 _TOO_FAR: Final = 416
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is an address.
-
-    Examples
-    --------
-    >>> is_remote("https://example.org/x.bam"), is_remote("x.bam"), is_remote("chr1:1-2")
-    (True, False, False)
-    """
-    return _SCHEME.match(os.fspath(path)) is not None
-
-
-def shown(path: str) -> str:
-    """Give an address as it may be seen: what comes after ``?`` may be a signature.
-
-    Examples
-    --------
-    >>> shown("https://me:secret@example.org/x.bam?X-Amz-Signature=1")
-    'https://example.org/x.bam'
-    """
-    return Address.parse(path).shown
-
-
-def without_secrets(text: str) -> str:
-    """Give a word of a command line as it may be seen.
-
-    Examples
-    --------
-    >>> without_secrets("--index=https://example.org/x.bai?sig=1")
-    '--index=https://example.org/x.bai'
-    """
-    return _HTTP.sub(lambda found: _seen(found[0]), text)
-
-
-def _seen(address: str) -> str:
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme.lower(), host, parts.path, "", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a remote file is.
-
-    Attributes
-    ----------
-    store
-        Address of the server or bucket, with the query of the file's own address.
-    key
-        Name of the file there.
-    shown
-        The whole address without user and query.
-    """
-
-    store: str
-    key: str
-    shown: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """Take an address apart.
-
-        Raises
-        ------
-        InputError
-            If files cannot be read from such an address.
-
-        Examples
-        --------
-        >>> Address.parse("s3://bucket/a/b.fa.gz")
-        Address(store='s3://bucket', key='a/b.fa.gz', shown='s3://bucket/a/b.fa.gz')
-        """
-        match = _SCHEME.match(text)
-        scheme = match["scheme"].lower() if match else ""
-        if scheme not in _SCHEMES:
-            allowed = ", ".join(f"{name}://" for name in _SCHEMES)
-            message = f"{text}: such addresses cannot be read; remote inputs take {allowed}"
-            raise InputError(message, option="inputs", value=text, allowed=allowed)
-        if scheme.startswith("http"):
-            parts = urlsplit(text)
-            store = urlunsplit((scheme, parts.netloc, "/", parts.query, ""))
-            key, seen = unquote(parts.path.lstrip("/")), _seen(text)
-        else:
-            # A key may hold any character: nothing is quoted here.
-            bucket, _, key = text[match.end() if match else 0 :].partition("/")
-            store, seen = f"{scheme}://{bucket}", f"{scheme}://{bucket}/{key}"
-        if not key or key.endswith("/"):
-            message = f"{seen}: names no file"
-            raise InputError(message, option="inputs", value=seen)
-        return cls(store, key, seen)
-
-    def beside(self, change: Callable[[str], str]) -> "Address":
-        """Give the address of a file with another name, asked for in the same way."""
-        return Address(self.store, change(self.key), change(self.shown))
 
 
 @dataclass(frozen=True, slots=True)

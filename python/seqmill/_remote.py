@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._objects import Address, RemoteFile, is_remote, look_at, read_range, shown
+from seqmill._addresses import Address, is_remote, shown
+from seqmill._objects import RemoteFile, look_at, read_range
 from seqmill.errors import ChangedError, InputError
 
 __all__ = [

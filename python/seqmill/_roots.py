@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._objects import Address, is_remote, look_at
+from seqmill._addresses import Address, is_remote
+from seqmill._objects import look_at
 from seqmill._remote import RANGES, RANGES_MAX, look_beside, serve
 from seqmill.errors import InputError
 

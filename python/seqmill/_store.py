@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmill import _native
-from seqmill._objects import shown
+from seqmill._addresses import shown
 from seqmill._roots import absolute, cache_directory, find_files, is_remote_root, open_remote
 from seqmill.errors import InputError, NameNotFoundError, SeqmillError
 from seqmill.limits import choose_threads, parse_size

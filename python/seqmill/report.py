@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import seqmill
+from seqmill._addresses import without_secrets
 from seqmill._document import add_run, bottleneck, describe_input, empty_sections, rates
 from seqmill._export import EventWriter, Exporter, Guarded, open_exporter
 from seqmill._host import Host
-from seqmill._objects import without_secrets
 from seqmill._usage import cgroup_peak, read_memory, read_usage
 from seqmill.errors import CancelledError, exit_code
 from seqmill.limits import Limit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seqmill._objects import Address, is_remote, shown
+from seqmill._addresses import Address, is_remote, shown, without_secrets
 from seqmill._roots import absolute, is_remote_root
 from seqmill.errors import InputError
 
@@ -38,3 +38,9 @@ def test_roots() -> None:
     assert absolute("s3://b/x.fa") == "s3://b/x.fa"
     with pytest.raises(InputError, match="one store"):
         is_remote_root(["s3://b/x.fa", "x.fa"])
+
+
+def test_words_of_a_command_line_lose_their_secrets() -> None:
+    assert without_secrets("-o") == "-o"
+    assert without_secrets("https://u:p@h/x?sig=1") == "https://h/x"
+    assert without_secrets("s3://b/k?y") == "s3://b/k?y"
