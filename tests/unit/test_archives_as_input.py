@@ -15,7 +15,7 @@ from seqmill import (
 )
 from seqmill.kmers import count_batch, plan_chunks
 
-LIMITS = {"threads": 2, "memory": "96MiB"}
+LIMITS = {"threads": 2, "memory": "512MiB"}
 
 
 @pytest.fixture(scope="module")
