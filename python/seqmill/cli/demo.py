@@ -146,4 +146,8 @@ def _sections(demo: "Demo") -> "list[Section]":
         from seqmill.cli._repeat_page import tour_section  # noqa: PLC0415
 
         sections.append(tour_section(demo.repeats))
+    if demo.archive:
+        from seqmill.cli import _pack_page  # noqa: PLC0415
+
+        sections.append(_pack_page.tour_section(demo.archive))
     return sections

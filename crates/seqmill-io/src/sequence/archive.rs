@@ -161,11 +161,11 @@ impl ArchiveText {
             if place.sample >= self.samples.end {
                 return Ok(false);
             }
-            match self.archive.record(place.sample, place.contig)? {
-                Some((header, length)) => {
-                    (place.header, place.length, place.open) = (header, length, true);
-                }
-                None => (place.sample, place.contig) = (place.sample + 1, 0),
+            let record = self.archive.record(place.sample, place.contig)?;
+            if let Some((header, length)) = record {
+                (place.header, place.length, place.open) = (header, length, true);
+            } else {
+                (place.sample, place.contig) = (place.sample + 1, 0);
             }
         }
     }
