@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seqmill.demo import StepResult, Tour
+    from seqmill._tour import StepResult, Tour
 
 __all__ = ["show_kmers"]
 
@@ -20,13 +20,11 @@ _COUNTS: Final = 8
 
 def show_kmers(tour: "Tour") -> "Iterator[StepResult]":
     """Count the k-mers of the genomes of the tour, and look some up."""
-    folder = tour.folder / "genomes"
-    if not folder.is_dir():
+    if not tour.genomes:
         return
-    genomes = sorted(path for path in folder.iterdir() if ".fa" in path.name)
-    genomes = [path for path in genomes if path.suffix in (".fa", ".gz")]
     table = tour.folder / "kmers.skm"
-    yield tour.measure(f"count {_K}-mers of the genomes", partial(_count, tour, genomes, table))
+    work = partial(_count, tour, tour.genomes, table)
+    yield tour.measure(f"count {_K}-mers of the genomes", work)
     yield tour.measure("look k-mers up", partial(_look_up, table))
 
 

@@ -50,7 +50,8 @@ _RIGHT: Final = ("input", "time", "peak memory")
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="An alignment file of your own instead of simulated ones; may be repeated.",
+    help="An alignment file or a genome (FASTA) of your own instead of simulated ones; may be "
+    "repeated.",
 )
 @metrics_option
 @force_option
