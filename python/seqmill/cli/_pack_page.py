@@ -17,13 +17,13 @@ __all__ = ["pack_sections", "tour_section", "write_pack_page"]
 
 _MOST_BARS: Final = 40
 _STREAMS: Final = {
-    "references": "references of groups",
-    "deltas": "differences from references",
-    "names": "names of contigs and samples",
+    "references": "references",
+    "deltas": "differences from them",
+    "names": "names",
     "descriptions": "where segments lie",
     "splitters": "splitters and keys",
     "digests": "checksums",
-    "footer": "footer and parameters",
+    "footer": "footer, parameters",
 }
 
 
@@ -80,7 +80,8 @@ def _samples(overview: Mapping[str, Any]) -> list[dict[str, Any]]:
             **row,
             "label": row["name"] if row["count"] == 1 else f"{row['name']} … {row['last']}",
             "stored": row["reference_bytes"] + round(row["delta_bytes"] * ratio),
-            "novelty": 100 * row["reference_bases"] / (row["bases"] or 1),
+            # Neighbouring segments share the k-mer at which they were cut.
+            "novelty": min(100.0, 100 * row["reference_bases"] / (row["bases"] or 1)),
         }
         for row in overview["samples"]
     ]
@@ -95,8 +96,9 @@ def _streams(streams: Mapping[str, int]) -> Figure:
         [text for text, _ in shown],
         [("bytes", [size for _, size in shown], texts)],
         label="Bytes of the archive by what they hold",
+        wide=True,
     )
-    return Figure(caption="Bytes of the archive", svg=svg)
+    return Figure(caption="Bytes of the archive", svg=svg, wide=True)
 
 
 def _sizes(samples: Sequence[Mapping[str, Any]]) -> Figure:

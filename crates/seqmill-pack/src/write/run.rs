@@ -213,7 +213,7 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     let streams = output.finish()?;
     let bytes = streams.iter().map(|share| share.bytes).sum();
     let shares = recorder.ledger.into_rows();
-    Ok(Packed { bytes, delta_ppm, shares, streams, stages, ..report(feeder, parameters) })
+    Ok(Packed { bytes, shares, streams, delta_ppm, stages, ..report(feeder, parameters) })
 }
 
 fn report(feeder: Feeder, parameters: Parameters) -> Packed {
