@@ -108,6 +108,11 @@ fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64,
     if targets.rows(&sequences) == 0 {
         warnings.push("no region: the outputs are empty".to_owned());
     }
+    if options.semantic.kmer_db.is_some() && matches!(content, Content::Alignments(_)) {
+        return Err(Error::input(
+            "kmer-db needs sequence: the k-mers of alignments are not counted",
+        ));
+    }
     if let Some(per_base) = &options.per_base {
         if matches!(content, Content::Sequences(_)) {
             return Err(Error::input("per-base needs alignments: sequence has no depth"));
@@ -336,7 +341,7 @@ impl Work<'_> {
     fn columns(&self) -> Vec<Column> {
         match self.content {
             Content::Alignments(_) => depth_columns(&self.options.semantic.thresholds),
-            Content::Sequences(_) => sequence_columns(),
+            Content::Sequences(_) => sequence_columns(self.options.semantic.kmer_db.is_some()),
         }
     }
 
