@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from seqmill import _native
-from seqmill._intervals import parse_region
 from seqmill._kmer_jobs import PathLike, check_k
-from seqmill._lists import read_regions_file
 from seqmill.errors import FormatError, InputError, NotFoundError
 
 __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
@@ -242,6 +240,9 @@ def resolve_regions(
     paths: Sequence[str], regions: Sequence[str], regions_file: PathLike | None
 ) -> list[tuple[str, int, int]]:
     """Find what region strings and files mean for the records of the inputs."""
+    from seqmill._intervals import parse_region  # noqa: PLC0415 - brings NumPy
+    from seqmill._lists import read_regions_file  # noqa: PLC0415 - only here
+
     lengths: dict[str, int] = {}
     for path in paths:
         if path == "-":

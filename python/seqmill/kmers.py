@@ -7,7 +7,6 @@ count needs is a plain function that can be pickled: :func:`plan_chunks`, :func:
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack
@@ -28,6 +27,7 @@ from seqmill._kmer_jobs import (
 )
 from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
+from seqmill._kmer_sequence import count_sequence
 from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
 from seqmill.errors import InputError
 
@@ -49,42 +49,6 @@ OPERATIONS: Final = ("union-sum", "intersect-min", "subtract", "difference")
 Operation = Literal["union-sum", "intersect-min", "subtract", "difference"]
 
 _QUALITY_MAX: Final = 93
-_PAIR = bytes.maketrans(b"ACGT", b"TGCA")
-
-
-def count_sequence(sequence: str | bytes, k: int, *, canonical: bool = False) -> dict[str, int]:
-    """Count the k-mers of a short sequence in Python.
-
-    Parameters
-    ----------
-    sequence
-        Bases in either case; anything else breaks k-mers.
-    k
-        Length of the k-mers.
-    canonical
-        Count a k-mer and its reverse complement as one.
-
-    Returns
-    -------
-    dict
-        Counts by k-mer, in order of the k-mers.
-
-    Examples
-    --------
-    >>> count_sequence("ACGTNacg", 3)
-    {'ACG': 2, 'CGT': 1}
-    >>> count_sequence("ACGTNacg", 3, canonical=True)
-    {'ACG': 3}
-    """
-    check_k(k)
-    text = (sequence.encode() if isinstance(sequence, str) else bytes(sequence)).upper()
-    counts: Counter[bytes] = Counter()
-    for begin in range(len(text) - k + 1):
-        kmer = text[begin : begin + k]
-        if kmer.translate(None, b"ACGT"):
-            continue
-        counts[min(kmer, kmer.translate(_PAIR)[::-1]) if canonical else kmer] += 1
-    return {kmer.decode(): counts[kmer] for kmer in sorted(counts)}
 
 
 def run_count(

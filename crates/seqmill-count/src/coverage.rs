@@ -10,6 +10,7 @@
 
 mod alignments;
 mod columns;
+mod counts;
 mod depth;
 mod distinct;
 mod document;

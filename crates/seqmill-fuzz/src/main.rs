@@ -6,6 +6,7 @@
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
 //! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
 //! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
+//! seqmill-fuzz --kmers true --inputs 100000 --seed 1       k-mers of sequences, and tables
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -26,6 +27,7 @@ mod corpus;
 mod cram;
 mod frame;
 mod index;
+mod kmers;
 mod mutate;
 mod random;
 mod repeats;
@@ -62,6 +64,8 @@ pub(crate) struct Arguments {
     pub archives: bool,
     /// Genomes, in which repeats are looked for, instead.
     pub repeats: bool,
+    /// K-mers instead of what is converted.
+    pub kmers: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -76,6 +80,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         worker: false,
         archives: false,
         repeats: false,
+        kmers: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -91,6 +96,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number()?,
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
+            "--kmers" => arguments.kmers = value == "true",
             "--archives" => arguments.archives = value == "true",
             "--repeats" => arguments.repeats = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
@@ -106,6 +112,8 @@ fn main() -> ExitCode {
             archive::run(&arguments)
         } else if arguments.repeats {
             repeats::run(&arguments)
+        } else if arguments.kmers {
+            kmers::run(&arguments)
         } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {

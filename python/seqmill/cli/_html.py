@@ -26,6 +26,7 @@ __all__ = [
 MOST_BYTES: Final = 300 * 1024
 """No page is larger."""
 
+_MANY_RECORDS: Final = 1000
 _NEEDED: Final = ("jinja2", "matplotlib")
 _TEMPLATES: Final = "report_templates"
 _MOST_JSON_BYTES: Final = 96 * 1024
@@ -260,7 +261,8 @@ def _tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     bytes_in, bytes_out = totals.get("bytes_in"), totals.get("bytes_out")
     tiles = []
     if records is not None and (records or bytes_in):
-        note = f"{format_count(rate)} a second" if rate else ""
+        # Of a few long records a rate says nothing.
+        note = f"{format_count(rate)} a second" if rate and records >= _MANY_RECORDS else ""
         tiles.append(("records", format_count(records), note))
     if wall is not None:
         known = [value for value in cpu if value is not None]

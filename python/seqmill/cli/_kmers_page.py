@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["spectrum_section", "tour_section", "write_spectrum"]
 
 _MOST_COUNTS: Final = 300
+_READING: Final = (
+    "Genome size is the occurrences behind the valley divided by the coverage of the main peak; it "
+    "means something for reads of one genome only."
+)
+_NO_PEAK: Final = (
+    "There is no peak, so nothing is said of coverage and genome size: most of what was read is "
+    "seen once, as in an assembled genome, or in reads that cover their genome about once."
+)
 
 
 def write_spectrum(path: "Path", job: "KmerJob", *, k: int, force: bool) -> None:
@@ -38,7 +46,7 @@ def spectrum_section(job: "KmerJob", k: int) -> Section:
         ("distinct", format_count(job.distinct)),
         ("seen once", format_count(dict(job.histogram).get(1, 0))),
         ("valley", str(spectrum.valley)),
-        ("peaks", ", ".join(map(str, spectrum.peaks[:8])) or "none"),
+        ("peaks", ", ".join(map(str, spectrum.peaks[:8])) or "no peak"),
     ]
     if spectrum.coverage is not None and spectrum.genome_size is not None:
         rows += [
@@ -50,8 +58,7 @@ def spectrum_section(job: "KmerJob", k: int) -> Section:
     table = Table(("what", "how much"), rows, right=("how much",))
     return Section(
         title="Spectrum",
-        text="Genome size is the occurrences behind the valley divided by the coverage of the main "
-        "peak; it means something for reads of one genome only.",
+        text=_READING if spectrum.peaks else _NO_PEAK,
         table=table,
         figures=_picture(job.histogram, spectrum.coverage),
     )

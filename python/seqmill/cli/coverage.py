@@ -172,8 +172,7 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     "k",
     metavar="K",
     type=click.IntRange(1, 255),
-    default=31,
-    help="Length of the k-mers of sequence.  [default: 31]",
+    help="Length of the k-mers of sequence.  [default: 31, or that of --kmer-db]",
 )
 @grouped_option("columns", "--canonical", is_flag=True, help="Same as --strand canonical.")
 @grouped_option(
@@ -188,6 +187,14 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     type=click.Choice(["keep", "skip"]),
     default="keep",
     help="Whether lower case breaks k-mers.  [default: keep]",
+)
+@grouped_option(
+    "columns",
+    "--kmer-db",
+    metavar="TABLE",
+    type=_PATH,
+    help="Look the k-mers of sequence up in this table: mean_count, median_count, min_count, "
+    "max_count.",
 )
 @_output("Folder to write; without it, or with -, the table goes to stdout.")
 @grouped_option(

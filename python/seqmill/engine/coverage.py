@@ -70,7 +70,8 @@ def coverage_on_engine(
         raise InputError(message, option="engine")
     semantic = {**request["semantic"]}
     semantic["regions_files"] = [_absolute(path) for path in semantic.get("regions_files") or ()]
-    semantic["reference"] = _absolute(semantic.get("reference"))
+    for name in ("reference", "kmer_db"):
+        semantic[name] = _absolute(semantic.get(name))
     options = {
         **request,
         "input": _absolute(request["input"]),
@@ -79,6 +80,8 @@ def coverage_on_engine(
         "share_bases": unit_bases or 0,
     }
     inputs = [options["input"], *semantic["regions_files"]]
+    if semantic["kmer_db"] is not None:
+        inputs.append(semantic["kmer_db"])
     facts = {
         "command": "coverage",
         "version": _native.version(),

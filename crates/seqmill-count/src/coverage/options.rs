@@ -126,6 +126,8 @@ pub struct Semantic {
     pub canonical: bool,
     /// Lower-case bases break k-mers.
     pub skip_soft_masked: bool,
+    /// Table of k-mers in which those of the regions are looked up.
+    pub kmer_db: Option<PathBuf>,
     /// Files for each region.
     pub region_files: bool,
     /// The table as Parquet, too.
@@ -158,6 +160,7 @@ impl Default for Semantic {
             k: 31,
             canonical: false,
             skip_soft_masked: false,
+            kmer_db: None,
             region_files: true,
             parquet: false,
             strict: false,

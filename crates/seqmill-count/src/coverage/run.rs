@@ -128,6 +128,11 @@ pub(super) fn prepare(
             warnings.push("no region: the outputs are empty".to_owned());
         }
     }
+    if options.semantic.kmer_db.is_some() && matches!(content, Content::Alignments(_)) {
+        return Err(Error::input(
+            "kmer-db needs sequence: the k-mers of alignments are not counted",
+        ));
+    }
     if options.per_base.is_some() && matches!(content, Content::Sequences(_)) {
         return Err(Error::input("per-base needs alignments: sequence has no depth"));
     }
@@ -407,7 +412,7 @@ impl Work<'_> {
     pub(super) fn columns(&self) -> Vec<Column> {
         match self.prepared.content {
             Content::Alignments(_) => depth_columns(&self.options.semantic.thresholds),
-            Content::Sequences(_) => sequence_columns(),
+            Content::Sequences(_) => sequence_columns(self.options.semantic.kmer_db.is_some()),
         }
     }
 

@@ -2,11 +2,13 @@
 //! the regions, and again only where the different k-mers of a region do not fit in memory.
 
 use super::columns::SEQUENCE_NUMBERS;
+use super::counts::{LOOK_UP_BYTES, RegionCounts, open_table};
 use super::distinct::{Allowance, Class, CountDistinct, counter};
 use super::options::{Options, Semantic, Share};
 use super::spool::Spool;
 use super::stats::Bins;
 use super::targets::{Sequence, Stretch, Walk};
+use crate::kmers::skm::SkmTable;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
 use seqmill_io::fasta::OpenArchive;
@@ -157,6 +159,8 @@ struct Open {
     bin_end: u64,
     values: Vec<u64>,
     distinct: Box<dyn CountDistinct>,
+    /// Counts of its k-mers in a table.
+    looked_up: Option<RegionCounts>,
     /// Everything is counted, not only different k-mers.
     first_pass: bool,
 }
@@ -170,6 +174,7 @@ struct Pass<'a> {
     regions: Lease,
     waiting: Waiting,
     codes: Vec<u8>,
+    table: Option<SkmTable>,
 }
 
 /// Measures all regions and writes the results.
@@ -184,7 +189,7 @@ pub(super) fn measure_sequences(
     let pool = job.budget.pool();
     let account = job.budget.account("kmers", pool);
     let lease = job.budget.must_reserve(account, 0)?;
-    let regions = lease.sibling(0)?;
+    let regions = lease.sibling(options.semantic.kmer_db.as_ref().map_or(0, |_| LOOK_UP_BYTES))?;
     let most = pool.saturating_sub(job.budget.reserved()) / 2;
     let mut pass = Pass {
         options,
@@ -192,6 +197,7 @@ pub(super) fn measure_sequences(
         regions,
         waiting: BTreeMap::new(),
         codes: Vec::new(),
+        table: open_table(&options.semantic)?,
     };
     let mut walk = walk;
     let next = || walk.advance().map(|(index, stretch)| (index, stretch, None));
@@ -289,8 +295,8 @@ impl Pass<'_> {
     fn begin(&mut self, index: u64, stretch: Stretch, class: Option<Class>) -> Result<Open> {
         let semantic = &self.options.semantic;
         let bins = Bins::new(stretch.end - stretch.begin, semantic.bins);
-        let bytes = size_of::<Open>() as u64 + 8 * bins.count() + 512;
-        self.regions.resize(self.regions.bytes() + bytes)?;
+        self.regions.resize(self.regions.bytes() + self.region_bytes(bins))?;
+        let looked_up = self.table.is_some() && class.is_none();
         Ok(Open {
             index,
             stretch,
@@ -303,8 +309,15 @@ impl Pass<'_> {
             bin_end: stretch.begin + bins.edge(1),
             values: vec![0; usize::try_from(bins.count()).unwrap_or(0)],
             distinct: counter(semantic.k, semantic.canonical, class.unwrap_or(Class::ALL)),
+            looked_up: looked_up.then(RegionCounts::default),
             first_pass: class.is_none(),
         })
+    }
+
+    /// Bytes of an open region.
+    fn region_bytes(&self, bins: Bins) -> u64 {
+        let counts = if self.table.is_some() { RegionCounts::BYTES } else { 0 };
+        size_of::<Open>() as u64 + 8 * bins.count() + 512 + counts
     }
 
     /// Gives a piece of sequence to the open regions, and closes those that end in it.
@@ -331,7 +344,11 @@ impl Pass<'_> {
             let range = from..most.min(bases.len());
             let codes = self.codes.get(range.clone()).unwrap_or_default();
             if region.first_pass {
-                region.count(bases.get(range).unwrap_or_default(), codes, k);
+                let bases = bases.get(range).unwrap_or_default();
+                region.count(bases, codes, k);
+                if let (Some(counts), Some(table)) = (&mut region.looked_up, &self.table) {
+                    counts.take(table, bases, masked)?;
+                }
             }
             let mut left = Vec::new();
             region.distinct.take(codes, &mut self.allowance, &mut left);
@@ -356,7 +373,7 @@ impl Pass<'_> {
         done: &mut impl FnMut(&Open, u64) -> Result<()>,
     ) -> Result<()> {
         let distinct = region.distinct.finish(&mut self.allowance)?;
-        let bytes = size_of::<Open>() as u64 + 8 * region.bins.count() + 512;
+        let bytes = self.region_bytes(region.bins);
         self.regions.resize(self.regions.bytes().saturating_sub(bytes))?;
         done(&region, distinct)
     }
@@ -403,6 +420,8 @@ impl Open {
         let lower = self.counts.iter().skip(usize::from(LOWER)).sum();
         let mut values = self.values.clone();
         values.resize(usize::try_from(options.bins).unwrap_or(0), 0);
+        let [sum, n, median, min, max] =
+            self.looked_up.as_ref().map_or([0; 5], RegionCounts::numbers);
         let row = [
             length,
             acgt,
@@ -413,6 +432,11 @@ impl Open {
             self.kmers,
             distinct,
             (length + 1).saturating_sub(options.k as u64).max(1),
+            sum,
+            n,
+            median,
+            min,
+            max,
         ];
         (row, values)
     }

@@ -7,7 +7,7 @@ use super::engine::BatchSource;
 use bam::BamReads;
 pub use bam::ReadFlags;
 use seqmill_base::budget::AccountId;
-use seqmill_base::{Error, Job, Lease, Result};
+use seqmill_base::{Error, Job, Lease, Progress, Result};
 use seqmill_io::Source;
 use seqmill_io::fasta::OpenArchive;
 use seqmill_io::sequence::{
@@ -17,6 +17,9 @@ use seqmill_io::sequence::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// First bytes of gzip and BGZF.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Stretches of records that alone are counted, merged and sorted: by name, 0-based half-open.
 pub type Stretches = BTreeMap<Vec<u8>, Vec<(u64, u64)>>;
@@ -91,6 +94,8 @@ pub(super) struct Inputs<'a> {
     beyond: usize,
     stretches: Vec<(u64, u64)>,
     seen: std::collections::BTreeSet<Vec<u8>>,
+    /// Records that the progress does not know of yet.
+    untold: u64,
     lease: Lease,
 }
 
@@ -143,6 +148,7 @@ impl<'a> Inputs<'a> {
             beyond: 0,
             stretches: Vec::new(),
             seen: std::collections::BTreeSet::new(),
+            untold: 0,
             lease,
         })
     }
@@ -188,7 +194,7 @@ impl<'a> Inputs<'a> {
             return Ok(Open::Bam(Box::new(reads)));
         }
         let options = SequenceOptions {
-            threads: if worth_threads(source.as_ref()) { self.threads } else { 0 },
+            threads: if worth_threads(source.as_ref())? { self.threads } else { 0 },
             qualities: self.rules.min_base_quality > 0,
             strict: self.rules.strict,
             ..SequenceOptions::default()
@@ -208,6 +214,7 @@ impl<'a> Inputs<'a> {
                 let Some(bases) = reads.append_read(&mut batch.text)? else { return Ok(false) };
                 batch.text.push(RECORD_BREAK);
                 facts.records += 1;
+                self.untold += 1;
                 facts.bases += bases;
                 self.in_unit += bases;
                 self.unit_ended = self.in_unit >= self.unit_bases;
@@ -228,6 +235,7 @@ impl<'a> Inputs<'a> {
                 None | Some((_, true)) => return Ok(false),
                 Some((Piece::Start { header, .. }, _)) => {
                     facts.records += 1;
+                    self.untold += 1;
                     self.position = 0;
                     if let Some(regions) = &self.rules.regions {
                         let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
@@ -288,9 +296,12 @@ fn is_base(symbol: u8, skip_lower: bool) -> bool {
     matches!(upper, b'A' | b'C' | b'G' | b'T')
 }
 
-/// Threads that read ahead cost more than they bring for small files.
-fn worth_threads(source: &dyn Source) -> bool {
-    source.len().is_none_or(|bytes| bytes >= 1 << 21)
+/// Threads that read ahead cost more than they bring for small files, and where there is nothing to
+/// inflate.
+fn worth_threads(source: &dyn Source) -> Result<bool> {
+    let mut head = [0; 2];
+    let Some(bytes) = source.len() else { return Ok(true) };
+    Ok(bytes >= 1 << 21 && source.read_at(&mut head, 0)? == 2 && head == GZIP_MAGIC)
 }
 
 /// Appends what of the bases at `position` lies in a stretch, with a break behind each stretch.
@@ -365,6 +376,7 @@ impl BatchSource for Inputs<'_> {
                 }
             }
         }
+        Progress::add(&self.job.progress.records_in, std::mem::take(&mut self.untold));
         if batch.text.last() != Some(&RECORD_BREAK) {
             let from = batch.text.len().saturating_sub(self.k - 1);
             self.carry.clear();

@@ -1,5 +1,6 @@
 //! Profiles of whole files, a bounded stretch of windows at a time.
 
+use super::dump::append_number;
 use super::query::profile_bases;
 use super::skm::SkmTable;
 use seqmill_base::{Job, Result};
@@ -19,6 +20,23 @@ pub struct ProfileStretch {
     pub counts: Vec<u64>,
     /// A byte for each window: 1 if it holds nothing but bases.
     pub valid: Vec<u8>,
+}
+
+impl ProfileStretch {
+    /// Appends a line for each window: record, first base (0-based), count or `NA`.
+    pub fn append_lines(&self, text: &mut Vec<u8>) {
+        for (start, (count, valid)) in (self.start..).zip(self.counts.iter().zip(&self.valid)) {
+            text.extend_from_slice(&self.name);
+            text.push(b'\t');
+            append_number(start, text);
+            text.push(b'\t');
+            match valid {
+                0 => text.extend_from_slice(b"NA"),
+                _ => append_number(*count, text),
+            }
+            text.push(b'\n');
+        }
+    }
 }
 
 /// Goes through a file.

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::records::merge_records;
+use crate::kmers::minimizers::Lanes;
 use crate::kmers::room::MERGE_BYTES;
 use crate::kmers::store::{Store, Writer};
 use crate::kmers::word::{Kmer, Word};
@@ -38,9 +39,8 @@ impl<K: Kmer> Engine<'_, K> {
     /// Bins to elements in buckets.
     pub(super) fn expand(&self, buckets: &Buckets<K>, next: &AtomicUsize) -> Result<()> {
         let mut writer = Writer::new(&buckets.store);
-        let mut records = Vec::new();
         let limit = MERGE_BYTES / K::Record::BYTES;
-        let mut relieve = || self.relieve_buckets(&buckets.store);
+        let (mut records, mut places) = (Vec::with_capacity(limit), Vec::new());
         loop {
             let bin = next.fetch_add(1, Ordering::Relaxed);
             if bin >= self.bins.shards() {
@@ -48,44 +48,83 @@ impl<K: Kmer> Engine<'_, K> {
             }
             self.bins.drain(bin, &mut records, limit, |records| {
                 self.check()?;
-                merge_records(records, self.layout);
-                for record in records.iter() {
-                    self.expand_record(*record, buckets, &mut writer, &mut relieve)?;
-                }
-                Ok(())
+                merge_records(records, &mut places, self.layout);
+                self.expand_records(records, buckets, &mut writer)
             })?;
         }
     }
 
-    #[inline(always)]
-    fn expand_record(
+    fn expand_records(
         &self,
-        record: K::Record,
+        records: &[K::Record],
         buckets: &Buckets<K>,
         writer: &mut Writer<'_, K>,
-        relieve: &mut impl FnMut() -> Result<()>,
     ) -> Result<()> {
-        let k = self.rules.k;
-        let mask = K::ones(2 * k);
-        let prefix_down = 2 * k - buckets.bits;
-        let most = (1_u64 << buckets.free.min(32)) - 1;
-        let weight = self.layout.weight(record);
-        let turned = record.mirror();
-        for i in 0..=self.layout.kmers(record) {
-            let mut kmer = K::of_record(record.down(K::Record::BITS - 2 * (k + i))).and(mask);
-            if self.rules.canonical {
-                kmer = kmer.min(K::of_record(turned.down(2 * i)).and(mask));
-            }
-            let bucket = kmer.down(prefix_down).low() as usize;
-            let element = kmer.up(buckets.free);
-            let mut rest = weight;
-            while rest > most {
-                writer.push(bucket, element.or(K::from_low(most)), relieve)?;
-                rest -= most;
-            }
-            writer.push(bucket, element.or(K::from_low(rest)), relieve)?;
+        match self.lanes {
+            Lanes::Scalar => self.expand_body(records, buckets, writer),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx2 => unsafe { self.expand_avx2(records, buckets, writer) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx512 => unsafe { self.expand_avx512(records, buckets, writer) },
         }
-        Ok(())
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn expand_avx2(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        self.expand_body(records, buckets, writer)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn expand_avx512(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        self.expand_body(records, buckets, writer)
+    }
+
+    #[inline(always)]
+    fn expand_body(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        let (layout, canonical) = (self.layout, self.rules.canonical);
+        let (bits, down) = (buckets.bits, K::BITS - buckets.bits);
+        let most = (1_u64 << buckets.free.min(32)) - 1;
+        let mut relieve = || self.relieve_buckets(&buckets.store);
+        let mut failure = None;
+        for record in records {
+            let mut weight = layout.weight(*record);
+            // A weight that an element has no room for makes several.
+            while weight > 0 {
+                let part = weight.min(most);
+                weight -= part;
+                let part = K::from_low(part);
+                K::expand(*record, layout.k, layout.kmers(*record), canonical, |kmer| {
+                    let bucket = kmer.down(down).low() as usize;
+                    let pushed = writer.push(bucket, kmer.up(bits).or(part), &mut relieve);
+                    if let Err(error) = pushed {
+                        failure = Some(error);
+                    }
+                });
+            }
+            if failure.is_some() {
+                break;
+            }
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     #[cold]

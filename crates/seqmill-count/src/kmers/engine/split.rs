@@ -21,7 +21,7 @@ impl<K: Kmer> Engine<'_, K> {
         let mut batch = Batch::default();
         let mut minimizers = Minimizers::new(k, self.lanes);
         let mut bins = Writer::new(&self.bins);
-        let mut scratch = Vec::new();
+        let mut scratch = (Vec::new(), Vec::new());
         let bin_count = self.bins.shards() as u64;
         let (mut records, mut occurrences) = (0, 0);
         loop {
@@ -35,7 +35,7 @@ impl<K: Kmer> Engine<'_, K> {
                     break;
                 }
             }
-            batch.prepare(k, self.rules.skip_lower);
+            batch.prepare(k, self.rules.skip_lower, self.lanes);
             occurrences += batch.occurrences();
             let mut failure = Ok(());
             let mut relieve = || self.relieve_bins(&mut scratch);
@@ -64,7 +64,7 @@ impl<K: Kmer> Engine<'_, K> {
 
     /// Makes room in the arena while bins are filled: merges, then allows more, then spills.
     #[cold]
-    fn relieve_bins(&self, scratch: &mut Vec<K::Record>) -> Result<()> {
+    fn relieve_bins(&self, scratch: &mut (Vec<K::Record>, Vec<u32>)) -> Result<()> {
         self.check()?;
         let (soft, all) = (self.arena.soft_limit(), self.arena.blocks());
         let poor = self.gain.load(Ordering::Relaxed) < POOR_GAIN;
@@ -72,8 +72,9 @@ impl<K: Kmer> Engine<'_, K> {
         if fresh >= 2 && !poor {
             let limit = MERGE_BYTES / K::Record::BYTES;
             let layout = self.layout;
-            let merge = |records: &mut Vec<K::Record>| merge_records(records, layout);
-            let (before, behind) = self.bins.compact(shard, scratch, limit, merge);
+            let (records, places) = scratch;
+            let merge = |records: &mut Vec<K::Record>| merge_records(records, places, layout);
+            let (before, behind) = self.bins.compact(shard, records, limit, merge);
             let freed = (1000 * before.saturating_sub(behind) / before.max(1)) as u32;
             let gain = self.gain.load(Ordering::Relaxed);
             self.gain.store((7 * gain + freed) / 8, Ordering::Relaxed);

@@ -108,7 +108,7 @@ pub(super) struct Strand<'t, K> {
 
 impl<'t, K: Word> Strand<'t, K> {
     pub(super) fn new(table: &'t SkmTable, number: usize, range: KeyRange<K>) -> Self {
-        let block = range.begin.and_then(|begin| table.block_of(begin)).unwrap_or(0);
+        let block = range.begin.and_then(|begin| table.block_from(begin, 0)).unwrap_or(0);
         let (kmers, counts) = (Vec::new(), Vec::new());
         let (used, last, ended) = (0, None, false);
         Self { table, number, block, range, kmers, counts, used, last, ended }
