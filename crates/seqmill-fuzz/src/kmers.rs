@@ -67,6 +67,7 @@ fn outputs(path: PathBuf, format: TableFormat, tmpdir: &Path) -> OutputRules {
         force: true,
         resume: false,
         tmpdir: tmpdir.to_path_buf(),
+        is_unit: false,
     }
 }
 
