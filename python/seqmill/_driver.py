@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -179,7 +178,9 @@ def _clear_state(output: str) -> None:
     """Remove the state of a run that was killed after it had published its output."""
     state = state_directory(output)
     if state.is_dir() and not (state / "data.partial").exists():
-        shutil.rmtree(state)
+        from shutil import rmtree  # noqa: PLC0415 - seldom
+
+        rmtree(state)
 
 
 def _size_of(output: str | None) -> int | None:

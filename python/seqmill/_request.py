@@ -6,7 +6,6 @@ Whatever needs no file is checked here, so that a wrong option is told before an
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 from seqmill._addresses import is_remote, shown
@@ -125,6 +124,8 @@ def check_names(options: Mapping[str, Any], known: Iterable[str], function: str)
         if name in ConvertOptions.__annotations__:
             message = f"{function}() writes no file and has no keyword {name!r}"
         else:
+            from difflib import get_close_matches  # noqa: PLC0415 - seldom
+
             near = get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             message = f"{function}() got an unexpected keyword argument {name!r}{hint}"
