@@ -27,6 +27,9 @@ __all__ = [
     "bgzf_compress",
     "bgzf_compress_file",
     "convert",
+    "coverage_assemble",
+    "coverage_plan",
+    "coverage_share",
     "debug_build",
     "features",
     "find_repeats",
@@ -34,6 +37,7 @@ __all__ = [
     "hash_bytes",
     "hash_file",
     "is_archive",
+    "kmers_boundaries",
     "kmers_count",
     "kmers_dump",
     "kmers_merge",
@@ -41,6 +45,7 @@ __all__ = [
     "kmers_records",
     "make_chunk_index",
     "measure_coverage",
+    "sequence_parts",
     "version",
 ]
 
@@ -72,6 +77,11 @@ def convert(
 def make_chunk_index(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> list[Path]: ...
+def coverage_plan(options_json: str) -> str: ...
+def coverage_share(options_json: str) -> str: ...
+def coverage_assemble(
+    options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
+) -> str: ...
 def measure_coverage(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> str: ...
@@ -274,6 +284,7 @@ class RepeatRun:
     def table(self, name: str) -> CapsuleType: ...
     def consensus(self, number: int) -> bytes | None: ...
     def masked(self, name: bytes, hard: bool) -> bytes | None: ...
+    def covered(self, name: bytes) -> bytes | None: ...
 
 def find_repeats(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
@@ -302,6 +313,8 @@ def kmers_dump(
     options_json: str,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> int: ...
+def kmers_boundaries(paths: Sequence[str | PathLike[str]], ranges: int) -> list[str]: ...
+def sequence_parts(path: str | PathLike[str], part_bytes: int) -> list[tuple[int, int | None]]: ...
 def kmers_records(path: str | PathLike[str]) -> list[tuple[bytes, int]]: ...
 def kmers_profile(
     table: str | PathLike[str], path: str | PathLike[str], windows: int

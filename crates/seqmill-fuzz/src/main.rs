@@ -5,6 +5,7 @@
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
 //! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
+//! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -27,6 +28,7 @@ mod frame;
 mod index;
 mod mutate;
 mod random;
+mod repeats;
 mod supervise;
 mod target;
 mod text;
@@ -58,6 +60,8 @@ pub(crate) struct Arguments {
     pub worker: bool,
     /// Archives instead of what is converted.
     pub archives: bool,
+    /// Genomes, in which repeats are looked for, instead.
+    pub repeats: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -71,6 +75,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         work: None,
         worker: false,
         archives: false,
+        repeats: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -87,6 +92,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
             "--archives" => arguments.archives = value == "true",
+            "--repeats" => arguments.repeats = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -98,6 +104,8 @@ fn main() -> ExitCode {
     let result = parse(std::env::args().skip(1)).and_then(|arguments| {
         let ran = if arguments.archives {
             archive::run(&arguments)
+        } else if arguments.repeats {
+            repeats::run(&arguments)
         } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {

@@ -18,8 +18,6 @@ use seqmill_io::Remote;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What opens the archives of a store.
-const ARCHIVES: Option<seqmill_io::fasta::OpenArchive> = Some(seqmill_pack::open_archive);
 /// Batches of so few windows are read on the calling thread.
 const SHORT_BATCH: usize = 256;
 
@@ -149,7 +147,7 @@ impl FetchStore {
             pack,
             map_plain,
             private,
-            archives: ARCHIVES,
+            archives: crate::archive::ARCHIVES,
             remote: engine_side(remote.as_ref()),
         };
         let remote = options.remote.clone();

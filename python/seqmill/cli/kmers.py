@@ -21,6 +21,7 @@ from seqmill.cli._options import (
     Example,
     JobCommand,
     Session,
+    engine_options,
     force_option,
     grouped_option,
     html_option,
@@ -109,10 +110,11 @@ def command() -> None:
     "resources",
     "--unit-bases",
     type=click.IntRange(min=1),
-    default=1 << 31,
     metavar="N",
-    help="--resume goes on behind whole units of N bases.  [default: 2147483648]",
+    help="--resume goes on behind whole units of N bases; on an engine, bytes of text in a unit.  "
+    "[default: 2147483648; on an engine 100000000]",
 )
+@engine_options
 @html_option
 @job_options
 @pass_session
@@ -219,6 +221,7 @@ def _base_name(path: str) -> str:
 @region_options
 @count_filter_options
 @format_options
+@engine_options
 @job_options
 @pass_session
 def index(
@@ -255,6 +258,13 @@ def index(
     type=int,
     default=64_000_000,
     help="A batch ends with the chunk in which its bases reach this.  [default: 64000000]",
+)
+@grouped_option(
+    "input",
+    "--max-batches",
+    type=int,
+    metavar="N",
+    help="Make batches larger where there would be more than N.",
 )
 @output_option("File to write; - is stdout.", required=True)
 @force_option
