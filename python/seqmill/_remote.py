@@ -35,7 +35,7 @@ RANGES_MAX: Final = 64
 _RANGE_BYTES: Final = 8 << 20
 _LEAST_RANGE_BYTES: Final = 128 << 10
 _REGIONS: Final = {"regions", "intervals"}
-_BUDGET_PART: Final = 8
+_BUDGET_PART: Final = 16
 """A job reads ahead no more than this part of its memory."""
 
 # What an address is read with, by what of it may be seen; queries can be signatures, which belong
@@ -69,7 +69,7 @@ def serve(files: Sequence[RemoteFile], *, memory: int, ranges: int = RANGES) -> 
     files
         Versions that were looked at.
     memory
-        Budget of the job: ranges take no more than an eighth of it.
+        Budget of the job: ranges take no more than a sixteenth of it.
     ranges
         Most ranges at a time.
     """
