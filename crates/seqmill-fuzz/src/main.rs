@@ -5,7 +5,6 @@
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
 //! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
-//! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -28,7 +27,6 @@ mod frame;
 mod index;
 mod mutate;
 mod random;
-mod repeats;
 mod supervise;
 mod target;
 mod text;
@@ -60,8 +58,6 @@ pub(crate) struct Arguments {
     pub worker: bool,
     /// Archives instead of what is converted.
     pub archives: bool,
-    /// Genomes, in which repeats are looked for, instead.
-    pub repeats: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -75,7 +71,6 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         work: None,
         worker: false,
         archives: false,
-        repeats: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -92,7 +87,6 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
             "--archives" => arguments.archives = value == "true",
-            "--repeats" => arguments.repeats = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -104,8 +98,6 @@ fn main() -> ExitCode {
     let result = parse(std::env::args().skip(1)).and_then(|arguments| {
         let ran = if arguments.archives {
             archive::run(&arguments)
-        } else if arguments.repeats {
-            repeats::run(&arguments)
         } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {
