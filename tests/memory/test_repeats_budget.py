@@ -19,7 +19,7 @@ GENOMES = {
     "sim": ("repeats/sim/genome.fa.gz", "0", (36, 64)),
     "sim near": ("repeats/sim/genome.fa.gz", "1", (56, 128)),
     "yeast": ("real/yeast/S288C.fa.gz", "0", (64, 128)),
-    "yeast near": ("real/yeast/S288C.fa.gz", "1", (64, 256)),
+    "yeast near": ("real/yeast/S288C.fa.gz", "1", (128, 256)),
 }
 SLOW = {"yeast near"}
 

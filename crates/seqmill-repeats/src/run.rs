@@ -211,8 +211,13 @@ impl Run<'_> {
         let free = budget.pool().saturating_sub(budget.reserved());
         let later = u64::from(self.text.len()) / 8;
         let index = free.saturating_sub(later) / 3 * 2;
-        if index < LEAST_INDEX_BYTES {
-            let needed = budget.limit() + LEAST_INDEX_BYTES * 2 + later - free.min(later);
+        // With a mismatch every window has a byte that bounds its count; with hardly more than
+        // these bytes the text would be looked through very many times.
+        let near = self.options.parameters.distance == 1;
+        let length = u64::from(self.text.len());
+        let least = LEAST_INDEX_BYTES + if near { 2 * length } else { 0 };
+        if index < least {
+            let needed = budget.limit() + least.div_ceil(2) * 3 + later - free;
             return Err(Error::budget(
                 format!(
                     "the index needs {} more than is free of a memory budget of {}; \

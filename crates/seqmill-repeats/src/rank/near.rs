@@ -21,7 +21,7 @@ use crate::kmer::{Complexity, reverse_complement};
 use forms::{Entry, Forms, Scratch};
 use marks::Ranked;
 use seqmill_base::process::release_free_memory;
-use seqmill_base::{Lease, Result};
+use seqmill_base::{ErrorKind, Lease, Result};
 use shelves::{Found, Shelf, Shelves};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -153,10 +153,15 @@ fn collect(
         let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
             neighbours(search, forms, scratch, group, marks, &owner, found);
         };
-        forms.each_group(search, slice, find, |found| shelves.put(found))?;
-        if let Some(error) = shelves.full() {
-            return if splits { Ok(false) } else { Err(error.within("occurrences")) };
-        }
+        let done = forms.each_group(search, slice, find, |found| shelves.put(found));
+        // Either there was no room for occurrences, or they left none for the forms of a slice.
+        let error = match (shelves.full(), done) {
+            (Some(error), _) => error.within("occurrences"),
+            (None, Err(error)) => error,
+            (None, Ok(())) => continue,
+        };
+        let fits_in_parts = splits && matches!(error.kind(), ErrorKind::Budget);
+        return if fits_in_parts { Ok(false) } else { Err(error) };
     }
     build_lists(search, shelves, out)?;
     Ok(true)
