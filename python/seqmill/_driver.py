@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seqmill import _native
 from seqmill._footer import count_rows, is_made_of
+from seqmill._remote import open_inputs
 from seqmill._sums import sum_figures
 from seqmill._tasks import PHASE, FileResult, Task, state_directory
 from seqmill.report import JobReport
@@ -110,7 +110,8 @@ class Driver:
                 bytes=_size_of(task.output),
             )
         if options.get("index_only"):
-            (index,) = _native.make_chunk_index(json.dumps(options), tell)
+            with open_inputs(options) as (request, _):
+                (index,) = _native.make_chunk_index(json.dumps(request), tell)
             return FileResult(
                 inputs=task.inputs,
                 output=str(index),
@@ -118,7 +119,9 @@ class Driver:
                 bytes=_size_of(str(index)),
                 seconds=time.monotonic() - started,
             )
-        document = json.loads(_native.convert(json.dumps(options), tell, self.overview))
+        with open_inputs(options) as (request, remote):
+            answer = _native.convert(json.dumps(request), tell, self.overview, remote)
+        document = json.loads(answer)
         records, size = document["records"], document["bytes"]
         output = task.output
         if task.drop_empty and records == 0 and output is not None:
@@ -175,7 +178,9 @@ def _clear_state(output: str) -> None:
     """Remove the state of a run that was killed after it had published its output."""
     state = state_directory(output)
     if state.is_dir() and not (state / "data.partial").exists():
-        shutil.rmtree(state)
+        from shutil import rmtree  # noqa: PLC0415 - seldom
+
+        rmtree(state)
 
 
 def _size_of(output: str | None) -> int | None:

@@ -6,7 +6,6 @@ executed: it is parsed with :mod:`ast`, and everything but the forms below is re
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 from seqmill.errors import InputError, NotFoundError
@@ -296,6 +295,8 @@ class _Parser:
         return _constant(node) is not None
 
     def _unknown(self, kind: str, name: str, known: Iterable[str]) -> NotFoundError:
+        from difflib import get_close_matches  # noqa: PLC0415 - seldom
+
         near = tuple(get_close_matches(name, sorted(known), n=3, cutoff=0))
         return NotFoundError(
             f"filter {self._text!r}: {kind} {name!r} does not exist; closest: {', '.join(near)}",

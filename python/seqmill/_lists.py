@@ -1,6 +1,5 @@
 """Lists that come from files: values one a line, regions, BED."""
 
-import gzip
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
@@ -16,6 +15,8 @@ _BED_FIELDS: Final = 3
 
 def _open_text(path: str) -> Iterator[tuple[int, str]]:
     """Give the lines of a list, which may be gzip-compressed, with their numbers."""
+    import gzip  # noqa: PLC0415 - most jobs have no list in a file
+
     number = 0
     opener = gzip.open if path.endswith(".gz") else open
     with opener(path, "rb") as file:

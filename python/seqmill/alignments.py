@@ -7,9 +7,9 @@ comes out is put into objects.
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._driver import Driver
@@ -24,12 +24,13 @@ from seqmill._request import (
 from seqmill._scan import AlignmentScan
 from seqmill._targets import plan_tasks
 from seqmill._tasks import FileResult, Task, state_directory
-from seqmill.engine.job import EngineJob
-from seqmill.engine.registry import open_engine
 from seqmill.errors import InputError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
+
+if TYPE_CHECKING:
+    from seqmill.engine.protocol import Engine
 
 __all__ = [
     "AlignmentScan",
@@ -216,10 +217,12 @@ def convert(
         fail_fast=fail_fast,
         overview=overview,
     )
-    with report, open_engine(engine, scheduler) as opened, _telling_of_state(tasks):
+    with report, _opened(engine, scheduler) as opened, _telling_of_state(tasks):
         if opened is None:
             files = driver.run(tasks)
         else:
+            from seqmill.engine.job import EngineJob  # noqa: PLC0415 - seldom
+
             place = os.fspath(out_dir) if out_dir is not None else str(tasks[0].output)
             job = EngineJob(
                 engine=opened,
@@ -232,6 +235,15 @@ def convert(
             )
             files = driver.run_on_engine(job, tasks)
     return _result(files, driver, report)
+
+
+def _opened(engine: Any, scheduler: Any) -> "AbstractContextManager[Engine | None]":
+    """Open an engine, if one is asked for: the package is a third of the start of a command."""
+    if engine is None and scheduler is None:
+        return nullcontext()
+    from seqmill.engine.registry import open_engine  # noqa: PLC0415 - see above
+
+    return open_engine(engine, scheduler)
 
 
 def _result(files: Sequence[FileResult], driver: Driver, report: JobReport) -> ConvertResult:

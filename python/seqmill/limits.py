@@ -7,7 +7,6 @@ win over what the machine grants: the affinity mask, control groups, resource li
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 from seqmill._host import CgroupFile, Host
@@ -18,8 +17,8 @@ __all__ = ["Limit", "choose_memory", "choose_threads", "parse_size", "usable_cpu
 THREADS_MAX: Final = 4096
 MEMORY_MAX_BYTES: Final = 1 << 62
 _LARGE_PROCESS_BYTES: Final = 128 << 20
-MEMORY_SHARE: Final = Fraction(4, 5)
-"""Share of the smallest limit that `auto` takes; the rest is for everything else that runs."""
+_MEMORY_PERCENT: Final = 80
+"""Of the smallest limit, what `auto` takes; the rest is for everything else that runs."""
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<gap>\.|[ ]+)?(?P<unit>[A-Za-z]*)")
 _PREFIXES: Final = "kmgt"
@@ -90,15 +89,19 @@ def _count_bytes(size: object) -> int | None:
     match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     if match is None:
         return None
-    number, unit = Fraction(match["number"]), match["unit"].lower()
+    # Exact, and without the module `fractions`: it is a tenth of the start of a command.
+    digits, _, decimals = match["number"].partition(".")
+    number, unit = int(digits + decimals), match["unit"].lower()
+    parts: int = 10 ** len(decimals)
     if unit in ("", "b"):
-        whole = number.denominator == 1 and (unit or not match["gap"])
-        return int(number) if whole else None
+        whole = number % parts == 0 and (unit or not match["gap"])
+        return number // parts if whole else None
     prefix, ending = unit[0], unit[1:]
     if prefix not in _PREFIXES or ending not in ("", "b", "ib"):
         return None
     decimal = ending == "b" and not match["gap"]
-    return int(number * (1000 if decimal else 1024) ** (_PREFIXES.index(prefix) + 1))
+    scale: int = (1000 if decimal else 1024) ** (_PREFIXES.index(prefix) + 1)
+    return number * scale // parts
 
 
 def usable_cpus(host: Host | None = None) -> Limit:
@@ -161,7 +164,8 @@ def usable_memory(host: Host | None = None) -> Limit:
     """
     host = host or Host.current()
     least = min(_memory_candidates(host), key=lambda limit: limit.value)
-    return Limit(max(1, int(least.value * MEMORY_SHARE)), f"80 % of {least.source}")
+    share = max(1, least.value * _MEMORY_PERCENT // 100)
+    return Limit(share, f"{_MEMORY_PERCENT} % of {least.source}")
 
 
 def _memory_candidates(host: Host) -> Iterator[Limit]:

@@ -280,7 +280,8 @@ impl RepeatRun {
         let account = self.job.budget.account("masked", u64::MAX);
         let record = &text.records()[wanted];
         let _lease = self.job.budget.must_reserve(account, u64::from(record.length))?;
-        let options = SequenceOptions::default();
+        let options =
+            SequenceOptions { archives: self.options.archives, ..SequenceOptions::default() };
         let mut stream = SequenceStream::open(&self.options.input, options, &self.job, account)?;
         let mut letters = Vec::with_capacity(record.length as usize);
         let mut number = 0_usize;
@@ -380,6 +381,7 @@ pub(crate) fn find_repeats(
 ) -> PyResult<RepeatRun> {
     let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    options.archives = crate::archive::ARCHIVES;
     // Fewer threads rather than a budget that is too small (`workflow.md` A.4).
     let room = options.resources.memory.saturating_sub(memory_figures().rss.unwrap_or(0));
     let most = usize::try_from(room / THREAD_ROOM).unwrap_or(usize::MAX).max(1);

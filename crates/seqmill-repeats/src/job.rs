@@ -11,10 +11,11 @@ use crate::text::Text;
 use crate::usage;
 use crate::write::{self, Content, Masking, reprise};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
-use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::process::{memory_figures, usage_figures};
 use seqmill_base::sink::{AtomicFile, refuse_existing};
 use seqmill_base::{Error, Job, Result};
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{SequenceOptions, input_file, input_fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
@@ -57,6 +58,16 @@ pub struct Options {
     pub resume: bool,
     /// Version of the program, part of the identity of a job.
     pub version: String,
+    /// How archives are opened; without, there are none.
+    #[serde(skip)]
+    pub archives: Option<OpenArchive>,
+}
+
+impl Options {
+    /// How the input is read, with so many threads that read ahead.
+    fn reading(&self, threads: usize) -> SequenceOptions {
+        SequenceOptions { threads, archives: self.archives, ..SequenceOptions::default() }
+    }
 }
 
 /// How the work is spread; nothing here shows in the output.
@@ -217,7 +228,7 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::input("masked sequence needs an input that can be read twice, not -"));
     }
     for path in suffixes(options).iter().filter_map(|suffix| outputs.path(suffix)) {
-        if path == options.input {
+        if path == input_file(&options.input) {
             return Err(Error::input("the output would replace the input").at_path(&path));
         }
         // A resumed run may have published some of its files before it was killed.
@@ -247,7 +258,7 @@ fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
         "reset_softmask": options.reset_softmask,
         "repeatmasker_names": options.repeatmasker_names,
     });
-    let inputs = serde_json::to_value([fingerprint(&options.input)?]).map_err(internal)?;
+    let inputs = serde_json::to_value([input_fingerprint(&options.input)?]).map_err(internal)?;
     let identity = JobIdentity {
         format: 1,
         seqmill: options.version.clone(),
@@ -272,7 +283,7 @@ fn work(
     let threads = options.resources.threads;
     let ahead = if threads > 1 { threads } else { 0 };
     let Loaded { text, lease, warnings, bytes } =
-        read::load(&options.input, ahead, job, books.text)?;
+        read::load(&options.input, options.reading(ahead), job, books.text)?;
     clock.stage("read", u64::from(text.len()));
     job.progress.bytes_in.store(bytes, Ordering::Relaxed);
     job.progress.records_in.store(text.records().len() as u64, Ordering::Relaxed);
@@ -347,7 +358,7 @@ fn write_all(
                         _ => Masking::Soft,
                     };
                     let input = &options.input;
-                    let with = (0, job, books.output);
+                    let with = (options.reading(0), job, books.output);
                     write::masked(out, input, &state.covered, text.len(), masking, with)
                 }
                 Format::Parquet | Format::Arrow => Ok(()),
