@@ -103,7 +103,8 @@ def digests(path: Path) -> dict[str, str]:
 
 
 def remove(path: Path) -> None:
-    """Remove what a run has left."""
+    """Remove what a run has left, also one that was interrupted."""
+    shutil.rmtree(f"{path}.seqmill", ignore_errors=True)
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
