@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seqmill.errors import OutOfRangeError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from seqmill import _native
 
 __all__ = ["Contig", "Parameters", "Sample"]
@@ -57,7 +57,7 @@ class Contig:
         """Show name and length."""
         return f"<Contig {self.name!r}, {self.length} bases>"
 
-    def sequence(self, start: int = 0, end: int | None = None) -> NDArray[np.uint8]:
+    def sequence(self, start: int = 0, end: int | None = None) -> "NDArray[np.uint8]":
         """Read bases as an array of letters.
 
         Parameters
@@ -71,6 +71,8 @@ class Contig:
             Upper-case letters, one byte each.
         """
         first, last = self._range(start, end)
+        import numpy as np  # noqa: PLC0415 - slow to load, and most of what is here needs none
+
         out = np.empty(last - first, np.uint8)
         self._native.read(self._sample, self._contig, first, out)
         return out

@@ -54,4 +54,5 @@ def _fetch_windows(tour: "Tour", folder: "Path", workers: int) -> str:
     rate = rounds * _WINDOWS / passed
     point = {"workers": workers, "windows_per_s": rate, "bases_per_s": rate * _WINDOW_BASES}
     tour.throughput.append(point)
-    return f"{format_count(round(rate))} windows of {_WINDOW_BASES} bases a second, one-hot"
+    bases = format_count(_WINDOW_BASES)
+    return f"{format_count(round(rate))} windows of {bases} bases a second, one-hot"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["show_kmers"]
 
 _K: Final = 21
+# So many bars have room in the picture.
+_COUNTS: Final = 8
 
 
 def show_kmers(tour: "Tour") -> "Iterator[StepResult]":
@@ -24,15 +26,23 @@ def show_kmers(tour: "Tour") -> "Iterator[StepResult]":
     genomes = sorted(path for path in folder.iterdir() if ".fa" in path.name)
     genomes = [path for path in genomes if path.suffix in (".fa", ".gz")]
     table = tour.folder / "kmers.skm"
-    yield tour.measure(f"count {_K}-mers of the genomes", partial(_count, genomes, table))
+    yield tour.measure(f"count {_K}-mers of the genomes", partial(_count, tour, genomes, table))
     yield tour.measure("look k-mers up", partial(_look_up, table))
 
 
-def _count(genomes: "list[Path]", output: "Path") -> str:
+def _count(tour: "Tour", genomes: "list[Path]", output: "Path") -> str:
     import seqmill  # noqa: PLC0415 - brings NumPy
 
     table = seqmill.count_kmers(genomes, k=_K, canonical=True, output=output, force=True)
     size = output.stat().st_size
+    counts, numbers = table.histogram()
+    tour.report.detail["kmers"] = {
+        "k": _K,
+        "files": len(genomes),
+        "total": table.total,
+        "distinct": table.distinct,
+        "histogram": list(zip(counts.tolist(), numbers.tolist(), strict=True))[:_COUNTS],
+    }
     return (
         f"{format_count(table.total)} k-mers, {format_count(table.distinct)} distinct, "
         f"{format_size(size)}"

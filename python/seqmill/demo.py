@@ -1,7 +1,4 @@
-"""The five-minute tour: every capability once, on simulated data or on the user's own.
-
-A capability joins the tour with one entry in :data:`STEPS`.
-"""
+"""The five-minute tour: every capability once; each joins with an entry in :data:`STEPS`."""
 
 import os
 import time
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_repeats, simulate
+from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_pack, _tour_repeats, simulate
 from seqmill._host import Host
 from seqmill._units import format_count, format_seconds, format_size
 from seqmill._usage import read_memory
@@ -104,8 +101,8 @@ class Tour:
         Metrics documents of the conversions, by file name, for the pictures.
     throughput
         Windows a second by workers, for the picture.
-    repeats
-        Metrics document and counts of the search for repeats, for the pictures.
+    repeats, archive
+        What the search for repeats found, and what packing put where, for the pictures.
     """
 
     folder: Path
@@ -117,6 +114,7 @@ class Tour:
     pictured: dict[str, dict[str, Any]] = field(default_factory=dict)
     throughput: list[dict[str, Any]] = field(default_factory=list)
     repeats: dict[str, Any] = field(default_factory=dict)
+    archive: dict[str, Any] = field(default_factory=dict)
 
     def measure(
         self, what: str, work: Callable[[], str], *, source: Path | None = None
@@ -177,8 +175,8 @@ class Demo:
         Metrics documents of the files whose pictures the page shows, by file name.
     throughput
         Windows a second by workers.
-    repeats
-        Metrics document and counts of the search for repeats.
+    repeats, archive
+        What the search for repeats found, and what packing put where.
     """
 
     folder: Path
@@ -187,6 +185,7 @@ class Demo:
     pictured: dict[str, dict[str, Any]]
     throughput: tuple[dict[str, Any], ...] = ()
     repeats: dict[str, Any] = field(default_factory=dict)
+    archive: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -300,6 +299,7 @@ STEPS: Final = (
     Step("coverage", "measure_coverage", _tour_coverage.show_coverage),
     Step("fetch", "FastaStore", _tour_fetch.show_fetch),
     Step("repeats", "find_repeats", _tour_repeats.show_repeats),
+    Step("pack", "Archive", _tour_pack.show_archives),
     Step("kmers", "count_kmers", _tour_kmers.show_kmers),
 )
 """The stops of the tour in order."""
@@ -374,7 +374,8 @@ def run_demo(
         report.detail["throughput"] = tour.throughput
         report.detail["steps"] = [asdict(result) for result in results]
     pictured = dict(list(tour.pictured.items())[:_PICTURED_FILES])
-    return Demo(target, results, report.metrics, pictured, tuple(tour.throughput), tour.repeats)
+    found = (tuple(tour.throughput), tour.repeats, tour.archive)
+    return Demo(target, results, report.metrics, pictured, *found)
 
 
 def _claim(folder: Path, *, force: bool) -> None:

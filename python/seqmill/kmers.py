@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._kmer_jobs import (
+    CountResources,
     KmerJob,
     Output,
     PathLike,
@@ -20,9 +21,11 @@ from seqmill._kmer_jobs import (
     as_paths,
     check_k,
     choose_outputs,
+    is_on_engine,
     native_count,
     run_job,
 )
+from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
 from seqmill._kmer_sequence import count_sequence
 from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
@@ -66,10 +69,11 @@ def run_count(
     pretty: bool = False,
     kmer_text: bool = False,
     hist_max: int | None = None,
-    unit_bases: int = 1 << 31,
+    unit_bases: int | None = None,
     chunks: Sequence[tuple[int, int]] | None = None,
     stretches: Sequence[tuple[str, int, int]] | None = None,
-    **resources: Unpack[ResourceOptions],
+    part: tuple[int, int | None] | None = None,
+    **resources: Unpack[CountResources],
 ) -> KmerJob:
     """Count files into outputs of any formats; what :func:`count_kmers` and the command run.
 
@@ -90,9 +94,12 @@ def run_count(
     pretty, kmer_text, hist_max
         How JSON, columns and histograms are written.
     unit_bases
-        A unit that a resumed job can skip ends with the record in which its bases reach this.
+        A unit that a resumed job can skip ends with the record in which its bases reach this,
+        2^31 by default. On an engine: about so many bytes of text are a unit, 10^8 by default.
     chunks, stretches
         Which chunks of a plan these are, and where they lie; for :func:`count_batch`.
+    part
+        The stretch of the only input that is counted, instead; see :mod:`seqmill._kmer_places`.
     **resources
         See :ref:`job-options`.
 
@@ -115,7 +122,7 @@ def run_count(
     where = stretches
     if regions or regions_file is not None:
         where = resolve_regions(paths, list(regions), regions_file)
-    request = {
+    request: dict[str, Any] = {
         "k": k,
         "canonical": canonical,
         "min_count": min_count or 0,
@@ -129,10 +136,20 @@ def run_count(
         "pretty": pretty,
         "kmer_text": kmer_text,
         "hist_max": hist_max,
-        "unit_bases": unit_bases,
+        "unit_bases": unit_bases or _unit_bases(resources),
         "chunks": None if chunks is None else [list(pair) for pair in chunks],
     }
+    if part is not None:
+        request["parts"] = [list(part)]
     return run_job("kmers count", native_count, request, paths, outputs, **resources)
+
+
+def _unit_bases(resources: CountResources) -> int:
+    if is_on_engine(resources.get("engine"), resources.get("scheduler")):
+        from seqmill.engine.kmers import UNIT_BYTES  # noqa: PLC0415 - seldom
+
+        return UNIT_BYTES
+    return 1 << 31
 
 
 def count_kmers(
@@ -146,7 +163,7 @@ def count_kmers(
     min_base_qual: int = 0,
     regions: Sequence[str] = (),
     output: PathLike | None = None,
-    **resources: Unpack[ResourceOptions],
+    **resources: Unpack[CountResources],
 ) -> KmerTable:
     r"""Count the k-mers of files inside a memory budget.
 
@@ -174,7 +191,7 @@ def count_kmers(
         that is gone with the object.
     **resources
         `threads`, `memory`, `tmpdir`, `progress`, `metrics`, `force`, `resume`: see
-        :ref:`job-options`.
+        :ref:`job-options`; `engine`, `scheduler`: where it is counted, see :mod:`seqmill.engine`.
 
     Returns
     -------
@@ -349,17 +366,22 @@ def count_batch(
     """
     chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
     stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
-    done: Any = run_count(
+    part = find_part(reference, chosen, batch)
+    done = run_count(
         reference,
         [("skm", os.fspath(output))],
         k=chosen.k if k is None else k,
         canonical=canonical,
         soft_mask=soft_mask,
         chunks=chunks,
-        stretches=stretches,
+        stretches=None if part else stretches,
+        part=(part.begin, part.end) if part else None,
         **resources,
     )
-    return str(done.outputs[0])
+    path = str(done.outputs[0])
+    if part is not None:
+        check_part(part, done.inputs[0]["bases"], reference, path)
+    return path
 
 
 def records_of(path: PathLike) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
 //! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
 //! seqmill-fuzz --kmers true --inputs 100000 --seed 1       k-mers of sequences, and tables
+//! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -29,6 +30,7 @@ mod index;
 mod kmers;
 mod mutate;
 mod random;
+mod repeats;
 mod supervise;
 mod target;
 mod text;
@@ -62,6 +64,8 @@ pub(crate) struct Arguments {
     pub archives: bool,
     /// K-mers instead of what is converted.
     pub kmers: bool,
+    /// Genomes, in which repeats are looked for, instead.
+    pub repeats: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -76,6 +80,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         worker: false,
         archives: false,
         kmers: false,
+        repeats: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -93,6 +98,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--keep" => arguments.keep = PathBuf::from(value),
             "--kmers" => arguments.kmers = value == "true",
             "--archives" => arguments.archives = value == "true",
+            "--repeats" => arguments.repeats = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -106,6 +112,8 @@ fn main() -> ExitCode {
             archive::run(&arguments)
         } else if arguments.kmers {
             kmers::run(&arguments)
+        } else if arguments.repeats {
+            repeats::run(&arguments)
         } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seqmill._kmer_spectrum import read_spectrum
 from seqmill._units import format_count
 from seqmill.cli._html import Figure, Section, Table, write_page
-from seqmill.cli._pictures import draw_line
+from seqmill.cli._pictures import draw_bars, draw_line
 from seqmill.errors import OutputExistsError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seqmill._kmer_jobs import KmerJob
 
-__all__ = ["spectrum_section", "write_spectrum"]
+__all__ = ["spectrum_section", "tour_section", "write_spectrum"]
 
 _MOST_COUNTS: Final = 300
 _READING: Final = (
@@ -84,3 +84,34 @@ def _picture(histogram: Sequence[tuple[int, int]], coverage: int | None) -> list
     table = Table(("count", "distinct k-mers"), rows, right=("count", "distinct k-mers"))
     note = "The first counts are cut off where errors are many." if top is not None else ""
     return [Figure(caption="Distinct k-mers by count", note=note, svg=svg, wide=True, table=table)]
+
+
+def tour_section(found: Mapping[str, Any]) -> Section:
+    """Draw how often the k-mers of several files occur.
+
+    Parameters
+    ----------
+    found
+        `k`, number of `files`, `total`, `distinct`, and the first pairs of the `histogram`.
+    """
+    pairs = found["histogram"]
+    texts = [format_count(number) for _, number in pairs]
+    svg = draw_bars(
+        [str(count) for count, _ in pairs],
+        [("distinct k-mers", [number for _, number in pairs], texts)],
+        label="Distinct k-mers by count",
+        wide=True,
+    )
+    figure = Figure(
+        caption=f"Distinct {found['k']}-mers by how often they occur",
+        note=f"{found['files']} genomes were counted as one: what all of them share occurs "
+        f"{found['files']} times, what only one of them has occurs once.",
+        svg=svg,
+        wide=True,
+    )
+    return Section(
+        title="K-mers",
+        text=f"{format_count(found['total'])} {found['k']}-mers, {format_count(found['distinct'])} "
+        "of them distinct",
+        figures=[figure],
+    )

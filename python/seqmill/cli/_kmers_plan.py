@@ -42,6 +42,13 @@ __all__ = ["chunk", "plan"]
     default=64_000_000,
     help="A batch ends with the chunk in which its bases reach this.  [default: 64000000]",
 )
+@grouped_option(
+    "input",
+    "--max-batches",
+    type=int,
+    metavar="N",
+    help="Make batches larger where there would be more than N.",
+)
 @output_option("File to write; - is stdout.", required=True)
 @force_option
 def plan(reference: str, *, output: str, force: bool, **options: Any) -> None:

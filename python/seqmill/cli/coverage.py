@@ -15,6 +15,7 @@ from seqmill.cli._options import (
     Session,
     color_option,
     display_options,
+    engine_options,
     force_option,
     grouped_option,
     html_option,
@@ -212,6 +213,15 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     metavar="REGION",
     help="Write one JSON object about a region of sequence ('all': about everything).",
 )
+@grouped_option(
+    "resources",
+    "--unit-bases",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="On an engine, regions of about N bases are a unit.  [default: 10000000 of alignments, "
+    "100000000 of sequence]",
+)
+@engine_options
 @metrics_option
 @html_option
 @force_option

@@ -137,8 +137,17 @@ def _sections(demo: "Demo") -> "list[Section]":
         from seqmill.cli._fetch_page import throughput_section  # noqa: PLC0415
 
         sections.insert(1, throughput_section(demo.throughput))
+    counted = demo.metrics.to_dict()["detail"].get("kmers")
+    if counted:
+        from seqmill.cli import _kmers_page  # noqa: PLC0415
+
+        sections.append(_kmers_page.tour_section(counted))
     if demo.repeats:
         from seqmill.cli._repeat_page import tour_section  # noqa: PLC0415
 
         sections.append(tour_section(demo.repeats))
+    if demo.archive:
+        from seqmill.cli import _pack_page  # noqa: PLC0415
+
+        sections.append(_pack_page.tour_section(demo.archive))
     return sections

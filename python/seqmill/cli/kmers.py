@@ -22,6 +22,7 @@ from seqmill.cli._options import (
     Example,
     JobCommand,
     Session,
+    engine_options,
     grouped_option,
     html_option,
     pass_session,
@@ -108,10 +109,11 @@ def command() -> None:
     "resources",
     "--unit-bases",
     type=click.IntRange(min=1),
-    default=1 << 31,
     metavar="N",
-    help="--resume goes on behind whole units of N bases.  [default: 2147483648]",
+    help="--resume goes on behind whole units of N bases; on an engine, bytes of text in a unit.  "
+    "[default: 2147483648; on an engine 100000000]",
 )
+@engine_options
 @html_option
 @job_options
 @pass_session
@@ -218,6 +220,7 @@ def _base_name(path: str) -> str:
 @region_options
 @count_filter_options
 @format_options
+@engine_options
 @job_options
 @pass_session
 def index(

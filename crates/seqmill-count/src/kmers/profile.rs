@@ -4,6 +4,7 @@ use super::dump::append_number;
 use super::query::profile_bases;
 use super::skm::SkmTable;
 use seqmill_base::{Job, Result};
+use seqmill_io::fasta::OpenArchive;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -51,9 +52,16 @@ pub struct FileProfile {
 
 impl FileProfile {
     /// A profile of `path` in stretches of about `windows` windows.
-    pub fn open(table: Arc<SkmTable>, path: &Path, windows: usize, job: &Job) -> Result<Self> {
+    pub fn open(
+        table: Arc<SkmTable>,
+        path: &Path,
+        archives: Option<OpenArchive>,
+        windows: usize,
+        job: &Job,
+    ) -> Result<Self> {
         let account = job.budget.account("input", u64::MAX);
-        let stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+        let options = SequenceOptions { archives, ..SequenceOptions::default() };
+        let stream = SequenceStream::open(path, options, job, account)?;
         let (name, bases) = (Vec::new(), Vec::new());
         Ok(Self { table, stream, windows: windows.max(1), name, bases, start: 0 })
     }

@@ -71,7 +71,7 @@ pub(crate) fn kmers_profile(
     let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
     let opened = py.detach(|| {
         let table = Arc::new(SkmTable::open(&table)?);
-        FileProfile::open(table, &path, windows, &job)
+        FileProfile::open(table, &path, crate::archive::ARCHIVES, windows, &job)
     });
     let profile = opened.map_err(|e| to_python(py, &e))?;
     Ok(KmerProfile { profile: Mutex::new(profile) })

@@ -1,0 +1,79 @@
+"""The stop of the tour at `pack` and `unpack`."""
+
+import gzip
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from seqmill._archive_pack import pack, plan_inputs
+from seqmill._units import format_count, format_size
+from seqmill.archive import Archive
+from seqmill.errors import InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seqmill.demo import StepResult, Tour
+
+__all__ = ["show_archives"]
+
+_PACK_KEYWORDS: Final = ("threads", "memory", "tmpdir")
+
+
+def show_archives(tour: "Tour") -> "Iterator[StepResult]":
+    """Pack the simulated genomes, take one out again, and check the archive."""
+    genomes = sorted((tour.folder / "genomes").glob("*.fa.gz"))
+    if not genomes:
+        return
+    archive = tour.folder / "genomes.agc"
+    yield tour.measure("pack the genomes", partial(_pack, tour, genomes, archive))
+    if archive.exists():
+        work = partial(_unpack, tour, archive, genomes[-1])
+        yield tour.measure("unpack one of them", work, source=archive)
+        yield tour.measure("verify the archive", partial(_verify, tour, archive), source=archive)
+
+
+def _pack(tour: "Tour", genomes: list[Path], archive: Path) -> str:
+    options = {key: value for key, value in tour.job_options.items() if key in _PACK_KEYWORDS}
+    inputs = plan_inputs([str(path) for path in genomes], "file")
+    done = pack(archive, inputs, force=True, **options)
+    files = sum(path.stat().st_size for path in genomes)
+    text = (
+        f"{done.samples} genomes of {format_count(done.bases)} bases in {format_size(done.bytes)}, "
+        f"{files / done.bytes:.1f} times smaller than gzip"
+    )
+    tour.archive = {
+        "text": text,
+        "overview": done.overview,
+    }
+    return text
+
+
+def _unpack(tour: "Tour", archive: Path, genome: Path) -> str:
+    """Write a genome and compare it with the file that went in."""
+    name = genome.name.removesuffix(".fa.gz")
+    output = tour.folder / f"{name}.fa"
+    options = {key: tour.job_options[key] for key in ("threads", "memory")}
+    with Archive(archive) as opened:
+        done = opened.unpack(output, samples=[name], force=True, **options)
+    if _contigs(output) != _contigs(genome):
+        raise InternalError(f"{name} is not what was packed")
+    return f"{name}: {format_count(done.records)} contigs, equal to what was packed"
+
+
+def _contigs(path: Path) -> dict[bytes, bytes]:
+    """Give the sequences of a small file by name, in upper case."""
+    data = path.read_bytes()
+    text = gzip.decompress(data) if path.suffix == ".gz" else data
+    records = (record.partition(b"\n") for record in text.split(b">")[1:])
+    return {header: body.replace(b"\n", b"").upper() for header, _, body in records}
+
+
+def _verify(tour: "Tour", archive: Path) -> str:
+    with Archive(archive) as opened:
+        found = opened.verify(
+            threads=tour.job_options["threads"], memory=tour.job_options["memory"]
+        )
+    if not found.ok:
+        raise InternalError(str(found.faults[0]))
+    return f"{format_count(found.bases)} bases sound, {found.checksums} checksums compared"
