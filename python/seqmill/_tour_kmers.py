@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["show_kmers"]
 
 _K: Final = 21
+# A table of more k-mers is not loaded to look all of them up.
+_MOST_LOADED: Final = 5_000_000
+_RANDOM_WORDS: Final = 1_000_000
 # So many bars have room in the picture.
 _COUNTS: Final = 8
 
@@ -48,10 +51,16 @@ def _count(tour: "Tour", genomes: "list[Path]", output: "Path") -> str:
 
 
 def _look_up(path: "Path") -> str:
-    import seqmill  # noqa: PLC0415 - brings NumPy
+    import numpy as np  # noqa: PLC0415 - slow to import
+
+    import seqmill  # noqa: PLC0415 - as above
 
     table = seqmill.KmerTable(path)
+    if table.distinct > _MOST_LOADED:
+        # The table stays in its map; random words are rarely in it.
+        words = np.random.default_rng(1).integers(0, 4**_K, _RANDOM_WORDS, dtype=np.uint64)
+        found = int((table.query(words) > 0).sum())
+        return f"{format_count(_RANDOM_WORDS)} random look-ups, {format_count(found)} found"
     kmers, counts = table.to_numpy()
-    found = table.query(kmers)
-    same = "all right" if (found == counts).all() else "wrong"
+    same = "all right" if (table.query(kmers) == counts).all() else "wrong"
     return f"{format_count(len(kmers))} look-ups, {same}"
