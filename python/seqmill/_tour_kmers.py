@@ -4,6 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from seqmill._units import format_count, format_size
+from seqmill.errors import InternalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,8 @@ def show_kmers(tour: "Tour") -> "Iterator[StepResult]":
 def _count(tour: "Tour", genomes: "list[Path]", output: "Path") -> str:
     import seqmill  # noqa: PLC0415 - brings NumPy
 
-    table = seqmill.count_kmers(genomes, k=_K, canonical=True, output=output, force=True)
+    options = tour.options("threads", "memory", "tmpdir")
+    table = seqmill.count_kmers(genomes, k=_K, canonical=True, output=output, force=True, **options)
     size = output.stat().st_size
     counts, numbers = table.histogram()
     tour.report.detail["kmers"] = {
@@ -62,5 +64,6 @@ def _look_up(path: "Path") -> str:
         found = int((table.query(words) > 0).sum())
         return f"{format_count(_RANDOM_WORDS)} random look-ups, {format_count(found)} found"
     kmers, counts = table.to_numpy()
-    same = "all right" if (table.query(kmers) == counts).all() else "wrong"
-    return f"{format_count(len(kmers))} look-ups, {same}"
+    if not (table.query(kmers) == counts).all():
+        raise InternalError("look-ups give other counts than the table")
+    return f"{format_count(len(kmers))} look-ups, all right"

@@ -193,9 +193,7 @@ def _scan(tour: Tour) -> Iterator[StepResult]:
 
 
 def _count(tour: Tour, path: Path, **filters: Any) -> str:
-    keys = ("threads", "memory")
-    options = {key: value for key, value in tour.job_options.items() if key in keys}
-    with seqmill.scan_alignments(path, **filters, **options) as scan:
+    with seqmill.scan_alignments(path, **filters, **tour.options("threads", "memory")) as scan:
         records = scan.count()
     return f"{format_count(records)} records" if filters else _compare(tour, path, records)
 
