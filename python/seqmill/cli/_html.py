@@ -127,7 +127,7 @@ def refuse_page(path: Path, *, force: bool) -> None:
     OutputExistsError
         Names the page.
     """
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         message = f"{path}: output exists; use --force to replace it"
         raise OutputExistsError(message, path=str(path))
 
