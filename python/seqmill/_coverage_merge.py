@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from seqmill._coverage_request import Regions
-from seqmill.errors import FormatError, InputError, OutputExistsError
+from seqmill._outputs import refuse_existing
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["merge_parts"]
 
@@ -133,11 +134,8 @@ def merge_parts(
             raise InputError(message, option="parts", value=str(path))
         if not folder.is_dir():
             raise FileNotFoundError(2, "no such folder", str(folder))
-    if not force:
-        for name in (_TABLE, _MERGED, _SUMMARY, _FOLDER):
-            if (output / name).exists():
-                message = f"{output / name}: output exists; use --force to replace it"
-                raise OutputExistsError(message, path=str(output / name))
+    for name in (_TABLE, _MERGED, _SUMMARY, _FOLDER):
+        refuse_existing(output / name, force=force)
     parts = _Parts(folders)
     for number in range(len(folders)):
         parts.take(number)

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from seqmill import _native
 from seqmill._kmer_jobs import to_text
+from seqmill._outputs import refuse_existing
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import move_into_place
 from seqmill.engine.protocol import Unit, UnitResult
-from seqmill.errors import FormatError, InputError, OutputExistsError
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["UNIT_BYTES", "count_on_engine", "plan_batches"]
 
@@ -124,9 +125,7 @@ def _check(
         message = "a batch of a plan is a unit already; leave the engine out"
         raise InputError(message, option="engine")
     for _, path in outputs:
-        if Path(path).exists() and not job.force and not job.resume:
-            message = f"{path}: output exists; use --force to replace it"
-            raise OutputExistsError(message, path=str(path))
+        refuse_existing(path, force=job.force or job.resume)
 
 
 @dataclass(slots=True)
