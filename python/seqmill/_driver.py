@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seqmill import _native
 from seqmill._footer import count_rows, is_made_of
-from seqmill._remote import open_inputs
+from seqmill._inputs import open_inputs
 from seqmill._sums import sum_figures
 from seqmill._tasks import PHASE, FileResult, Task, state_directory
 from seqmill.report import JobReport
