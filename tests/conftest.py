@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("seqmill", deadline=None)
+settings.load_profile("seqmill")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
