@@ -18,7 +18,7 @@ LINES = [(1, "one"), (2, "two"), (3, ""), (4, "last, without an end")]
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_content_tells_what_a_file_is(tmp_path: Path, packed: bool) -> None:
+def test_content_tells_what_a_file_is(tmp_path: Path, *, packed: bool) -> None:
     path = tmp_path / "x.txt"
     path.write_bytes(gzip.compress(TEXT.encode()) if packed else TEXT.encode())
     assert is_gzip(path) is packed
@@ -28,7 +28,7 @@ def test_content_tells_what_a_file_is(tmp_path: Path, packed: bool) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_pipes_are_read_once(tmp_path: Path, packed: bool) -> None:
+def test_pipes_are_read_once(tmp_path: Path, *, packed: bool) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     data = gzip.compress(TEXT.encode()) if packed else TEXT.encode()
