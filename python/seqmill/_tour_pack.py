@@ -1,12 +1,12 @@
 """The stop of the tour at `pack` and `unpack`."""
 
-import gzip
 import hashlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqmill._archive_pack import pack, plan_inputs, sample_name
+from seqmill._text_lines import open_bytes
 from seqmill._units import format_count, format_size
 from seqmill.archive import Archive
 from seqmill.errors import InternalError
@@ -59,9 +59,7 @@ def _unpack(tour: "Tour", archive: Path, genome: Path) -> str:
 def _contigs(path: Path) -> dict[bytes, str]:
     """Give hashes of the sequences of a file by name; letters count in upper case."""
     found: dict[bytes, hashlib._Hash] = {}
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as text:
+    with open_bytes(path) as text:
         for line in text:
             if line.startswith(b">"):
                 sequence = found[line[1:].strip()] = hashlib.sha256()

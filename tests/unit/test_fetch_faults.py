@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,22 +117,19 @@ def test_a_file_replaced_under_a_running_job(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["file size limit", "small file system"])
-def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def full_disk(
+    request: pytest.FixtureRequest, tmp_path: Path, mount_disk: Callable[[str], Path]
+) -> tuple[Path, str]:
     """A root where the index does not fit, and what a program must do first."""
-    root = tmp_path / "root"
-    root.mkdir()
     if request.param == "file size limit":
+        root = tmp_path / "root"
+        root.mkdir()
         write_genomes(root, 40, 60)
-        yield root, "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4500, 4500))\n"
-        return
-    mount = ["mount", "-t", "tmpfs", "-o", "size=324k", "none", os.fspath(root)]
-    if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small file system, and not in every container")
-    try:
-        write_genomes(root, 40, 60)  # A page each, as for each side file: one page is left.
-        yield root, ""
-    finally:
-        subprocess.run(["umount", os.fspath(root)], check=True)
+        limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4500, 4500))\n"
+        return root, limit
+    root = mount_disk("324k")
+    write_genomes(root, 40, 60)  # A page each, as for each side file: one page is left.
+    return root, ""
 
 
 def test_a_full_disk(
