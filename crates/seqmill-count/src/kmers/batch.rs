@@ -57,9 +57,12 @@ impl Batch {
             Lanes::Scalar => self.code_and_pack(fold, pack_eight),
             #[cfg(target_arch = "x86_64")]
             wide => wide.run(
+                (&mut *self, fold, ()),
                 #[inline(always)]
-                // SAFETY: every machine with wide lanes has the instruction.
-                || self.code_and_pack(fold, |eight| unsafe { _pext_u64(eight, TWO_BITS) }),
+                |batch: &mut Self, fold, ()| {
+                    // SAFETY: every machine with wide lanes has the instruction.
+                    batch.code_and_pack(fold, |eight| unsafe { _pext_u64(eight, TWO_BITS) });
+                },
             ),
         }
         self.find_windows(k);

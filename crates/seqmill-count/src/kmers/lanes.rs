@@ -38,28 +38,34 @@ impl Lanes {
     }
 
     /// Does `work` as it is compiled for these instructions, which reach what is inlined into it.
+    /// What it writes comes as an argument: only of arguments the compiler takes for granted that
+    /// they do not overlap, of what a closure has captured it does not.
     #[inline(always)]
-    pub(super) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+    pub(super) fn run<A, B, C, R>(
+        self,
+        (a, b, c): (A, B, C),
+        work: impl FnOnce(A, B, C) -> R,
+    ) -> R {
         match self {
-            Self::Scalar => work(),
+            Self::Scalar => work(a, b, c),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` has found the instructions.
-            Self::Avx2 => unsafe { with_avx2(work) },
+            Self::Avx2 => unsafe { with_avx2(work, a, b, c) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` has found the instructions.
-            Self::Avx512 => unsafe { with_avx512(work) },
+            Self::Avx512 => unsafe { with_avx512(work, a, b, c) },
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi2")]
-fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
+fn with_avx2<A, B, C, R>(work: impl FnOnce(A, B, C) -> R, a: A, b: B, c: C) -> R {
+    work(a, b, c)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
+fn with_avx512<A, B, C, R>(work: impl FnOnce(A, B, C) -> R, a: A, b: B, c: C) -> R {
+    work(a, b, c)
 }

@@ -137,10 +137,12 @@ impl Minimizers {
         }
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "a path is not inlined")]
     fn scan(&mut self, codes: &[u8], windows: usize) {
         self.lanes.run(
+            (self, codes, windows),
             #[inline(always)]
-            || self.scan_body(codes, windows),
+            |scan, codes, windows| scan.scan_body(codes, windows),
         );
     }
 

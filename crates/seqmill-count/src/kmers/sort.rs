@@ -42,8 +42,9 @@ pub(super) fn sort_and_count<K: Word>(
     lanes: Lanes,
 ) {
     lanes.run(
+        (elements, spare, counts),
         #[inline(always)]
-        || sort_body(elements, spare, counts, layout, lanes),
+        |elements, spare, counts| sort_body(elements, spare, counts, layout, lanes),
     );
 }
 

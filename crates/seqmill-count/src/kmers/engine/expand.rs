@@ -49,8 +49,9 @@ impl<K: Kmer> Engine<'_, K> {
                 self.check()?;
                 merge_records(records, &mut places, self.layout);
                 self.lanes.run(
+                    (records.as_slice(), buckets, &mut writer),
                     #[inline(always)]
-                    || self.expand_records(records, buckets, &mut writer),
+                    |records, buckets, writer| self.expand_records(records, buckets, writer),
                 )
             })?;
         }
