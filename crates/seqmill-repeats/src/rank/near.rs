@@ -15,13 +15,14 @@ mod shelves;
 
 use super::exact::{self, BUCKETS};
 use super::group::{Lists, Rules};
-use super::{Ranking, Search};
+use super::{Candidate, Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, reverse_complement};
 use forms::{Entry, Forms, Scratch};
 use marks::Ranked;
+use seqmill_base::budget::human_bytes;
 use seqmill_base::process::release_free_memory;
-use seqmill_base::{ErrorKind, Lease, Result};
+use seqmill_base::{Error, ErrorKind, Lease, Result};
 use shelves::{Found, Shelf, Shelves};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -56,15 +57,63 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
     let mut work = Vec::from([Range { start: 0, end: length }]);
     while let Some(range) = work.pop() {
-        if collect(search, &forms, &marks, &owners, range.clone(), (&mut ranking, &mut held))? {
-            continue;
+        let out = (&mut ranking, &mut held);
+        let shelved = collect(search, &forms, &marks, &owners, range.clone(), out);
+        let shelved = shelved.map_err(|e| with_rest(search, e, &held, &owners, range.start))?;
+        let (Shelved::Listed(end) | Shelved::Full(end)) = shelved;
+        if end < range.end {
+            work.push(end..range.end);
+            ranking.figures.splits += 1;
         }
-        ranking.figures.splits += 1;
-        let middle = range.start + (range.end - range.start) / 2;
-        work.extend([middle..range.end, range.start..middle]);
+        if matches!(shelved, Shelved::Full(_)) {
+            work.push(range.start..end);
+        }
     }
     ranking.lease = Some(held);
     Ok(ranking)
+}
+
+/// How far a range was worked on.
+enum Shelved {
+    /// The seeds before that place have their lists.
+    Listed(u32),
+    /// Not at all: those before that place are one shelf and too many for one round.
+    Full(u32),
+}
+
+/// An error for want of memory while the seeds from `start` on have no lists yet: these need room
+/// too, about as much for each occurrence as those before.
+fn with_rest(
+    search: &Search<'_>,
+    error: Error,
+    held: &Lease,
+    owners: &[AtomicU32],
+    start: u32,
+) -> Error {
+    let Some(needed) = error.needed() else { return error };
+    let (mut before, mut behind) = (0_u64, 0_u64);
+    for owner in owners {
+        let first = owner.load(Ordering::Relaxed);
+        before += u64::from(first < start);
+        behind += u64::from(first >= start && first != NONE);
+    }
+    // Early seeds have many exact occurrences, later ones more that differ.
+    let least = size_of::<Candidate>() as u64 + 4 * u64::from(search.parameters.min_frequency);
+    let each = held.bytes().checked_div(before).unwrap_or(0).max(least);
+    let limit = search.job.budget.limit();
+    let more = (needed + each * behind).saturating_sub(limit);
+    // A part of a larger budget goes to what the program takes beside its accounts.
+    let needed = limit + more + more / 16;
+    Error::budget(
+        format!(
+            "seeds with a mismatch need about {} more than a memory budget of {}; \
+             give at least --memory {}",
+            human_bytes(needed - limit),
+            human_bytes(limit),
+            human_bytes(needed),
+        ),
+        needed,
+    )
 }
 
 fn reserve(search: &Search<'_>, bytes: u64, what: &str) -> Result<Lease> {
@@ -133,7 +182,8 @@ const RELEASE_EVERY: usize = 16;
 /// A range of so few first places is not split any more.
 const LEAST_RANGE: usize = 64;
 
-/// Adds the seeds whose first place lies in `range`; false if their lists do not fit.
+/// Adds the seeds whose first place lies in `range`, or in the beginning of it that there is room
+/// for.
 fn collect(
     search: &Search<'_>,
     forms: &Forms,
@@ -141,30 +191,37 @@ fn collect(
     owners: &[AtomicU32],
     range: Range<u32>,
     out: (&mut Ranking, &mut Lease),
-) -> Result<bool> {
-    let owner = |place: u32| {
-        let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
-        (owner != NONE && range.contains(&owner)).then_some(owner)
-    };
+) -> Result<Shelved> {
     let splits = range.len() > LEAST_RANGE;
     let shelves = Shelves::new(search, range.clone(), splits)?;
+    let owner = |place: u32| {
+        let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
+        (owner >= range.start && owner < shelves.end()).then_some(owner)
+    };
     own_places(search, marks, owner, &shelves);
     for slice in 0..forms.slices() {
         let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
             neighbours(search, forms, scratch, group, marks, &owner, found);
         };
-        let done = forms.each_group(search, slice, find, |found| shelves.put(found));
-        // Either there was no room for occurrences, or they left none for the forms of a slice.
-        let error = match (shelves.full(), done) {
-            (Some(error), _) => error.within("occurrences"),
-            (None, Err(error)) => error,
-            (None, Ok(())) => continue,
-        };
-        let fits_in_parts = splits && matches!(error.kind(), ErrorKind::Budget);
-        return if fits_in_parts { Ok(false) } else { Err(error) };
+        loop {
+            match forms.each_group(search, slice, find, |found| shelves.put(found)) {
+                Ok(()) => break,
+                // Occurrences left no room for the forms of a slice.
+                Err(error) if !matches!(error.kind(), ErrorKind::Budget) => return Err(error),
+                Err(_) if shelves.shrink() => {}
+                Err(_) if splits && shelves.is_shrinkable() => {
+                    return Ok(Shelved::Full(shelves.end()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = shelves.full() {
+            return if splits { Ok(Shelved::Full(shelves.end())) } else { Err(error) };
+        }
     }
+    let end = shelves.end();
     build_lists(search, shelves, out)?;
-    Ok(true)
+    Ok(Shelved::Listed(end))
 }
 
 /// The exact occurrences of each seed.
