@@ -161,10 +161,10 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
     let mut scratch = vec![exact::Grouping::default(); search.threads];
     crew::each(&mut scratch, BUCKETS, |grouping, task| {
         grouping.classes(search, buckets.bucket(task), |class| {
-            let first = class[0].1;
+            let first = class[0].place;
             if complexity.is_complex(search.text.kmer(first, search.k)) {
-                for (_, place) in class {
-                    owners[marks.rank(*place)].store(first, Ordering::Relaxed);
+                for member in class {
+                    owners[marks.rank(member.place)].store(first, Ordering::Relaxed);
                 }
             }
         });
