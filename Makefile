@@ -88,8 +88,10 @@ endif
 
 # At length: make fuzz FUZZ_INPUTS=100000 FUZZ_SECONDS=3600. Inputs that fail stay in target/fuzz.
 fuzz:
-	cargo run --release -q -p seqmill-fuzz -- --inputs $(FUZZ_INPUTS) --seconds $(FUZZ_SECONDS) \
-		--seed $(FUZZ_SEED) --keep target/fuzz
+	for kind in "" "--archives true" "--kmers true" "--repeats true"; do \
+		cargo run --release -q -p seqmill-fuzz -- $$kind --inputs $(FUZZ_INPUTS) \
+			--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --keep target/fuzz || exit 1; \
+	done
 
 lint: $(VENV)/.installed
 	cargo fmt --all --check

@@ -2,46 +2,37 @@
 
 Every run is a process of its own, waited for with `wait4` by a small parent. CPU of seqmill is
 that above its start-up (a run on an empty record), peak memory that above the same. REPrise runs
-on one thread and must give the same bytes.
+on one thread and must give the same bytes. What peers did is kept in `--peers FOLDER` and used
+again (`_repeat_peers.py`): it has to be of the same sitting.
 """
 
 import argparse
-import gzip
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-SHARED = Path(os.environ.get("SEQMILL_SHARED_DATA", HERE.parents[1] / "shared" / "data"))
-_MIB = 1 << 20
-_REFERENCE_SECONDS = 3600
-_GFF_COLUMNS = 9
-# Starts a command, waits, prints exit code, CPU seconds, wall seconds and peak bytes.
-_PARENT = """
-import json, os, sys, time
-begun = time.monotonic()
-null = os.open(os.devnull, os.O_WRONLY)
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ,
-    file_actions=[(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, null, 2)])
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime,
-    time.monotonic() - begun, usage.ru_maxrss * 1024]))
-"""
+import numpy as np
+from _repeat_peers import PATHS, SHARED, Peers, run
 
-Spans = dict[str, list[tuple[int, int]]]
-# Name, path below the data folder, ratio to REPrise asked for by distance, memory asked for.
-_INPUTS: dict[str, tuple[str, dict[int, int], dict[int, int]]] = {
-    "sim": ("repeats/sim/genome.fa.gz", {0: 100, 1: 500}, {1: 32}),
-    "drosophila chr4": ("real/genome/drosophila_dm3.chr4.fa.gz", {0: 100, 1: 500}, {1: 32}),
-    "human 3M": ("real/genome/human3M.repeatscout.fa.gz", {0: 100, 1: 500}, {}),
-    "yeast": ("real/yeast/S288C.fa.gz", {0: 150, 1: 500}, {0: 50, 1: 250}),
-    "brassica": ("real/genome/brassica_napus.5scaffolds.softmasked.fa.gz", {0: 100}, {}),
+from seqmill._repeat_known import KnownRepeats, compare, merge_spans, read_known
+
+HERE = Path(__file__).resolve().parent
+_MIB = 1 << 20
+_NEAR_LINEAR = 1.5
+# Ratio to REPrise asked for by distance, memory asked for.
+_ASKED: dict[str, tuple[dict[int, int], dict[int, int]]] = {
+    "sim": ({0: 100, 1: 500}, {1: 32}),
+    "drosophila chr4": ({0: 100, 1: 500}, {1: 32}),
+    "human 3M": ({0: 100, 1: 500}, {}),
+    "yeast": ({0: 150, 1: 500}, {0: 50, 1: 250}),
+    "brassica": ({0: 100}, {}),
+}
+_KNOWN = {
+    "yeast": ("real/yeast/S288C.all_feature.gff.gz", "TY*,*LTR*"),
+    "brassica": (PATHS["brassica"], ""),
 }
 
 
@@ -56,22 +47,6 @@ class Claims:
         holds = value >= bound if least else value <= bound
         sign = ">=" if least else "<="
         self.rows.append((what, f"{value:.4g}", f"{sign} {bound:g}", "yes" if holds else "**no**"))
-
-
-def run(command: list[str], environment: dict[str, str] | None = None) -> dict[str, float]:
-    """Run a command; gives exit code, CPU, wall and peak."""
-    program = shutil.which(command[0]) or command[0]
-    whole = [sys.executable, "-S", "-c", _PARENT, program, *command[1:]]
-    told = subprocess.run(
-        whole,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_REFERENCE_SECONDS,
-    )
-    code, cpu, wall, peak = json.loads(told.stdout)
-    return {"code": code, "cpu": cpu, "wall": wall, "peak": peak}
 
 
 def ours(path: Path, prefix: Path, *options: str) -> dict[str, float]:
@@ -92,14 +67,6 @@ def best(rounds: int, path: Path, prefix: Path, *options: str) -> dict[str, floa
     }
 
 
-def plain(path: Path, folder: Path) -> Path:
-    """Unpack a genome for programs that read plain FASTA."""
-    target = folder / path.name.removesuffix(".gz")
-    with gzip.open(path) as packed, target.open("wb") as out:
-        shutil.copyfileobj(packed, out)
-    return target
-
-
 def same_files(one: Path, other: Path) -> bool:
     """Tell whether the files of two prefixes have the same bytes."""
     suffixes = (".freq", ".reprof", ".bed")
@@ -110,149 +77,85 @@ def same_files(one: Path, other: Path) -> bool:
     )
 
 
-def read_bed(lines: Iterable[str]) -> Spans:
-    """Read spans by sequence."""
-    spans: Spans = {}
-    for line in lines:
-        chrom, start, end = line.split("\t")[:3]
-        spans.setdefault(chrom, []).append((int(start), int(end)))
-    return spans
-
-
-def union(spans: Spans) -> dict[str, set[int]]:
-    """Give the bases of spans."""
-    return {c: {i for start, end in own for i in range(start, end)} for c, own in spans.items()}
-
-
-def agreement(truth: Spans, found: Spans) -> tuple[float, float]:
-    """Give sensitivity and precision by bases."""
-    real, told = union(truth), union(found)
-    both = sum(len(own & told.get(chrom, set())) for chrom, own in real.items())
-    wanted, given = (sum(map(len, one.values())) for one in (real, told))
-    return both / max(wanted, 1), both / max(given, 1)
-
-
-def yeast_truth() -> Spans:
-    """Ty elements and their long terminal repeats in the annotation of S288C."""
-    path = SHARED / "real/yeast/S288C.all_feature.gff.gz"
-    spans: Spans = {}
-    with gzip.open(path, "rt") as file:
-        for line in file:
-            fields = line.rstrip("\n").split("\t")
-            if line[0] == "#" or len(fields) < _GFF_COLUMNS:
-                continue
-            text = f"{fields[2]} {fields[8]}".upper()
-            if any(word in text for word in ("TY1", "TY2", "TY3", "TY4", "TY5", "LTR")):
-                spans.setdefault(fields[0], []).append((int(fields[3]) - 1, int(fields[4])))
-    return spans
-
-
-def soft_mask(path: Path) -> Spans:
-    """Stretches of lower case bases."""
-    spans: Spans = {}
-    name, at, start = "", 0, None
-    with gzip.open(path, "rt") as file:
-        for line in file:
-            text = line.rstrip("\n")
-            if text.startswith(">"):
-                if start is not None:
-                    spans.setdefault(name, []).append((start, at))
-                name, at, start = text[1:].split()[0], 0, None
-                continue
-            for letter in text:
-                lower = letter in "acgt"
-                if lower and start is None:
-                    start = at
-                elif not lower and start is not None:
-                    spans.setdefault(name, []).append((start, at))
-                    start = None
-                at += 1
-    if start is not None:
-        spans.setdefault(name, []).append((start, at))
-    return spans
-
-
-def red_spans(path: Path, folder: Path) -> Spans | None:
-    """Give what Red masks, None where it is not on PATH."""
-    if shutil.which("Red") is None:
-        return None
-    genome, found = folder / "red_in", folder / "red_out"
-    for one in (genome, found):
-        shutil.rmtree(one, ignore_errors=True)
-        one.mkdir()
-    source = plain(path, genome)
-    source.rename(genome / "genome.fa")
-    run(["Red", "-gnm", str(genome), "-rpt", str(found), "-frm", "2"])
-    spans: Spans = {}
-    for line in (found / "genome.rpt").read_text().splitlines():
-        chrom, start, end = line.lstrip(">").split("\t")[:3]
-        spans.setdefault(chrom.split()[0], []).append((int(start), int(end)))
-    return spans
-
-
 def measure_input(
-    name: str, folder: Path, options: argparse.Namespace, start: dict[str, float], claims: Claims
+    name: str,
+    folder: Path,
+    options: argparse.Namespace,
+    start: dict[str, float],
+    claims: Claims,
+    *,
+    peers: Peers,
 ) -> list[dict[str, Any]]:
     """Run all contestants on one genome."""
-    path, ratios, memory = _INPUTS[name]
-    source = SHARED / path
+    ratios, memory = _ASKED[name]
+    source = SHARED / PATHS[name]
     rows = []
     for distance in options.distances:
         row: dict[str, Any] = {"input": name, "distance": distance}
+        row["bases"] = bases_of(source)
         compat = ("--compat", "reprise", "--distance", str(distance))
         one = best(options.rounds, source, folder / "one", *compat, "-@", "1")
         two = best(options.rounds, source, folder / "two", *compat, "-@", "2")
         row["cpu"] = max(one["cpu"] - start["cpu"], 1e-3)
         row["wall"] = max(one["wall"] - start["wall"], 1e-3)
+        row["cpu_of_two"] = max(two["cpu"] - start["cpu"], 1e-3)
         row["peak_mib"] = (one["peak"] - start["peak"]) / _MIB
         row["two_threads"] = row["wall"] / max(two["wall"] - start["wall"], 1e-3)
         row["same_bytes_with_two"] = same_files(folder / "one", folder / "two")
         label = f"{name}, distance {distance}"
+        claims.add(
+            f"{label}: same bytes with two threads", row["same_bytes_with_two"], 1, least=True
+        )
         if distance in memory:
             claims.add(f"{label}: peak MiB", row["peak_mib"], memory[distance], least=False)
         if name == "yeast":
             claims.add(f"{label}: two threads / one", row["two_threads"], 1.7, least=True)
         # With mismatches the reference takes minutes for each megabase.
-        feasible = distance == 0 or name in ("sim", "drosophila chr4") or options.patient
-        if shutil.which("REPrise") and feasible and not options.no_peers:
-            add_reference(row, plain(source, folder), folder, ratios, claims)
+        feasible = distance == 0 or options.patient or peers.kept("REPrise", name, distance)
+        if feasible or name in ("sim", "drosophila chr4"):
+            add_reference(row, folder, peers, ratios, claims)
+        if distance == 0:
+            add_repeatscout(row, peers, claims)
         rows.append(row)
         show(row)
     return rows
 
 
+def bases_of(source: Path) -> int:
+    """Count the letters of a genome."""
+    import gzip  # noqa: PLC0415 - here alone
+
+    with gzip.open(source, "rb") as file:
+        return sum(len(line) - 1 for line in file if not line.startswith(b">"))
+
+
 def add_reference(
-    row: dict[str, Any], genome: Path, folder: Path, ratios: dict[int, int], claims: Claims
+    row: dict[str, Any], folder: Path, peers: Peers, ratios: dict[int, int], claims: Claims
 ) -> None:
-    """Run REPrise on one thread and compare."""
-    distance, prefix = row["distance"], folder / "reference"
-    command = ["REPrise", "-input", str(genome), "-output", str(prefix), "-dist", str(distance)]
-    quiet = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1"}
-    # The flag, spelled so, stands last: it swallows the word behind it.
-    theirs = run([*command, "-pa", "1", "-additonalfile"], quiet)
+    """Compare with REPrise on one thread."""
+    distance = row["distance"]
+    found = peers.get("REPrise", row["input"], distance)
+    if found is None:
+        return
+    theirs, kept = found
     row["reprise_cpu"] = theirs["cpu"]
     row["reprise_peak_mib"] = theirs["peak"] / _MIB
     row["ratio"] = theirs["cpu"] / row["cpu"]
-    row["same_as_reprise"] = theirs["code"] == 0 and same_files(folder / "one", prefix)
+    row["same_as_reprise"] = theirs["code"] == 0 and same_files(folder / "one", kept / "out")
+    label = f"{row['input']}, distance {distance}"
+    claims.add(f"{label}: same bytes as REPrise", row["same_as_reprise"], 1, least=True)
     if distance in ratios:
-        label = f"{row['input']}, distance {distance}: REPrise / seqmill"
-        claims.add(label, row["ratio"], ratios[distance], least=True)
+        claims.add(f"{label}: REPrise / seqmill", row["ratio"], ratios[distance], least=True)
 
 
-def add_repeatscout(name: str, folder: Path, start: dict[str, float], claims: Claims) -> None:
-    """Run RepeatScout with its defaults."""
-    if shutil.which("RepeatScout") is None or shutil.which("build_lmer_table") is None:
+def add_repeatscout(row: dict[str, Any], peers: Peers, claims: Claims) -> None:
+    """Compare with RepeatScout and its defaults."""
+    found = peers.get("RepeatScout", row["input"])
+    if found is None or found[0]["code"] != 0:
         return
-    source = SHARED / _INPUTS[name][0]
-    genome, table = plain(source, folder), folder / "lmers"
-    first = run(["build_lmer_table", "-sequence", str(genome), "-freq", str(table)])
-    output = folder / "scout.fa"
-    second = run(
-        ["RepeatScout", "-sequence", str(genome), "-freq", str(table), "-output", str(output)]
-    )
-    mine = best(1, source, folder / "scout_ours", "-@", "1")
-    ratio = (first["cpu"] + second["cpu"]) / max(mine["cpu"] - start["cpu"], 1e-3)
-    claims.add(f"{name}: RepeatScout / seqmill", ratio, 100, least=True)
+    row["repeatscout_cpu"] = found[0]["cpu"]
+    ratio = found[0]["cpu"] / row["cpu"]
+    claims.add(f"{row['input']}: RepeatScout / seqmill", ratio, 100, least=True)
 
 
 def show(row: dict[str, Any]) -> None:
@@ -261,54 +164,103 @@ def show(row: dict[str, Any]) -> None:
     print("  ".join(f"{name}={value}" for name, value in figures.items()), flush=True)
 
 
-def annotations(folder: Path) -> list[dict[str, Any]]:
+def spans_of(lines: list[str], columns: tuple[int, int, int], last: int) -> dict[str, Any]:
+    """Read spans by sequence from columns of a table; `last`: what makes an end half-open."""
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for line in lines:
+        fields = line.lstrip(">").split("\t")
+        chrom, start, end = (fields[i] for i in columns)
+        if start.isdigit() and end.isdigit():
+            rows.setdefault(chrom.split()[0], []).append((int(start), int(end) + last))
+    return {chrom: merge_spans(np.array(own)) for chrom, own in rows.items()}
+
+
+def judged(known: KnownRepeats, spans: dict[str, Any]) -> tuple[float, float]:
+    """Give sensitivity and precision of what another program found."""
+    whole = sum(int((own[:, 1] - own[:, 0]).sum()) for own in spans.values())
+    empty = np.zeros((0, 2), dtype=np.int64)
+    told = compare(known, lambda chrom: spans.get(chrom, empty), whole)
+    return told.sensitivity, told.precision
+
+
+def annotations(folder: Path, peers: Peers) -> list[dict[str, Any]]:
     """Compare with real annotations."""
-    rows = []
-    brassica = SHARED / _INPUTS["brassica"][0]
-    for name, truth in (("yeast", yeast_truth()), ("brassica", soft_mask(brassica))):
-        source = SHARED / _INPUTS[name][0]
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, tool: str, figures: tuple[float, float]) -> None:
+        row = {"truth": name, "tool": tool, "sensitivity": figures[0], "precision": figures[1]}
+        rows.append(row)
+        show(row)
+
+    for name, (path, types) in _KNOWN.items():
+        known = SHARED / path
+        source = SHARED / PATHS[name]
+        told = ("--known", str(known), *(("--known-types", types) if types else ()))
         for label, flags in (
             ("distance 0", ()),
             ("distance 0, annotate", ("--annotate",)),
             ("distance 1", ("--distance", "1")),
+            ("distance 1, annotate", ("--distance", "1", "--annotate")),
         ):
-            ours(source, folder / "real", "--format", "bed", *flags)
-            found = read_bed((folder / "real.bed").read_text().splitlines())
-            sensitivity, precision = agreement(truth, found)
-            rows.append(
-                {
-                    "truth": name,
-                    "tool": f"seqmill {label}",
-                    "sensitivity": sensitivity,
-                    "precision": precision,
-                }
-            )
-            show(rows[-1])
-        masked = red_spans(source, folder)
-        if masked is not None:
-            sensitivity, precision = agreement(truth, masked)
-            rows.append(
-                {"truth": name, "tool": "Red", "sensitivity": sensitivity, "precision": precision}
-            )
-            show(rows[-1])
+            metrics = folder / "known.json"
+            ours(source, folder / "real", *told, *flags, "--metrics", str(metrics))
+            document = json.loads(metrics.read_text())
+            figures = document["detail"]["known"]
+            add(name, f"seqmill {label}", (figures["sensitivity"], figures["precision"]))
+        read = read_known(known, [word for word in types.split(",") if word])
+        red = peers.get("Red", name)
+        if red is not None:
+            lines = (red[1] / "genome.rpt").read_text().splitlines()
+            add(name, "Red", judged(read, spans_of(lines, (0, 1, 2), 0)))
+        scout = peers.get("RepeatScout", name)
+        if scout is not None and scout[0]["code"] == 0:
+            # Its own elements: what its families were extended over.
+            lines = (scout[1] / "ranges").read_text().splitlines()
+            add(name, "RepeatScout", judged(read, spans_of(lines, (0, 1, 2), 0)))
     return rows
+
+
+def add_growth(rows: list[dict[str, Any]], claims: Claims) -> None:
+    """Say how the cost grows from about 1 Mb to about 22 Mb."""
+    exact = {row["input"]: row for row in rows if row["distance"] == 0}
+    for row in exact.values():
+        row["ns_per_base"] = 1e9 * row["cpu"] / row["bases"]
+        print(f"{row['input']}: {row['bases']:,} bases, {row['ns_per_base']:.1f} ns a base")
+    if {"sim", "brassica"} <= set(exact):
+        small, large = (exact[name]["ns_per_base"] for name in ("sim", "brassica"))
+        claims.add("cost of a base, 22 Mb / 1 Mb", large / small, _NEAR_LINEAR, least=False)
+
+
+def small_budget(folder: Path, distances: list[int], claims: Claims) -> None:
+    """Run the yeast in 64 MiB."""
+    source = SHARED / PATHS["yeast"]
+    for distance in distances:
+        compat = ("--compat", "reprise", "--distance", str(distance), "-@", "1")
+        small = ours(source, folder / "small", *compat, "-m", "64M")
+        ours(source, folder / "whole", *compat)
+        same = small["code"] == 0 and same_files(folder / "small", folder / "whole")
+        label = f"yeast in 64 MiB, distance {distance}"
+        claims.add(f"{label}: same bytes", float(same), 1, least=True)
+        claims.add(f"{label}: peak MiB", small["peak"] / _MIB, 64, least=False)
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", nargs="*", default=list(_INPUTS), choices=list(_INPUTS))
+    parser.add_argument("--inputs", nargs="*", default=list(PATHS), choices=list(PATHS))
     parser.add_argument("--distances", nargs="*", type=int, default=[0, 1])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--peers", type=Path, help="folder that keeps what peers did")
     parser.add_argument("--no-annotations", action="store_true")
     parser.add_argument("--patient", action="store_true", help="REPrise on all, which takes hours")
     options = parser.parse_args()
     claims = Claims()
-    for peer in ("REPrise", "RepeatScout", "Red"):
-        print(f"{peer}: {shutil.which(peer) or 'not on PATH'}")
     with tempfile.TemporaryDirectory(dir=os.environ.get("SEQMILL_BENCH_DIR")) as scratch:
         folder = Path(scratch)
+        peers = Peers(options.peers or folder / "peers", off=options.no_peers)
+        for peer in ("REPrise", "RepeatScout", "Red"):
+            print(f"{peer}: {'left out' if options.no_peers else peers.where(peer)}")
         bare = folder / "bare.fa"
         bare.write_text(">bare\n")
         start = best(options.rounds, bare, folder / "bare", "-@", "1")
@@ -316,19 +268,12 @@ def main() -> None:
         rows = [
             row
             for name in options.inputs
-            for row in measure_input(name, folder, options, start, claims)
+            for row in measure_input(name, folder, options, start, claims, peers=peers)
         ]
-        if not options.no_peers:
-            for name in options.inputs:
-                add_repeatscout(name, folder, start, claims)
+        add_growth(rows, claims)
         if "yeast" in options.inputs:
-            source = SHARED / _INPUTS["yeast"][0]
-            small = ours(source, folder / "small", "--compat", "reprise", "-m", "64M", "-@", "1")
-            ours(source, folder / "whole", "--compat", "reprise", "-@", "1")
-            same = small["code"] == 0 and same_files(folder / "small", folder / "whole")
-            claims.add("yeast in 64 MiB: same bytes", float(same), 1, least=True)
-            claims.add("yeast in 64 MiB: peak MiB", small["peak"] / _MIB, 64, least=False)
-        real = [] if options.no_annotations else annotations(folder)
+            small_budget(folder, options.distances, claims)
+        real = [] if options.no_annotations else annotations(folder, peers)
     print("\n| claim | measured | asked | holds |\n|---|---|---|---|")
     for claim in claims.rows:
         print(f"| {' | '.join(claim)} |")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._intervals import parse_region, read_bed_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -141,6 +140,8 @@ def find_records(
     regions_file: PathLike | None,
 ) -> list[Piece]:
     """Find what is meant by names, region strings and a file of regions."""
+    from seqmill._intervals import parse_region, read_bed_lines  # noqa: PLC0415 - brings NumPy
+
     names = _Names(native)
     pieces: list[Piece] = []
     for text in contigs:

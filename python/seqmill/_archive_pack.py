@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from seqmill import _native
@@ -102,6 +102,9 @@ class PackResult:
         What was left out or changed, and what is odd.
     metrics
         Figures of the job.
+    overview
+        What pictures show: what each sample put in (of many samples neighbours share a row), and
+        the bytes of the archive by what they hold.
     """
 
     samples: int
@@ -111,6 +114,7 @@ class PackResult:
     bytes: int
     warnings: tuple[str, ...]
     metrics: Metrics
+    overview: dict[str, Any] = field(repr=False)
 
 
 def sample_name(path: PathLike) -> str:
@@ -279,6 +283,7 @@ def pack(
         bytes=answer["bytes"],
         warnings=tuple(answer["warnings"]),
         metrics=report.metrics,
+        overview=answer["overview"],
     )
 
 

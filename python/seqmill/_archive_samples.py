@@ -1,17 +1,28 @@
 """What an open archive gives out: its sizes, samples and contigs."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from seqmill.errors import OutOfRangeError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from seqmill import _native
 
 __all__ = ["Contig", "Parameters", "Sample"]
+
+_PIECE_BASES: Final = 32 << 20
+
+
+def _cut(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into pieces.
+
+    A damaged archive may claim any length: what is there is read before more is allocated.
+    """
+    return pairwise([*range(first, last, _PIECE_BASES), last] if last > first else [first, last])
 
 
 class Parameters(NamedTuple):
@@ -57,7 +68,7 @@ class Contig:
         """Show name and length."""
         return f"<Contig {self.name!r}, {self.length} bases>"
 
-    def sequence(self, start: int = 0, end: int | None = None) -> NDArray[np.uint8]:
+    def sequence(self, start: int = 0, end: int | None = None) -> "NDArray[np.uint8]":
         """Read bases as an array of letters.
 
         Parameters
@@ -71,14 +82,21 @@ class Contig:
             Upper-case letters, one byte each.
         """
         first, last = self._range(start, end)
-        out = np.empty(last - first, np.uint8)
-        self._native.read(self._sample, self._contig, first, out)
-        return out
+        import numpy as np  # noqa: PLC0415 - slow to load, and most of what is here needs none
+
+        pieces = []
+        for begin, stop in _cut(first, last):
+            piece = np.empty(stop - begin, np.uint8)
+            self._native.read(self._sample, self._contig, begin, piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def text(self, start: int = 0, end: int | None = None) -> bytes:
         """Read bases as bytes; see :meth:`sequence`."""
         first, last = self._range(start, end)
-        return self._native.read_bytes(self._sample, self._contig, first, last)
+        read, place = self._native.read_bytes, (self._sample, self._contig)
+        pieces = [read(*place, begin, stop) for begin, stop in _cut(first, last)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _range(self, start: int, end: int | None) -> tuple[int, int]:
         last = self.length if end is None else end

@@ -1,8 +1,6 @@
 """The context in which an archive is written: :class:`ArchiveWriter`."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -104,6 +102,8 @@ class ArchiveWriter:
                 self.close()
         finally:
             if self._folder is not None:
+                import shutil  # noqa: PLC0415 - whoever only reads needs none
+
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
 
@@ -143,6 +143,8 @@ class ArchiveWriter:
         """Write records as FASTA beside the archive."""
         if self._folder is None:
             home = self._job["tmpdir"] or os.path.dirname(os.path.abspath(self._path))  # noqa: PTH100, PTH120
+            import tempfile  # noqa: PLC0415 - whoever only reads needs none
+
             self._folder = tempfile.mkdtemp(prefix=".seqmill-", dir=home)
         path = Path(self._folder, f"{len(self._inputs)}.fa")
         with path.open("wb") as out:

@@ -50,6 +50,10 @@ class CoverageOptions(TypedDict, total=False):
     k, canonical, soft_mask
         k-mers of FASTA input: length, whether both strands are one, and ``"skip"`` if lower case
         breaks them.
+    kmer_db
+        Table of k-mers in which those of FASTA input are looked up: columns ``mean_count``,
+        ``median_count``, ``min_count``, ``max_count``. Without `k` and `canonical`, those of the
+        table.
     per_base
         File for runs of equal depth; ``.gz`` is compressed as BGZF.
     region_files
@@ -79,6 +83,7 @@ class CoverageOptions(TypedDict, total=False):
     k: int
     canonical: bool
     soft_mask: Literal["keep", "skip"]
+    kmer_db: PathLike | None
     per_base: PathLike | None
     region_files: bool | None
     parquet: bool
@@ -139,12 +144,24 @@ def coverage_semantic(regions: Regions | None, options: CoverageOptions) -> dict
     for name in ("exclude_flags", "require_flags"):
         if name in given:
             semantic[name] = parse_flags(given[name], name)
-    if "reference" in given:
-        semantic["reference"] = os.fspath(given["reference"])
+    semantic |= {name: os.fspath(given[name]) for name in ("reference",) if name in given}
+    semantic |= _of_table(given)
     semantic["skip_bad_regions"] = given.get("on_bad_region") == "skip"
     semantic["skip_soft_masked"] = given.get("soft_mask") == "skip"
     semantic["region_files"] = bool(given.get("region_files", "windows" not in given))
     return semantic | _regions(regions)
+
+
+def _of_table(given: dict[str, Any]) -> dict[str, Any]:
+    """Give the table, and its k and strand where no others were asked for."""
+    if "kmer_db" not in given:
+        return {}
+    from seqmill.kmers import KmerTable  # noqa: PLC0415 - brings NumPy
+
+    table = KmerTable(given["kmer_db"])
+    own = {"k": table.k, "canonical": table.strand == "canonical"}
+    chosen = {name: given.get(name, value) for name, value in own.items()}
+    return {"kmer_db": os.fspath(given["kmer_db"]), **chosen}
 
 
 def _is_within(value: object, low: int, high: int) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seqmill import _native
 from seqmill._footer import count_rows, is_made_of
+from seqmill._remote import open_inputs
 from seqmill._sums import sum_figures
 from seqmill._tasks import PHASE, FileResult, Task, state_directory
 from seqmill.report import JobReport
@@ -109,7 +110,8 @@ class Driver:
                 bytes=_size_of(task.output),
             )
         if options.get("index_only"):
-            (index,) = _native.make_chunk_index(json.dumps(options), tell)
+            with open_inputs(options) as (request, _):
+                (index,) = _native.make_chunk_index(json.dumps(request), tell)
             return FileResult(
                 inputs=task.inputs,
                 output=str(index),
@@ -117,7 +119,9 @@ class Driver:
                 bytes=_size_of(str(index)),
                 seconds=time.monotonic() - started,
             )
-        document = json.loads(_native.convert(json.dumps(options), tell, self.overview))
+        with open_inputs(options) as (request, remote):
+            answer = _native.convert(json.dumps(request), tell, self.overview, remote)
+        document = json.loads(answer)
         records, size = document["records"], document["bytes"]
         output = task.output
         if task.drop_empty and records == 0 and output is not None:

@@ -93,6 +93,8 @@ class ScanOptions(TypedDict, total=False):
         How files are read: ``"read"`` (default), ``"map"`` or ``"direct"``.
     queue_depth
         Reads in flight with ``io="direct"``.
+    concurrent_ranges
+        Ranges of remote inputs in flight, 1 to 64; 8 by default.
     """
 
     profile: Literal["sam", "bio", "basic"]
@@ -139,6 +141,7 @@ class ScanOptions(TypedDict, total=False):
     write_buffer: int | str | None
     io: Literal["read", "map", "direct"]
     queue_depth: int
+    concurrent_ranges: int
 
 
 class ConvertOptions(ScanOptions, total=False):

@@ -17,6 +17,7 @@ from seqmill.report import JobReport, Metrics
 
 __all__ = [
     "FORMATS",
+    "CountResources",
     "Format",
     "KmerJob",
     "Output",
@@ -24,6 +25,8 @@ __all__ = [
     "ResourceOptions",
     "as_paths",
     "choose_outputs",
+    "choose_tmpdir",
+    "is_on_engine",
     "run_job",
     "to_text",
 ]
@@ -59,6 +62,13 @@ class ResourceOptions(TypedDict, total=False):
     metrics: PathLike | None
     force: bool
     resume: bool
+
+
+class CountResources(ResourceOptions, total=False):
+    """Keywords of jobs that engines can do."""
+
+    engine: Any
+    scheduler: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +192,10 @@ def run_job(
     metrics: PathLike | None = None,
     force: bool = False,
     resume: bool = False,
+    engine: Any = None,
+    scheduler: Any = None,
 ) -> KmerJob:
-    """Run a job and report it."""
+    """Run a job and report it; only counting may be given an engine."""
     used = choose_threads(threads)
     budget = choose_memory(memory, useful=USEFUL_MEMORY)
     shown = {name: value for name, value in request.items() if value not in (None, [], "")}
@@ -208,9 +220,19 @@ def run_job(
     )
     phase = command.rpartition(" ")[2]
     with report, _telling_of_state(outputs):
-        answer = json.loads(
-            native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))
-        )
+        if is_on_engine(engine, scheduler):
+            limits = (
+                None if threads is None else used.value,
+                None if memory is None else budget.value,
+            )
+            told = {**options, "tmpdir": to_text(tmpdir) if tmpdir is not None else None}
+            answer = _run_on_engine(
+                (engine, scheduler), report, told, inputs, outputs, limits=limits
+            )
+        else:
+            answer = json.loads(
+                native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))
+            )
         report.add_run(_figures(answer, outputs))
         for text in answer["warnings"]:
             report.warn(text)
@@ -225,6 +247,47 @@ def run_job(
         inputs=answer["inputs"],
         metrics=report.metrics,
     )
+
+
+def is_on_engine(engine: Any, scheduler: Any) -> bool:
+    """Tell whether a job is divided into units.
+
+    Examples
+    --------
+    >>> is_on_engine("local", None), is_on_engine(None, "local:2")
+    (False, True)
+    """
+    return engine not in (None, "local") or scheduler is not None
+
+
+def _run_on_engine(
+    where: tuple[Any, Any],
+    report: JobReport,
+    options: Mapping[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[Output],
+    *,
+    limits: tuple[int | None, int | None],
+) -> dict[str, Any]:
+    from seqmill.engine.job import EngineJob  # noqa: PLC0415 - seldom
+    from seqmill.engine.kmers import count_on_engine  # noqa: PLC0415
+    from seqmill.engine.registry import open_engine  # noqa: PLC0415
+
+    with open_engine(*where) as opened:
+        state = _state_of(outputs)
+        if opened is None or state is None:
+            message = "an engine reads and writes files, not standard input and output"
+            raise InputError(message, option="engine")
+        job = EngineJob(
+            engine=opened,
+            report=report,
+            state=state,
+            threads=limits[0],
+            memory=limits[1],
+            resume=bool(options["resume"]),
+            force=bool(options["force"]),
+        )
+        return count_on_engine(job, options, inputs, outputs)
 
 
 def _figures(answer: Mapping[str, Any], outputs: Sequence[Output]) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from seqmill import _native
-from seqmill._intervals import parse_region
 from seqmill._kmer_jobs import PathLike, check_k
-from seqmill._lists import read_regions_file
 from seqmill.errors import FormatError, InputError, NotFoundError
 
 __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
@@ -99,6 +97,7 @@ def plan_chunks(
     k: int = 31,
     chunk_size: int = CHUNK_SIZE,
     batch_bases: int = BATCH_BASES,
+    max_batches: int | None = None,
 ) -> ChunkPlan:
     r"""Cut a reference into chunks, each window of k bases in exactly one.
 
@@ -112,6 +111,8 @@ def plan_chunks(
         Bases of a chunk.
     batch_bases
         A batch is closed by the chunk with which its bases reach this.
+    max_batches
+        Batches are made larger where there would be more than so many; None: as many as there are.
 
     Returns
     -------
@@ -140,10 +141,18 @@ def plan_chunks(
         )
     if batch_bases < 1:
         raise InputError("batch_bases is 1 and more", option="batch_bases", value=batch_bases)
+    if max_batches is not None and max_batches < 1:
+        raise InputError("max_batches is 1 and more", option="max_batches", value=max_batches)
+    records = _native.kmers_records(os.fspath(reference))
+    if max_batches is not None:
+        total = sum(
+            end - start for _, length in records for start, end in cut_record(length, k, chunk_size)
+        )
+        batch_bases = max(batch_bases, -(-total // max_batches))
     chunks: list[Chunk] = []
     seen: set[bytes] = set()
     batch = filled = 0
-    for name, length in _native.kmers_records(os.fspath(reference)):
+    for name, length in records:
         if name in seen:
             text = name.decode("utf-8", "replace")
             path = os.fspath(reference)
@@ -204,6 +213,9 @@ def chunk_regions(
     they hold each window once: they are counted as one stretch.
     """
     chosen = [chunk for chunk in plan.chunks if chunk.batch == batch]
+    if not plan.chunks and batch == 0:
+        # A file of no record is legal: its only batch holds nothing.
+        return [], []
     if not chosen:
         raise InputError(
             f"the plan has no batch {batch}; it has {plan.batches}", option="batch", value=batch
@@ -228,6 +240,9 @@ def resolve_regions(
     paths: Sequence[str], regions: Sequence[str], regions_file: PathLike | None
 ) -> list[tuple[str, int, int]]:
     """Find what region strings and files mean for the records of the inputs."""
+    from seqmill._intervals import parse_region  # noqa: PLC0415 - brings NumPy
+    from seqmill._lists import read_regions_file  # noqa: PLC0415 - only here
+
     lengths: dict[str, int] = {}
     for path in paths:
         if path == "-":

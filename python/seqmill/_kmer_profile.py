@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["profile_lines"]
 
-_WINDOWS = 1 << 16
+_WINDOWS = 1 << 20
 
 
 def profile_lines(table: "KmerTable", path: str | os.PathLike[str], *, runs: bool) -> Iterator[str]:
@@ -28,19 +28,16 @@ def profile_lines(table: "KmerTable", path: str | os.PathLike[str], *, runs: boo
     runs
         Give bedGraph, runs of equal counts, instead of a line for each window.
     """
+    stretches = _native.kmers_profile(table.path, os.fspath(path), _WINDOWS)
+    if not runs:
+        while (lines := stretches.next_lines()) is not None:
+            yield lines.decode("utf-8", "surrogateescape")
+        return
     run: list[Any] | None = None
-    for name, start, counts, valid in _native.kmers_profile(table.path, os.fspath(path), _WINDOWS):
+    for name, start, counts, valid in stretches:
         text = name.decode("utf-8", "surrogateescape")
         values = np.frombuffer(counts, np.uint64)
         known = np.frombuffer(valid, np.uint8)
-        if not runs:
-            yield "".join(
-                f"{text}\t{at}\t{count if sure else 'NA'}\n"
-                for at, (count, sure) in enumerate(
-                    zip(values.tolist(), known.tolist(), strict=True), start
-                )
-            )
-            continue
         edges = np.flatnonzero((values[1:] != values[:-1]) | (known[1:] != known[:-1])) + 1
         for begin, end in zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True):
             count = int(values[begin]) if known[begin] else None

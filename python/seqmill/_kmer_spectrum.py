@@ -9,6 +9,12 @@ __all__ = ["Spectrum", "read_spectrum"]
 _LEAST_PEAK: Final = 3
 _PEAK_SHARE: Final = 0.05
 _HALF_TOLERANCE: Final = 0.15
+# Errors of reads are a part of what was read. Where what is seen before the valley is most of it,
+# it is the genome itself: an assembly, or coverage too low to rise above errors.
+_MOST_BEFORE_VALLEY: Final = 0.5
+# A peak stands above the valley by more than chance, and by this factor.
+_LEAST_RISE: Final = 1.5
+_CHANCE: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,11 @@ def read_spectrum(histogram: Sequence[tuple[int, int]], k: int) -> Spectrum:
     k
         Length of the k-mers.
 
+    Notes
+    -----
+    An assembled genome has no peak: nearly all of its k-mers are seen once, and the few that are
+    seen more often are repeats. The same is true of reads that cover a genome about once.
+
     Examples
     --------
     >>> spectrum = read_spectrum([(1, 900), (2, 50), (3, 10), (9, 40), (10, 100), (11, 40)], 21)
@@ -72,9 +83,14 @@ def read_spectrum(histogram: Sequence[tuple[int, int]], k: int) -> Spectrum:
     if not peaks:
         return Spectrum(valley, (), None, None, None)
     tallest = max(peaks, key=lambda count: numbers[count])
+    lowest = min(numbers[valley : tallest + 1])
+    rises = numbers[tallest] > max(_LEAST_RISE * lowest, lowest + _CHANCE * lowest**0.5)
+    occurrences = sum(count * number for count, number in histogram if count >= valley)
+    total = sum(count * number for count, number in histogram)
+    if not rises or occurrences < (1 - _MOST_BEFORE_VALLEY) * total:
+        return Spectrum(valley, (), None, None, None)
     double = [count for count in peaks if abs(count - 2 * tallest) <= _HALF_TOLERANCE * 2 * tallest]
     coverage = double[0] if double else tallest
-    occurrences = sum(count * number for count, number in histogram if count >= valley)
     half = [c for c in peaks if abs(2 * c - coverage) <= _HALF_TOLERANCE * coverage]
     heterozygosity = None
     if half:

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
-import numpy as np
-
 from seqmill import _native
 from seqmill._kmer_jobs import PathLike, choose_outputs, run_job, to_text
 from seqmill.errors import InputError
 from seqmill.limits import choose_memory
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -28,7 +27,7 @@ Strand = Literal["forward", "canonical"]
 
 _WORD_BASES: Final = 32
 _FILTERED: Final = 1
-_LOOK_UPS: Final = 1 << 16
+_LOOK_UPS: Final = 1 << 20
 """Look-ups between two chances to interrupt."""
 
 
@@ -192,6 +191,8 @@ class KmerTable:
         InputError
             If a text is not a k-mer of the table's length.
         """
+        import numpy as np  # noqa: PLC0415 - a count by the command needs none
+
         if isinstance(kmers, np.ndarray) and kmers.dtype.kind in "ui":
             packed = np.ascontiguousarray(kmers, np.uint64)
             counts = np.zeros(packed.shape, np.uint64)
@@ -232,6 +233,8 @@ class KmerTable:
         tuple of numpy.ndarray
             Counts that occur, ascending, and the number of k-mers that have each.
         """
+        import numpy as np  # noqa: PLC0415 - a count by the command needs none
+
         pairs = self._native.histogram(max)
         array = np.array(pairs, np.uint64).reshape(-1, 2)
         return array[:, 0].copy(), array[:, 1].copy()
@@ -249,6 +252,8 @@ class KmerTable:
         numpy.ma.MaskedArray
             uint64, one count for each window; windows that hold a break are masked.
         """
+        import numpy as np  # noqa: PLC0415 - a count by the command needs none
+
         counts, valid = self._native.profile(_bytes(sequence))
         mask = np.frombuffer(valid, np.uint8) == 0
         return np.ma.MaskedArray(np.frombuffer(counts, np.uint64), mask)
@@ -288,6 +293,8 @@ class KmerTable:
         tuple of numpy.ndarray
             uint64; k-mers above 32 bases have a row of words each, the highest first.
         """
+        import numpy as np  # noqa: PLC0415 - a count by the command needs none
+
         kmers, counts = self._native.arrays()
         words = -(-self._k // _WORD_BASES)
         packed = np.frombuffer(kmers, np.uint64)

@@ -17,6 +17,8 @@ __all__ = [
     "KmerProfile",
     "KmerTable",
     "KmerTableStream",
+    "RangeQueue",
+    "RemoteFiles",
     "RepeatRun",
     "archive_pack",
     "archive_rename",
@@ -25,6 +27,9 @@ __all__ = [
     "bgzf_compress",
     "bgzf_compress_file",
     "convert",
+    "coverage_assemble",
+    "coverage_plan",
+    "coverage_share",
     "debug_build",
     "features",
     "find_repeats",
@@ -32,6 +37,7 @@ __all__ = [
     "hash_bytes",
     "hash_file",
     "is_archive",
+    "kmers_boundaries",
     "kmers_count",
     "kmers_dump",
     "kmers_merge",
@@ -39,6 +45,7 @@ __all__ = [
     "kmers_records",
     "make_chunk_index",
     "measure_coverage",
+    "sequence_parts",
     "version",
 ]
 
@@ -65,10 +72,16 @@ def convert(
     options_json: str,
     progress: Callable[[dict[str, Any]], object] | None = None,
     overview: bool = False,
+    remote: RemoteFiles | None = None,
 ) -> str: ...
 def make_chunk_index(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> list[Path]: ...
+def coverage_plan(options_json: str) -> str: ...
+def coverage_share(options_json: str) -> str: ...
+def coverage_assemble(
+    options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
+) -> str: ...
 def measure_coverage(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
 ) -> str: ...
@@ -82,7 +95,7 @@ class CoverageRows:
 
 @final
 class AlignmentScan:
-    def __new__(cls, options_json: str) -> AlignmentScan: ...
+    def __new__(cls, options_json: str, remote: RemoteFiles | None = None) -> AlignmentScan: ...
     @property
     def header(self) -> str: ...
     @property
@@ -104,6 +117,25 @@ class BatchStream:
 class FetchEncoder:
     def __new__(cls, layout: str, width: int, table: bytes) -> FetchEncoder: ...
     def output_bytes(self, bases: int) -> int: ...
+
+@final
+class RemoteFiles:
+    def __new__(cls, ranges: int, range_bytes: int) -> RemoteFiles: ...
+    def add(self, path: str | PathLike[str], size: int, tag: int) -> None: ...
+    def queue(self) -> RangeQueue: ...
+    def fingerprint(self, path: str | PathLike[str]) -> dict[str, Any]: ...
+    def close(self) -> None: ...
+
+@final
+class RangeQueue:
+    def next_request(self) -> tuple[int, str, int, int] | None: ...
+    def append(self, number: int, data: bytes) -> bool: ...
+    def finish(self, number: int) -> None: ...
+    def fail(self, number: int, path: str | PathLike[str], errno: int, text: str) -> None: ...
+    def fail_changed(
+        self, number: int, path: str | PathLike[str], offset: int, text: str
+    ) -> None: ...
+    def wait_closed(self, seconds: float) -> bool: ...
 
 @final
 class FetchStore:
@@ -133,6 +165,7 @@ class FetchStore:
         private: bool = False,
         reopen: tuple[str | PathLike[str], int, int] | None = None,
         index: bytes | None = None,
+        remote: RemoteFiles | None = None,
     ) -> FetchStore: ...
     @property
     def build_id(self) -> int: ...
@@ -251,6 +284,7 @@ class RepeatRun:
     def table(self, name: str) -> CapsuleType: ...
     def consensus(self, number: int) -> bytes | None: ...
     def masked(self, name: bytes, hard: bool) -> bytes | None: ...
+    def covered(self, name: bytes) -> bytes | None: ...
 
 def find_repeats(
     options_json: str, progress: Callable[[dict[str, Any]], object] | None = None
@@ -279,6 +313,8 @@ def kmers_dump(
     options_json: str,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> int: ...
+def kmers_boundaries(paths: Sequence[str | PathLike[str]], ranges: int) -> list[str]: ...
+def sequence_parts(path: str | PathLike[str], part_bytes: int) -> list[tuple[int, int | None]]: ...
 def kmers_records(path: str | PathLike[str]) -> list[tuple[bytes, int]]: ...
 def kmers_profile(
     table: str | PathLike[str], path: str | PathLike[str], windows: int
@@ -288,6 +324,7 @@ def kmers_profile(
 class KmerProfile:
     def __iter__(self) -> KmerProfile: ...
     def __next__(self) -> tuple[bytes, int, bytes, bytes]: ...
+    def next_lines(self) -> bytes | None: ...
 
 @final
 class KmerTable:

@@ -69,7 +69,7 @@ class IndexConfig:
         Only so many occurrences of a seed are used on each strand; None for all. Seeds whose
         lists were cut are counted in the report.
     parallel
-        Count with all threads; so far without effect: `threads` decides.
+        Count and claim with all threads; False leaves them to the loop that extends seeds.
     memory_hints
         What is known of sizes.
 
@@ -97,22 +97,23 @@ class IndexConfig:
 class PipelineConfig:
     """How candidate seeds travel from those who list them to the one who claims their places.
 
-    Nothing here changes a byte of the output. So far only `max_memory` and `threads` act:
-    candidates are taken from one queue in memory, without channels between threads.
+    Batches go to whoever claims the places of candidates, and to those who work out seeds ahead
+    of their turn (fewer seeds in a batch as long as much of that is in vain). Nothing here
+    changes a byte of the output.
 
     Attributes
     ----------
     batch_size
         Seeds in a batch.
     channel_capacity
-        Batches that may wait; a full channel stops the producers.
+        Batches that may be on their way; fewer if their account has no room for so many.
     max_memory
         As the keyword `memory`: bytes or ``"2G"``.
     backpressure
-        Let producers wait above `backpressure_threshold` until use is under half of it; otherwise
-        only the bounds hold them back.
+        Let the producer wait above `backpressure_threshold` until use is under half of it; the
+        size of batches stays. False: only the bounds hold it back.
     backpressure_threshold
-        Share of the channel in use.
+        Share of the channel, or of its account, in use.
     threads
         As the keyword.
 
@@ -170,6 +171,8 @@ class MemoryUsageBreakdown:
         Sequence, masks, rows, buffers, headers.
     peak_bytes
         Bytes reserved at most at one time.
+    pool_bytes
+        Bytes of the buffers that the pools kept for the next batch.
     accounts
         Share and peak of every account.
 
@@ -190,6 +193,7 @@ class MemoryUsageBreakdown:
     vec_storage_bytes: int
     overhead_bytes: int
     peak_bytes: int
+    pool_bytes: int = 0
     accounts: tuple[Mapping[str, Any], ...] = ()
 
     def percentages(self) -> dict[str, float]:
@@ -219,10 +223,9 @@ class MemoryUsageBreakdown:
 
     def memory_report(self) -> str:
         """Give current and peak use in one line."""
-        pool = sum(a["peak"] for a in self.accounts if a["name"] == "extension")
         return (
             f"Memory Usage - Current: {_size(self.total_bytes)}, "
-            f"Peak: {_size(self.peak_bytes)}, Net Pool: {_size(pool)}"
+            f"Peak: {_size(self.peak_bytes)}, Net Pool: {_size(self.pool_bytes)}"
         )
 
 

@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from seqmill._addresses import is_remote, shown
 from seqmill._filters import parse_filter, parse_flags
 from seqmill._keywords import ConvertOptions, PathLike, Texts
 from seqmill._lists import Interval, read_list, read_regions_file
+from seqmill._remote import RANGES_MAX, keep_secret
 from seqmill.errors import InputError
 from seqmill.limits import parse_size
 
@@ -55,7 +57,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "row_group_bytes": 64 << 20,
 }
 # Named in the manual as coming: refused with a word, never ignored.
-_NOT_YET: Final = ("bloom", "subsample", "unordered", "allow_network", "concurrent_ranges")
+_NOT_YET: Final = ("bloom", "subsample", "unordered", "allow_network")
 
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>s|min|h)")
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
@@ -136,7 +138,7 @@ def input_paths(inputs: PathLike | Sequence[PathLike]) -> list[str]:
     Raises
     ------
     InputError
-        If there is none, or one of them is an address that cannot be read yet.
+        If there is none, or one of them is an address that cannot be read.
     """
     given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     paths: list[str] = []
@@ -144,14 +146,12 @@ def input_paths(inputs: PathLike | Sequence[PathLike]) -> list[str]:
         paths += read_list(path) if path.startswith("@") else [path]
     if not paths:
         raise InputError("no input is given", option="inputs")
-    for path in paths:
-        if re.match(r"[a-z][a-z0-9+.-]*://", path):
-            raise InputError(
-                f"{path}: remote files cannot be read yet; copy it to a local disk first",
-                option="inputs",
-                value=path,
-            )
-    return paths
+    seen = [keep_secret(path) if is_remote(path) else path for path in paths]
+    for place in {place for place in seen if seen.count(place) > 1}:
+        if len({path for path, own in zip(paths, seen, strict=True) if own == place}) > 1:
+            message = f"{place}: two inputs differ only behind the question mark"
+            raise InputError(message, option="inputs", value=place)
+    return seen
 
 
 def _texts(value: Texts | Iterable[str]) -> list[str]:
@@ -186,6 +186,14 @@ def _regions(options: Mapping[str, Any]) -> dict[str, Any]:
         intervals += more[1]
     found: dict[str, Any] = {"regions": regions, "intervals": intervals}
     return {name: value for name, value in found.items() if value}
+
+
+def _local(option: str, value: PathLike) -> str:
+    path = os.fspath(value)
+    if is_remote(path):
+        message = f"{shown(path)}: {option} must be a local file; copy it first"
+        raise InputError(message, option=option, value=shown(path))
+    return path
 
 
 def _interval(item: Any) -> Interval:
@@ -259,7 +267,8 @@ _SEMANTIC: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     **{name: lambda name, value: _check_count(name, value, *_COUNTS[name]) for name in _COUNTS},
     **dict.fromkeys(("columns", "exclude_columns"), lambda _, value: _names(value)),
     **dict.fromkeys(("read_groups", "name_in"), lambda _, value: _texts(value)),
-    **dict.fromkeys(("reference", "mate"), lambda _, value: os.fspath(value)),
+    "reference": _local,
+    "mate": lambda _, value: keep_secret(path) if is_remote(path := os.fspath(value)) else path,
     "tag_types": lambda _, value: _tag_types(value),
     "tag_in": lambda _, value: _tag_in(value),
     "shard": _shard,
@@ -312,6 +321,11 @@ def _checkpoint(value: int | str | None) -> dict[str, Any]:
     return found
 
 
+def _ranges(value: int | None) -> dict[str, int]:
+    name = "concurrent_ranges"
+    return {} if value is None else {name: _check_count(name, value, 1, RANGES_MAX)}
+
+
 def engine_options(options: Mapping[str, Any], threads: int) -> dict[str, Any]:
     """Give what cannot change the output: how to read, pools, buffers, checkpoints."""
     resources: dict[str, Any] = {}
@@ -337,6 +351,9 @@ def engine_options(options: Mapping[str, Any], threads: int) -> dict[str, Any]:
     for option in ("index", "bad_records"):
         if options.get(option) is not None:
             found[option] = os.fspath(options[option])
+    if is_remote(found.get("index", "")):
+        found["index"] = keep_secret(found["index"])
+    found |= _ranges(options.get("concurrent_ranges"))
     if not _check_switch("provenance", options.get("provenance", True)):
         found["no_provenance"] = True
     return found

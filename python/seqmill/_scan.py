@@ -4,11 +4,13 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from seqmill import _native
 from seqmill._keywords import Region, Texts
+from seqmill._remote import open_inputs
 from seqmill._request import semantic_options
 
 if TYPE_CHECKING:
@@ -46,11 +48,16 @@ class AlignmentScan:
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self._request = dict(request)
-        self._native = opened or _native.AlignmentScan(json.dumps(self._request))
+        self._brought = ExitStack()
+        self._native = opened or self._open()
         self._overrides = dict(overrides or {})
         self._owns_inputs = opened is None
         self._metrics: dict[str, Any] | None = None
         self._warned: set[str] = set()
+
+    def _open(self) -> _native.AlignmentScan:
+        request, remote = self._brought.enter_context(open_inputs(self._request, any_region=True))
+        return _native.AlignmentScan(json.dumps(request), remote)
 
     def __repr__(self) -> str:
         """Name the inputs."""
@@ -195,6 +202,7 @@ class AlignmentScan:
         """Let go of the inputs; streams that run already go on."""
         if self._owns_inputs:
             self._native.close()
+            self._brought.close()
 
     def _start(self, overrides: Mapping[str, Any]) -> _native.BatchStream:
         return self._native.stream(json.dumps(self._overrides | dict(overrides)))

@@ -1,6 +1,5 @@
 """What stores of sequences and of tracks have in common: opening, names, pickling."""
 
-import glob
 import logging
 import os
 import warnings
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqmill import _native
+from seqmill._addresses import shown
+from seqmill._roots import absolute, cache_directory, find_files, is_remote_root, open_remote
 from seqmill.errors import InputError, NameNotFoundError, SeqmillError
 from seqmill.limits import choose_threads, parse_size
 
@@ -74,6 +75,8 @@ class StoreOptions(TypedDict, total=False):
     """Threads that build; default all usable CPUs, at most 16."""
     memory: int | str
     """Bytes that building side files may use; default 256 MiB."""
+    concurrent_ranges: int
+    """Ranges of remote files in flight, 1 to 64; default 8."""
     min_contig_length: int
     """Leave shorter contigs out of listing and look-up."""
 
@@ -108,18 +111,6 @@ def check_threads(threads: int) -> int:
     return threads
 
 
-def cache_directory() -> str | None:
-    """Find the folder for indices whose root cannot be written, None if there is none."""
-    told = os.environ.get("SEQMILL_CACHE_DIR")
-    if told:
-        return told
-    base = os.environ.get("XDG_CACHE_HOME")
-    home = os.environ.get("HOME")
-    if base:
-        return os.fspath(Path(base, "seqmill"))
-    return os.fspath(Path(home, ".cache", "seqmill")) if home else None
-
-
 class StoreBase:
     """A root, its index, and the names in it."""
 
@@ -143,8 +134,14 @@ class StoreBase:
             _LOGGER.info("built %s", built)
 
     def _open(self, known: tuple[str, int, int] | bytes | None) -> None:
-        base, files = _find_files(self._path)
         options = self._native_options()
+        files: list[str] | None
+        if is_remote_root(self._path):
+            base, files, options["remote"] = open_remote(
+                self._path, self._content, self._options, options["memory"]
+            )
+        else:
+            base, files = find_files(self._path)
         if isinstance(known, bytes):
             self._native = _native.FetchStore(base, files, index=known, **options)
         else:
@@ -186,11 +183,7 @@ class StoreBase:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Carry the way to the index; the index itself only with ``storage="memory"``."""
-        path = self._path
-        if not isinstance(path, str | os.PathLike):
-            path = [os.path.abspath(item) for item in path]  # noqa: PTH100 - keeps symbolic links
-        else:
-            path = os.path.abspath(path)  # noqa: PTH100
+        path = absolute(self._path)
         native = self._native
         known: tuple[str, int, int] | bytes
         if self._options.get("storage") == "memory":
@@ -201,7 +194,11 @@ class StoreBase:
 
     def __repr__(self) -> str:
         """Name the root and the number of files."""
-        return f"{type(self).__name__}({self._path!r}, {len(self)} files)"
+        path = self._path
+        if is_remote_root(path):
+            found = absolute(path)
+            path = shown(found) if isinstance(found, str) else [shown(item) for item in found]
+        return f"{type(self).__name__}({path!r}, {len(self)} files)"
 
     def __len__(self) -> int:
         """Count the files that can be read."""
@@ -242,7 +239,10 @@ class StoreBase:
         return self._native.index_bytes
 
     def path_of(self, name: str | bytes | int) -> Path:
-        """Give the path of a file."""
+        """Give the path of a file; one that is remote has none."""
+        if is_remote_root(self._path):
+            message = "remote files have no path"
+            raise InputError(message, option="path")
         return Path(self._native.path(self._file(name)))
 
     def contigs(self, name: str | bytes | int) -> list[tuple[str, int]]:
@@ -344,38 +344,3 @@ def _check(option: str, value: str, allowed: tuple[str, ...]) -> str:
         message = f"{value!r} is not allowed; {option} takes {words}"
         raise InputError(message, option=option, value=value, allowed=words)
     return value
-
-
-def _find_files(path: PathLike | Sequence[PathLike]) -> tuple[str, list[str] | None]:
-    """Give a directory, and the paths below it where not all of it is meant."""
-    if isinstance(path, str | os.PathLike):
-        text = os.fspath(path)
-        if os.path.isdir(text):  # noqa: PTH112 - bytes of a path stay as they are
-            return text, None
-        if not os.path.exists(text) and glob.has_magic(text):  # noqa: PTH110
-            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
-            if not found:
-                message = f"no file matches {text!r}"
-                raise InputError(message, option="path", value=text)
-            return _find_files([item for item in found if os.path.isfile(item)])  # noqa: PTH113
-        archive = _check_exists(text)
-        base = os.path.dirname(archive)  # noqa: PTH120
-        return base or ".", [text[len(base) :].lstrip("/")]
-    files = [os.path.abspath(item) for item in path]  # noqa: PTH100
-    if not files:
-        message = "an empty list of files is no store"
-        raise InputError(message, option="path")
-    folders = {os.path.dirname(_check_exists(item)) for item in files}  # noqa: PTH120
-    base = os.path.commonpath(folders)
-    return base, [os.path.relpath(item, base) for item in files]
-
-
-def _check_exists(path: str) -> str:
-    """Raise for a file that is not there; of ``ARCHIVE.agc:SAMPLE`` the archive is what must be."""
-    if not os.path.exists(path):  # noqa: PTH110
-        borders = [at for at, letter in enumerate(path) if letter == ":"]
-        for at in reversed(borders):
-            if path[:at].endswith(".agc") and os.path.exists(path[:at]):  # noqa: PTH110
-                return path[:at]
-    os.stat(path)  # noqa: PTH116
-    return path

@@ -11,7 +11,7 @@ from seqmill.errors import NotAlignmentsError, RecordError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seqmill.demo import StepResult, Tour
+    from seqmill._tour import StepResult, Tour
 
 __all__ = ["show_coverage"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seqmill.demo import StepResult, Tour
+    from seqmill._tour import StepResult, Tour
 
 __all__ = ["show_fetch"]
 
@@ -25,27 +25,26 @@ _WORKERS_MAX: Final = 8
 
 def show_fetch(tour: "Tour") -> "Iterator[StepResult]":
     """Index the genomes of the tour and read windows with some numbers of workers."""
-    folder = tour.folder / "genomes"
-    if not folder.is_dir():
+    if not tour.genomes:
         return
-    yield tour.measure("index the genomes", partial(_index_genomes, folder))
+    yield tour.measure("index the genomes", partial(_index_genomes, tour.genomes))
     most = min(choose_threads(tour.job_options["threads"]).value, _WORKERS_MAX)
     for workers in sorted({1, 2, 4, most}):
         if workers <= most:
             words = f"fetch windows with {workers} worker{'s' if workers > 1 else ''}"
-            yield tour.measure(words, partial(_fetch_windows, tour, folder, workers))
+            yield tour.measure(words, partial(_fetch_windows, tour, workers))
 
 
-def _index_genomes(folder: "Path") -> str:
-    store = seqmill.FastaStore.open(folder)
+def _index_genomes(genomes: "list[Path]") -> str:
+    store = seqmill.FastaStore.open(genomes)
     contigs = len(store.contig_table()[0])
     return f"{len(store)} files, {contigs} contigs, index of {format_size(store.index_bytes)}"
 
 
-def _fetch_windows(tour: "Tour", folder: "Path", workers: int) -> str:
+def _fetch_windows(tour: "Tour", workers: int) -> str:
     from seqmill._random_windows import random_windows  # noqa: PLC0415 - brings NumPy
 
-    store = seqmill.FastaStore.open(folder, cache_size=0)
+    store = seqmill.FastaStore.open(tour.genomes, cache_size=0)
     windows = random_windows(store, _WINDOW_BASES, _WINDOWS, seed=_SEED)
     begin, rounds = time.perf_counter(), 0
     while (passed := time.perf_counter() - begin) < _FETCH_SECONDS or rounds == 0:
@@ -54,4 +53,5 @@ def _fetch_windows(tour: "Tour", folder: "Path", workers: int) -> str:
     rate = rounds * _WINDOWS / passed
     point = {"workers": workers, "windows_per_s": rate, "bases_per_s": rate * _WINDOW_BASES}
     tour.throughput.append(point)
-    return f"{format_count(round(rate))} windows of {_WINDOW_BASES} bases a second, one-hot"
+    bases = format_count(_WINDOW_BASES)
+    return f"{format_count(round(rate))} windows of {bases} bases a second, one-hot"

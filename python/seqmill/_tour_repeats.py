@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seqmill.demo import StepResult, Tour
+    from seqmill._tour import StepResult, Tour
 
 __all__ = ["show_repeats"]
 
@@ -18,9 +18,8 @@ _KEYWORDS: Final = ("threads", "memory", "tmpdir")
 
 
 def show_repeats(tour: "Tour") -> "Iterator[StepResult]":
-    """Find the families of the simulated genome and mask it."""
-    genome = tour.folder / "genomes" / "ancestor.fa.gz"
-    if genome.exists():
+    """Find the families of the first genome and mask it."""
+    for genome in tour.genomes[:1]:
         yield tour.measure("find repeats", partial(_find, tour, genome), source=genome)
 
 
@@ -30,7 +29,7 @@ def _find(tour: "Tour", genome: "Path") -> str:
     options = {key: value for key, value in tour.job_options.items() if key in _KEYWORDS}
     done = seqmill.find_repeats(
         genome,
-        output=folder / "ancestor",
+        output=folder / genome.name.split(".")[0],
         formats=("library", "bed", "softmask"),
         overview=True,
         force=True,

@@ -17,7 +17,6 @@ from seqmill._archive_jobs import UnpackResult, VerifyResult, find_records, unpa
 from seqmill._archive_pack import PackOptions, PackResult, copy_samples, rename_samples
 from seqmill._archive_samples import Contig, Parameters, Sample
 from seqmill._archive_writer import ArchiveWriter
-from seqmill._intervals import Intervals
 from seqmill.errors import InputError
 from seqmill.limits import choose_memory, parse_size
 from seqmill.progress import ProgressArg
@@ -230,6 +229,8 @@ class Archive(Mapping[str, Sample]):
             Encoding and the others.
         """
         rows = windows
+        from seqmill._intervals import Intervals  # noqa: PLC0415 - brings NumPy
+
         if not isinstance(windows, Intervals):
             rows = [(self._prefix + row[0], *row[1:]) for row in windows]
         return self._store.fetch_many(rows, **options)

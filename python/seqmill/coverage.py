@@ -23,6 +23,9 @@ from seqmill._coverage_request import (
     check_output,
     coverage_semantic,
 )
+from seqmill.engine.coverage import coverage_on_engine
+from seqmill.engine.job import EngineJob
+from seqmill.engine.registry import open_engine
 from seqmill.errors import InputError, NotFoundError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -165,6 +168,9 @@ def measure_coverage(
     regions: Regions | None = None,
     *,
     output: PathLike | None = None,
+    engine: Any = None,
+    scheduler: Any = None,
+    unit_bases: int | None = None,
     threads: int | str | None = None,
     memory: int | str | None = None,
     tmpdir: PathLike | None = None,
@@ -185,6 +191,12 @@ def measure_coverage(
         name, begin and end (0-based half-open). None: whole sequences.
     output
         Folder to write; None: a temporary one that lives as long as the table.
+    engine, scheduler
+        Where it is measured, see :mod:`seqmill.engine`: ``"local"``, ``"dask"``, an engine, a
+        cluster or client object of Dask; and the address of a scheduler.
+    unit_bases
+        On an engine: regions of about so many bases are a unit. By default 10^7 of alignments,
+        10^8 of sequence.
     threads, memory, tmpdir, progress, metrics, force, resume
         See :ref:`job-options`.
     **options
@@ -246,8 +258,19 @@ def measure_coverage(
         progress=progress,
     )
     try:
-        with report, _telling_of_state(folder):
-            _run(request, report)
+        with report, _telling_of_state(folder), open_engine(engine, scheduler) as opened:
+            job = None
+            if opened is not None:
+                job = EngineJob(
+                    engine=opened,
+                    report=report,
+                    state=Path(f"{folder}.seqmill"),
+                    threads=None if threads is None else threads_limit.value,
+                    memory=None if memory is None else memory_limit.value,
+                    resume=resume,
+                    force=force,
+                )
+            _run(request, report, job, unit_bases)
         table = CoverageTable(folder)
     except BaseException:
         if temporary is not None:
@@ -265,12 +288,17 @@ def _optional_path(path: PathLike | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-def _run(request: dict[str, Any], report: JobReport) -> None:
+def _run(
+    request: dict[str, Any], report: JobReport, job: EngineJob | None, unit_bases: int | None
+) -> None:
     def tell(raw: dict[str, Any]) -> bool:
         return report.feed({"phase": _PHASE, **raw})
 
     try:
-        answer = json.loads(_native.measure_coverage(json.dumps(request), tell))
+        if job is None:
+            answer = json.loads(_native.measure_coverage(json.dumps(request), tell))
+        else:
+            answer = coverage_on_engine(job, request, unit_bases)
     except BaseException as error:
         for text in getattr(error, "warnings", []):
             report.warn(text)

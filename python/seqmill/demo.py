@@ -1,10 +1,8 @@
-"""The five-minute tour: every capability once, on simulated data or on the user's own.
+"""The five-minute tour: every capability once; each joins with an entry in :data:`STEPS`."""
 
-A capability joins the tour with one entry in :data:`STEPS`.
-"""
-
+import gzip
 import os
-import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import seqmill
-from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_repeats, simulate
-from seqmill._host import Host
-from seqmill._units import format_count, format_seconds, format_size
-from seqmill._usage import read_memory
-from seqmill.errors import InternalError, OutputExistsError, SeqmillError
+from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_pack, _tour_repeats, simulate
+from seqmill._tour import StepResult, Tour
+from seqmill._units import format_count, format_size
+from seqmill.errors import InternalError, OutputExistsError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
@@ -41,101 +38,9 @@ _LONG_READS: Final = 700
 _RELIABLE_MAPQ: Final = 30
 # A page has room for the pictures of so many files.
 _PICTURED_FILES: Final = 2
+_GZIP: Final = b"\x1f\x8b"
+_FIRST_BYTES: Final = 4096
 _SHARED_SECTIONS: Final = ("totals", "stages", "memory", "io", "inputs", "outputs")
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What one thing of the tour did.
-
-    Attributes
-    ----------
-    what
-        What ran.
-    input_bytes
-        Size of its input, None if it has none.
-    seconds
-        Time.
-    peak_bytes
-        Highest resident memory of the process while it ran, None where it cannot be told apart.
-    result
-        What came out, in words.
-    ok
-        Whether it worked.
-    """
-
-    what: str
-    input_bytes: int | None
-    seconds: float
-    peak_bytes: int | None
-    result: str
-    ok: bool = True
-
-    def cells(self) -> tuple[str, str, str, str, str]:
-        """Give the row of the table."""
-        return (
-            self.what,
-            "" if self.input_bytes is None else format_size(self.input_bytes),
-            format_seconds(self.seconds),
-            "" if self.peak_bytes is None else format_size(self.peak_bytes),
-            self.result if self.ok else f"FAILED: {self.result}",
-        )
-
-
-@dataclass(slots=True)
-class Tour:
-    """What the steps of one tour share.
-
-    Attributes
-    ----------
-    folder
-        Where everything is written.
-    alignments
-        Alignment files to show; the step ``simulate`` fills it when the user gave none.
-    expected
-        Records of the files of which that is known.
-    job_options
-        Keywords of every job: threads, memory and so on.
-    report
-        The report of the whole tour.
-    announce
-        Called with what is about to run.
-    pictured
-        Metrics documents of the conversions, by file name, for the pictures.
-    throughput
-        Windows a second by workers, for the picture.
-    repeats
-        Metrics document and counts of the search for repeats, for the pictures.
-    """
-
-    folder: Path
-    alignments: list[Path]
-    job_options: dict[str, Any]
-    report: JobReport
-    announce: Callable[[str], None]
-    expected: dict[Path, int] = field(default_factory=dict)
-    pictured: dict[str, dict[str, Any]] = field(default_factory=dict)
-    throughput: list[dict[str, Any]] = field(default_factory=list)
-    repeats: dict[str, Any] = field(default_factory=dict)
-
-    def measure(
-        self, what: str, work: Callable[[], str], *, source: Path | None = None
-    ) -> StepResult:
-        """Run something and measure it; an error of the data or the system becomes the result."""
-        self.announce(what)
-        host = Host.current()
-        separate = _reset_memory_peak()
-        start = time.perf_counter()
-        ok = True
-        try:
-            result = work()
-        except (SeqmillError, OSError) as error:
-            self.report.fail_unit(what, error)
-            result, ok = str(error), False
-        seconds = time.perf_counter() - start
-        peak = read_memory(host).rss_peak if separate else None
-        size = source.stat().st_size if source is not None and source.exists() else None
-        return StepResult(what, size, seconds, peak, result, ok)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +82,8 @@ class Demo:
         Metrics documents of the files whose pictures the page shows, by file name.
     throughput
         Windows a second by workers.
-    repeats
-        Metrics document and counts of the search for repeats.
+    repeats, archive
+        What the search for repeats found, and what packing put where.
     """
 
     folder: Path
@@ -187,6 +92,7 @@ class Demo:
     pictured: dict[str, dict[str, Any]]
     throughput: tuple[dict[str, Any], ...] = ()
     repeats: dict[str, Any] = field(default_factory=dict)
+    archive: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -195,7 +101,7 @@ class Demo:
 
 
 def _simulate(tour: Tour) -> Iterator[StepResult]:
-    if tour.alignments:
+    if tour.alignments or tour.genomes:
         return
     genome = simulate.simulate_genome(_GENOME, seed=_SEED)
     yield tour.measure("simulate a collection of genomes", partial(_write_genomes, tour, genome))
@@ -203,6 +109,7 @@ def _simulate(tour: Tour) -> Iterator[StepResult]:
     yield tour.measure("simulate short reads", partial(_write_short_reads, tour, genome, short))
     yield tour.measure("simulate long reads", partial(_write_long_reads, tour, genome, long))
     tour.alignments += [path for path in (short, long) if path in tour.expected]
+    tour.genomes += sorted((tour.folder / "genomes").glob("*.fa.gz"))
 
 
 def _write_genomes(tour: Tour, genome: simulate.Genome) -> str:
@@ -300,6 +207,7 @@ STEPS: Final = (
     Step("coverage", "measure_coverage", _tour_coverage.show_coverage),
     Step("fetch", "FastaStore", _tour_fetch.show_fetch),
     Step("repeats", "find_repeats", _tour_repeats.show_repeats),
+    Step("pack", "Archive", _tour_pack.show_archives),
     Step("kmers", "count_kmers", _tour_kmers.show_kmers),
 )
 """The stops of the tour in order."""
@@ -324,7 +232,7 @@ def run_demo(
     folder
         Where to write; an earlier tour in it is replaced.
     inputs
-        Alignment files to show; without any, genomes and reads are simulated.
+        Alignment files and genomes (FASTA) to show; without any, both are simulated.
     threads, memory, tmpdir, progress, metrics
         See :ref:`job-options`.
     force
@@ -360,9 +268,11 @@ def run_demo(
         metrics=metrics,
     )
     with report:
+        genomes = [path for path in paths if _is_fasta(path)]
         tour = Tour(
             folder=target,
-            alignments=paths,
+            alignments=[path for path in paths if path not in genomes],
+            genomes=genomes,
             job_options=job_options,
             report=report,
             announce=announce or (lambda _: None),
@@ -374,7 +284,19 @@ def run_demo(
         report.detail["throughput"] = tour.throughput
         report.detail["steps"] = [asdict(result) for result in results]
     pictured = dict(list(tour.pictured.items())[:_PICTURED_FILES])
-    return Demo(target, results, report.metrics, pictured, tuple(tour.throughput), tour.repeats)
+    found = (tuple(tour.throughput), tour.repeats, tour.archive)
+    return Demo(target, results, report.metrics, pictured, *found)
+
+
+def _is_fasta(path: Path) -> bool:
+    """Tell whether a file begins as FASTA does, compressed or not; damage is found by the jobs."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP
+        with gzip.open(path) if packed else path.open("rb") as text:
+            return bool(text.read(_FIRST_BYTES).lstrip().startswith(b">"))
+    except (EOFError, OSError, zlib.error):
+        return False
 
 
 def _claim(folder: Path, *, force: bool) -> None:
@@ -387,12 +309,3 @@ def _claim(folder: Path, *, force: bool) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text(_MARKER_TEXT, encoding="utf-8")
-
-
-def _reset_memory_peak() -> bool:
-    """Begin a new peak of resident memory (proc_pid_clear_refs(5)), where the kernel allows it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True

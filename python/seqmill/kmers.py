@@ -7,13 +7,13 @@ count needs is a plain function that can be pickled: :func:`plan_chunks`, :func:
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._kmer_jobs import (
+    CountResources,
     KmerJob,
     Output,
     PathLike,
@@ -21,10 +21,13 @@ from seqmill._kmer_jobs import (
     as_paths,
     check_k,
     choose_outputs,
+    is_on_engine,
     native_count,
     run_job,
 )
+from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
+from seqmill._kmer_sequence import count_sequence
 from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
 from seqmill.errors import InputError
 
@@ -46,42 +49,6 @@ OPERATIONS: Final = ("union-sum", "intersect-min", "subtract", "difference")
 Operation = Literal["union-sum", "intersect-min", "subtract", "difference"]
 
 _QUALITY_MAX: Final = 93
-_PAIR = bytes.maketrans(b"ACGT", b"TGCA")
-
-
-def count_sequence(sequence: str | bytes, k: int, *, canonical: bool = False) -> dict[str, int]:
-    """Count the k-mers of a short sequence in Python.
-
-    Parameters
-    ----------
-    sequence
-        Bases in either case; anything else breaks k-mers.
-    k
-        Length of the k-mers.
-    canonical
-        Count a k-mer and its reverse complement as one.
-
-    Returns
-    -------
-    dict
-        Counts by k-mer, in order of the k-mers.
-
-    Examples
-    --------
-    >>> count_sequence("ACGTNacg", 3)
-    {'ACG': 2, 'CGT': 1}
-    >>> count_sequence("ACGTNacg", 3, canonical=True)
-    {'ACG': 3}
-    """
-    check_k(k)
-    text = (sequence.encode() if isinstance(sequence, str) else bytes(sequence)).upper()
-    counts: Counter[bytes] = Counter()
-    for begin in range(len(text) - k + 1):
-        kmer = text[begin : begin + k]
-        if kmer.translate(None, b"ACGT"):
-            continue
-        counts[min(kmer, kmer.translate(_PAIR)[::-1]) if canonical else kmer] += 1
-    return {kmer.decode(): counts[kmer] for kmer in sorted(counts)}
 
 
 def run_count(
@@ -102,10 +69,11 @@ def run_count(
     pretty: bool = False,
     kmer_text: bool = False,
     hist_max: int | None = None,
-    unit_bases: int = 1 << 31,
+    unit_bases: int | None = None,
     chunks: Sequence[tuple[int, int]] | None = None,
     stretches: Sequence[tuple[str, int, int]] | None = None,
-    **resources: Unpack[ResourceOptions],
+    part: tuple[int, int | None] | None = None,
+    **resources: Unpack[CountResources],
 ) -> KmerJob:
     """Count files into outputs of any formats; what :func:`count_kmers` and the command run.
 
@@ -126,9 +94,12 @@ def run_count(
     pretty, kmer_text, hist_max
         How JSON, columns and histograms are written.
     unit_bases
-        A unit that a resumed job can skip ends with the record in which its bases reach this.
+        A unit that a resumed job can skip ends with the record in which its bases reach this,
+        2^31 by default. On an engine: about so many bytes of text are a unit, 10^8 by default.
     chunks, stretches
         Which chunks of a plan these are, and where they lie; for :func:`count_batch`.
+    part
+        The stretch of the only input that is counted, instead; see :mod:`seqmill._kmer_places`.
     **resources
         See :ref:`job-options`.
 
@@ -151,7 +122,7 @@ def run_count(
     where = stretches
     if regions or regions_file is not None:
         where = resolve_regions(paths, list(regions), regions_file)
-    request = {
+    request: dict[str, Any] = {
         "k": k,
         "canonical": canonical,
         "min_count": min_count or 0,
@@ -165,10 +136,20 @@ def run_count(
         "pretty": pretty,
         "kmer_text": kmer_text,
         "hist_max": hist_max,
-        "unit_bases": unit_bases,
+        "unit_bases": unit_bases or _unit_bases(resources),
         "chunks": None if chunks is None else [list(pair) for pair in chunks],
     }
+    if part is not None:
+        request["parts"] = [list(part)]
     return run_job("kmers count", native_count, request, paths, outputs, **resources)
+
+
+def _unit_bases(resources: CountResources) -> int:
+    if is_on_engine(resources.get("engine"), resources.get("scheduler")):
+        from seqmill.engine.kmers import UNIT_BYTES  # noqa: PLC0415 - seldom
+
+        return UNIT_BYTES
+    return 1 << 31
 
 
 def count_kmers(
@@ -182,7 +163,7 @@ def count_kmers(
     min_base_qual: int = 0,
     regions: Sequence[str] = (),
     output: PathLike | None = None,
-    **resources: Unpack[ResourceOptions],
+    **resources: Unpack[CountResources],
 ) -> KmerTable:
     r"""Count the k-mers of files inside a memory budget.
 
@@ -210,7 +191,7 @@ def count_kmers(
         that is gone with the object.
     **resources
         `threads`, `memory`, `tmpdir`, `progress`, `metrics`, `force`, `resume`: see
-        :ref:`job-options`.
+        :ref:`job-options`; `engine`, `scheduler`: where it is counted, see :mod:`seqmill.engine`.
 
     Returns
     -------
@@ -385,17 +366,22 @@ def count_batch(
     """
     chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
     stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
-    done: Any = run_count(
+    part = find_part(reference, chosen, batch)
+    done = run_count(
         reference,
         [("skm", os.fspath(output))],
         k=chosen.k if k is None else k,
         canonical=canonical,
         soft_mask=soft_mask,
         chunks=chunks,
-        stretches=stretches,
+        stretches=None if part else stretches,
+        part=(part.begin, part.end) if part else None,
         **resources,
     )
-    return str(done.outputs[0])
+    path = str(done.outputs[0])
+    if part is not None:
+        check_part(part, done.inputs[0]["bases"], reference, path)
+    return path
 
 
 def records_of(path: PathLike) -> list[tuple[str, int]]:

@@ -6,11 +6,9 @@ Coordinates are 0-based and half-open.
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from seqmill import _native
@@ -22,14 +20,17 @@ from seqmill._repeat_config import (
     PipelineConfig,
     settle,
 )
+from seqmill._repeat_known import KnownComparison, KnownRepeats, compare, read_known
+from seqmill._repeat_result import RepeatResult, RepeatTable
 from seqmill._tasks import state_directory
-from seqmill.errors import InputError, NotFoundError
+from seqmill.errors import InputError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
-from seqmill.report import JobReport, Metrics
+from seqmill.report import JobReport
 
 __all__ = [
     "IndexConfig",
+    "KnownComparison",
     "MemoryHints",
     "MemoryUsageBreakdown",
     "PipelineConfig",
@@ -65,114 +66,6 @@ _SIGNED: Final = (
 _MOST: Final = (1 << 31) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatTable:
-    """One of the tables of a run.
-
-    Speaks the Arrow PyCapsule protocol, so ``polars.DataFrame(table)`` and
-    ``pyarrow.table(table)`` work without a copy.
-    """
-
-    _run: Any
-    _name: str
-    _rows: int
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return self._rows
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give the table as a stream of Arrow batches; a wish for another schema is ignored."""
-        del requested_schema
-        return self._run.table(self._name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepeatResult:
-    """What a search for repeats has found.
-
-    Attributes
-    ----------
-    outputs
-        Paths of the files that were written.
-    metrics
-        Figures of the job.
-    warnings
-        Warnings in the order in which they came.
-    overview
-        Counts for pictures, if they were asked for.
-    """
-
-    outputs: tuple[str, ...]
-    metrics: Metrics
-    warnings: tuple[str, ...]
-    overview: dict[str, Any] | None
-    _run: Any
-    _counts: dict[str, int]
-
-    @property
-    def families(self) -> RepeatTable:
-        """Families in the order in which they were found."""
-        return RepeatTable(self._run, "families", self._counts["families"])
-
-    @property
-    def elements(self) -> RepeatTable:
-        """Elements in the order of the genome."""
-        return RepeatTable(self._run, "elements", self._counts["elements"])
-
-    @property
-    def seeds(self) -> RepeatTable:
-        """Seeds that were tried, the most frequent first."""
-        return RepeatTable(self._run, "seeds", self._counts["seeds"])
-
-    @property
-    def memory_usage(self) -> MemoryUsageBreakdown:
-        """What held memory."""
-        raw = dict(self.metrics.detail["memory_usage"])
-        accounts = tuple(raw.pop("accounts"))
-        return MemoryUsageBreakdown(**raw, accounts=accounts)
-
-    def consensus(self, name: str) -> bytes:
-        """Give the consensus of a family such as ``"fam0"``.
-
-        Raises
-        ------
-        NotFoundError
-            If there is no such family.
-        """
-        match = re.fullmatch(r"fam(0|[1-9][0-9]*)", name)
-        found: bytes | None = self._run.consensus(int(match[1])) if match else None
-        if found is None:
-            message = f"there is no family {name!r}; they are fam0 to fam{len(self.families) - 1}"
-            raise NotFoundError(message, name=name)
-        return found
-
-    def masked(self, chrom: str, kind: Literal["soft", "hard"] = "soft") -> bytes:
-        """Give a sequence with its repeats in lower case, or as N.
-
-        Parameters
-        ----------
-        chrom
-            Name of the sequence: its header up to the first blank.
-        kind
-            ``"soft"`` or ``"hard"``.
-
-        Raises
-        ------
-        NotFoundError
-            If the file has no such sequence.
-        """
-        if kind not in ("soft", "hard"):
-            message = f"kind {kind!r} is neither 'soft' nor 'hard'"
-            raise InputError(message, option="kind", value=kind, allowed="soft, hard")
-        name = chrom.encode("utf-8", "surrogateescape")
-        found: bytes | None = self._run.masked(name, kind == "hard")
-        if found is None:
-            message = f"there is no sequence {chrom!r}"
-            raise NotFoundError(message, name=chrom)
-        return found
-
-
 def find_repeats(
     path: PathLike,
     *,
@@ -201,6 +94,8 @@ def find_repeats(
     index: IndexConfig | None = None,
     pipeline: PipelineConfig | None = None,
     compat: Literal["none", "reprise"] = "none",
+    known: PathLike | None = None,
+    known_types: Sequence[str] = (),
     overview: bool = False,
     threads: int | str | None = None,
     memory: int | str | None = None,
@@ -264,6 +159,11 @@ def find_repeats(
         How seeds are counted and passed on.
     compat
         ``"reprise"`` gives the files of REPrise 1.0.1, quirks included, and nothing else.
+    known
+        Known annotation to compare with: BED, GFF, the ``.out`` of RepeatMasker, or a soft-masked
+        FASTA file (also this one), each plain or gzip. See `comparison` of the result.
+    known_types
+        Patterns such as ``"TY*"``: only rows of `known` with such a type, class or name count.
     overview
         Gather counts for pictures.
     threads, memory, tmpdir, progress, metrics, force, resume
@@ -277,9 +177,9 @@ def find_repeats(
     Raises
     ------
     InputError
-        If a parameter is wrong.
+        If a parameter is wrong, or `known` and the genome have no sequence in common.
     FormatError
-        If the file is not FASTA of nucleotides; names the place.
+        If the file is not FASTA of nucleotides, or `known` is broken; names the place.
     BudgetError
         If `memory` is too small for the genome; names the least that works.
     OutputExistsError
@@ -294,6 +194,7 @@ def find_repeats(
     >>> len(found.families) > 0, found.metrics.totals["bases"]
     (True, 95000)
     """
+    annotation = None if known is None else read_known(known, known_types)
     index = IndexConfig() if index is None else index
     pipeline = PipelineConfig() if pipeline is None else pipeline
     if compat not in ("none", "reprise"):
@@ -344,6 +245,14 @@ def find_repeats(
             "expected_total_positions": hints.expected_total_positions,
             "aggressive_preallocation": hints.aggressive_preallocation,
         },
+        "parallel": index.parallel,
+        "pipeline": {
+            "batch_size": pipeline.batch_size,
+            "channel_capacity": pipeline.channel_capacity,
+            "backpressure_threshold": (
+                pipeline.backpressure_threshold if pipeline.backpressure else None
+            ),
+        },
         "annotate": annotate,
         "family_order": order == "family",
         "reset_softmask": reset_softmask,
@@ -362,7 +271,8 @@ def find_repeats(
         progress=progress,
     )
     del tmpdir  # Nothing is spilled: what does not fit is counted in more partitions.
-    return _run(request, report, overview=overview, track=hints.track_memory_usage)
+    track = hints.track_memory_usage
+    return _run(request, report, annotation, overview=overview, track=track)
 
 
 def _check_numbers(parameters: dict[str, Any]) -> None:
@@ -380,7 +290,12 @@ def _check_numbers(parameters: dict[str, Any]) -> None:
 
 
 def _run(
-    request: dict[str, Any], report: JobReport, *, overview: bool, track: bool
+    request: dict[str, Any],
+    report: JobReport,
+    known: KnownRepeats | None,
+    *,
+    overview: bool,
+    track: bool,
 ) -> RepeatResult:
     with report, _telling_of_state(request["output"]):
         run = _native.find_repeats(
@@ -391,6 +306,7 @@ def _run(
         figures["memory"] = {k: v for k, v in figures["memory"].items() if k != "limit"}
         figures["outputs"] = summary["outputs"]
         report.add_run(figures)
+        comparison = None if known is None else _compare(run, known, report)
         for text in summary["warnings"]:
             report.warn(text)
         if not track:
@@ -402,9 +318,27 @@ def _run(
         metrics=report.metrics,
         warnings=tuple(report.metrics.warnings),
         overview=summary["overview"],
+        comparison=comparison,
         _run=run,
         _counts={name: summary[name] for name in ("families", "elements", "seeds")},
     )
+
+
+def _compare(run: Any, known: KnownRepeats, report: JobReport) -> KnownComparison:
+    """Compare what was found with an annotation, and note it in the report."""
+    import numpy as np  # noqa: PLC0415 - not needed by `--help`
+
+    def covered(chrom: str) -> Any:
+        raw = run.covered(chrom.encode("utf-8", "surrogateescape"))
+        return None if raw is None else np.frombuffer(raw, dtype="<i8").reshape(-1, 2)
+
+    comparison = compare(known, covered, report.detail["masked_bases"])
+    report.detail["known"] = comparison.to_dict()
+    for chrom in comparison.unknown_sequences[:1]:
+        number = len(comparison.unknown_sequences)
+        text = f"{known.path}: sequences that are not in the genome: {chrom!r}, {number} in all"
+        report.warn(text)
+    return comparison
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import seqmill
+from seqmill._addresses import without_secrets
 from seqmill._document import add_run, bottleneck, describe_input, empty_sections, rates
 from seqmill._export import EventWriter, Exporter, Guarded, open_exporter
 from seqmill._host import Host
@@ -344,7 +345,7 @@ class JobReport:
         return {
             "id": self._id,
             "command": command,
-            "argv": None if argv is None else list(argv),
+            "argv": None if argv is None else [without_secrets(word) for word in argv],
             "version": native_version or seqmill.__version__,
             "native_version": native_version,
             "features": features,

@@ -101,7 +101,7 @@ def test_summary_goes_to_stderr(
         (["small.bam", "-o", "absent/x.parquet"], 74, "no such file or directory"),
         (["small.bam", "-o", "x.parquet", "--tag-in", "CB=@absent.txt"], 74, "absent.txt"),
         (["small.bam", "-o", "x.parquet", "-m", "2M"], 78, "is needed"),
-        (["https://example.org/x.bam", "-o", "x.parquet"], 2, "remote files cannot be read yet"),
+        (["ftp://example.org/x.bam", "-o", "x.parquet"], 2, "such addresses cannot be read"),
     ],
 )
 def test_exit_codes(  # noqa: PLR0917 - fixtures and cases

@@ -1,83 +1,119 @@
 """The client of a job on an engine is killed again and again; what it makes stays the same."""
 
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import seqmill
+from tests.engine_jobs import contents, write_genome
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 KILLS = 20
 FILES = 40
+JOBS = ("convert", "kmers", "coverage")
 
 
-def test_twenty_kills_of_the_client(
-    example_data: Path, command_environment: dict[str, str], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
     from seqmill.engine.dask import connect  # noqa: PLC0415 - an extra
 
-    inputs = tmp_path / "in"
-    inputs.mkdir()
-    for number in range(FILES):
-        shutil.copy(example_data / "small.bam", inputs / f"{number:02}.bam")
-    paths = sorted(map(str, inputs.glob("*.bam")))
-    seqmill.convert(paths, out_dir=tmp_path / "whole")
-    whole = contents(tmp_path / "whole")
-    place = random.Random(20)  # noqa: S311 - where to kill, not a secret
     with connect("local:2") as engine:
-        scheduler = str(engine._client.scheduler.address)
-        command = ["seqmill", "convert", *paths, "-q", "--scheduler", scheduler, "--out-dir"]
-        for kill in range(KILLS):
-            output = tmp_path / "out"
-            client = start(command, output, command_environment)
-            # From before the first unit to after the last, by what the journal says.
-            wait_for_units(client, output, place.randrange(FILES + 1))
-            time.sleep(place.random() * 0.05)
-            client.send_signal(signal.SIGKILL)
-            client.wait()
-            done = units_done(output)
-            metrics = tmp_path / "metrics.json"
-            resumed = [*command[:-1], "--resume", "--metrics", str(metrics), command[-1]]
-            again = start(resumed, output, command_environment)
-            _, errors = again.communicate(timeout=120)
-            assert (again.returncode, errors) == (0, ""), kill
-            assert contents(output) == whole, kill
-            assert not Path(f"{output}.seqmill").exists()
-            totals = json.loads(metrics.read_text())["totals"]
-            # Whatever was recorded is not done again; what was not recorded was in flight.
-            assert (totals["units_skipped"] or 0) >= done, kill
-            assert (totals["units_skipped"] or 0) + (totals["units_run"] or 0) == FILES
-            shutil.rmtree(output)
+        yield str(engine._client.scheduler.address)
 
 
-def start(command: list[str], output: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*command, str(output)], env=environment, stderr=subprocess.PIPE, text=True
-    )
+def command_of(job: str, folder: Path, example_data: Path) -> list[str]:
+    """Give the command of a job without engine and output."""
+    if job == "convert":
+        inputs = folder / "in"
+        inputs.mkdir()
+        for number in range(FILES):
+            shutil.copy(example_data / "small.bam", inputs / f"{number:02}.bam")
+        paths = sorted(map(str, inputs.glob("*.bam")))
+        return ["seqmill", "convert", *paths, "-q", "--out-dir"]
+    genome = str(write_genome(folder / "g.fa", records=9, bases=300_000))
+    if job == "kmers":
+        counting = ["seqmill", "kmers", "count", genome, "-k", "21", "--unit-bases", "90000"]
+        return [*counting, "--format", "skm,tsv", "-q", "-o"]
+    measuring = ["seqmill", "coverage", genome, "--windows", "900", "--unit-bases", "60000"]
+    return [*measuring, "-q", "-o"]
 
 
-def units_done(output: Path) -> int:
-    journal = Path(f"{output}.seqmill") / "units.jsonl"
-    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+@pytest.mark.parametrize("job", JOBS)
+def test_twenty_kills_of_the_client(
+    job: str,
+    scheduler: str,
+    example_data: Path,
+    command_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    command = command_of(job, tmp_path, example_data)
+    made = tmp_path / "out"
+    made.mkdir()
+    # Several formats of a count are files beside one another.
+    output = made / "o"
+    run = [command[0], *command[1:]]
+    subprocess.run(without_units([*run, str(output)]), env=command_environment, check=True)
+    whole = contents(made)
+    place = random.Random(20)  # noqa: S311 - where to kill, not a secret
+    units = 0
+    for kill in range(KILLS):
+        shutil.rmtree(made)
+        made.mkdir()
+        metrics = tmp_path / "metrics.json"
+        dividing = [*run[:-1], "--scheduler", scheduler, "--metrics", str(metrics), run[-1]]
+        client = start([*dividing, str(output)], command_environment)
+        # From before the first unit to after the last, by what the journal says.
+        wait_for_units(client, made, place.randrange((units or FILES) + 1))
+        time.sleep(place.random() * 0.05)
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+        done = units_done(made)
+        again = start([*dividing[:-1], "--resume", run[-1], str(output)], command_environment)
+        _, errors = again.communicate(timeout=300)
+        assert (again.returncode, errors) == (0, ""), kill
+        assert contents(made) == whole, kill
+        totals = json.loads(metrics.read_text())["totals"]
+        # Whatever was recorded is not done again; what was not recorded was in flight.
+        skipped, ran = totals["units_skipped"] or 0, totals["units_run"] or 0
+        assert skipped >= done, kill
+        assert units in (0, skipped + ran)
+        units = skipped + ran
+    assert units > FILES // 2
 
 
-def wait_for_units(client: "subprocess.Popen[str]", output: Path, number: int) -> None:
+def without_units(command: list[str]) -> list[str]:
+    """Give the command as it is without an engine."""
+    if "--unit-bases" not in command:
+        return command
+    at = command.index("--unit-bases")
+    return [*command[:at], *command[at + 2 :]]
+
+
+def start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def journal_of(folder: Path) -> Path | None:
+    return next(iter(folder.glob("*.seqmill/units.jsonl")), None)
+
+
+def units_done(folder: Path) -> int:
+    journal = journal_of(folder)
+    return journal.read_bytes().count(b"\n") if journal is not None else 0
+
+
+def wait_for_units(client: "subprocess.Popen[str]", folder: Path, number: int) -> None:
     while client.poll() is None:
-        if number == 0 and os.path.isdir(output):  # noqa: PTH112
+        if number == 0 and any(folder.iterdir()):
             return
-        if units_done(output) >= max(1, number):
+        if units_done(folder) >= max(1, number):
             return
         time.sleep(0.002)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}

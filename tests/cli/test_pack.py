@@ -43,6 +43,22 @@ def test_genomes_make_the_round_trip(
     assert "k-mer length" in run_seqmill("unpack", out, "--info").stdout
 
 
+def test_the_page_shows_where_the_bytes_went(
+    run_seqmill: RunCommand, example_data: Path, tmp_path: Path
+) -> None:
+    files = [example_data / name for name in ("sample1.fa", "sample2.fa", "sample3.fa.gz")]
+    page = tmp_path / "page.html"
+    done = run_seqmill("pack", "-o", tmp_path / "x.agc", *files, "--html", page)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    for words in ("Size by sample", "Novelty of each added genome", "Bytes of the archive"):
+        assert words in text
+    assert len(text) < 300 * 1024
+    again = run_seqmill("pack", "-o", tmp_path / "y.agc", *files, "--html", page)
+    assert again.returncode == 2
+    assert not (tmp_path / "y.agc").exists()
+
+
 def test_bgzf_has_its_indices(run_seqmill: RunCommand, example_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "all.fa.gz"
     archive = example_data / "genomes.agc"

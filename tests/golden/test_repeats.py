@@ -1,13 +1,20 @@
 """`--compat reprise` against what REPrise 1.0.1 wrote (`data/repeats`), byte for byte."""
 
 import gzip
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from seqmill import find_repeats
 
+if TYPE_CHECKING:
+    import subprocess
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+MOST_NAMED = 6
 TANDEM: dict[str, Any] = {"tandem_distance": 10}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny/d0": ("tiny/tst.fa", TANDEM),
@@ -68,6 +75,31 @@ def test_files_of_the_reference(shared_data: Path, tmp_path: Path, case: str, th
         "out.masked",
         "out.reprof",
     ]
+
+
+# With a mismatch on a larger genome each message names the need of the next slice only.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "sim/d1"])
+def test_the_least_budget_is_named_and_gives_the_same(
+    run_seqmill: Run, shared_data: Path, tmp_path: Path, case: str
+) -> None:
+    folder = shared_data / "repeats"
+    genome, options = CASES[case]
+    told_options = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    command = ["repeats", folder / genome, "-o", tmp_path / "out", "--compat", "reprise", "-f"]
+    budget, named = "4M", 0
+    # Each stage names what it needs; none may need another stage to be told twice.
+    while True:
+        told = run_seqmill(*command, *told_options, "-@", "1", "--progress", "none", "-m", budget)
+        if told.returncode == 0:
+            break
+        assert told.returncode == 78, told.stderr
+        least = re.search(r"at least (?:--memory )?([0-9.]+[KMG]i?B)", told.stderr)
+        assert least, told.stderr
+        budget, named = least[1], named + 1
+        assert named <= MOST_NAMED, told.stderr
+    assert named > 0
+    for suffix in (".freq", ".reprof", ".bed"):
+        assert (tmp_path / f"out{suffix}").read_bytes() == stored(folder, case, suffix), suffix
 
 
 def covered(path: Path, column: int = 3) -> dict[str, set[int]]:

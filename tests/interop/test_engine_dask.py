@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import seqmill
-from seqmill.engine.dask import DaskEngine, connect
+from seqmill.engine.dask import DaskEngine
 from seqmill.engine.job import EngineJob
 from seqmill.errors import EngineError, exit_code
 from seqmill.report import JobReport
@@ -24,13 +23,6 @@ from tests.engine_units import KIND
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DaskEngine]:
-    """Two worker processes that are started anew when they die."""
-    with connect("local:2") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -202,19 +194,6 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_full_disk(

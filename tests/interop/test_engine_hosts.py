@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunCommand
+from tests.engine_jobs import contents, write_genome
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 pytestmark = pytest.mark.slow
@@ -99,25 +100,27 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         made.remove()
 
 
+@pytest.mark.parametrize("job", ["convert", "kmers", "coverage"])
 def test_two_hosts_and_a_partition(
+    *,
+    job: str,
     hosts: Hosts,
     example_data: Path,
     run_seqmill: RunCommand,
     command_environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    inputs = tmp_path / "in"
-    inputs.mkdir()
-    for number in range(60):
-        shutil.copy(example_data / "small.bam", inputs / f"{number:02}.bam")
-    paths = sorted(map(str, inputs.glob("*.bam")))
-    assert run_seqmill("convert", *paths, "--out-dir", tmp_path / "a", "-q").returncode == 0
-    command = ["ip", "netns", "exec", hosts.namespace(0), "seqmill", "convert", *paths, "-q"]
-    command += ["--scheduler", f"tcp://{NET}.1:{PORT}", "--out-dir"]
+    arguments, output, alone = arguments_of(job, tmp_path, example_data)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    done = run_seqmill(*arguments, *alone, output, tmp_path / "a" / "o")
+    assert (done.returncode, done.stderr) == (0, "")
+    command = ["ip", "netns", "exec", hosts.namespace(0), "seqmill", *arguments]
+    command += ["--scheduler", f"tcp://{NET}.1:{PORT}", output]
 
     def run(name: str, metrics: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*command, str(tmp_path / name), "--metrics", str(tmp_path / metrics)],
+            [*command, str(tmp_path / name / "o"), "--metrics", str(tmp_path / metrics)],
             env=command_environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -125,22 +128,40 @@ def test_two_hosts_and_a_partition(
 
     wait_for_workers(hosts, 2)
     client = run("b", "b.json")
-    _, errors = client.communicate(timeout=120)
+    _, errors = client.communicate(timeout=180)
     assert (client.returncode, errors) == (0, "")
     assert contents(tmp_path / "b") == contents(tmp_path / "a")
     assert workers_of(tmp_path / "b.json") == 2
 
     client = run("c", "c.json")
-    journal = tmp_path / "c.seqmill" / "units.jsonl"
+    journal = tmp_path / "c" / "o.seqmill" / "units.jsonl"
+    if job == "kmers":
+        journal = tmp_path / "c" / "o.skm.seqmill" / "units.jsonl"
     wait_for(lambda: journal.exists() and journal.stat().st_size > 0)
     hosts.partition("down")
     healed = threading.Timer(PARTITION_SECONDS, hosts.partition, ["up"])
     healed.start()
-    _, errors = client.communicate(timeout=180)
+    _, errors = client.communicate(timeout=240)
     healed.join()
     assert (client.returncode, errors) == (0, "")
     assert contents(tmp_path / "c") == contents(tmp_path / "a")
-    assert not (tmp_path / "c.seqmill").exists()
+    assert not list(tmp_path.rglob("*.seqmill"))
+
+
+def arguments_of(job: str, folder: Path, example_data: Path) -> tuple[list[str], str, list[str]]:
+    """Give a command without its engine, its option for the output, and more if it is alone."""
+    if job == "convert":
+        inputs = folder / "in"
+        inputs.mkdir()
+        for number in range(60):
+            shutil.copy(example_data / "small.bam", inputs / f"{number:02}.bam")
+        return ["convert", *sorted(map(str, inputs.glob("*.bam"))), "-q"], "--out-dir", []
+    genome = str(write_genome(folder / "g.fa", records=12, bases=300_000))
+    if job == "kmers":
+        counting = ["kmers", "count", genome, "-k", "21", "--format", "skm,json", "-q"]
+        return [*counting, "--unit-bases", "60000"], "-o", ["--unit-bases", "2000000000"]
+    measuring = ["coverage", genome, "--windows", "900", "--region-files", "-q"]
+    return [*measuring, "--unit-bases", "40000"], "-o", []
 
 
 def wait_for_workers(hosts: Hosts, number: int) -> None:
@@ -157,10 +178,6 @@ def workers_of(metrics: Path) -> int:
     import json  # noqa: PLC0415
 
     return int(json.loads(metrics.read_text())["engine"]["workers"])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:

@@ -73,6 +73,95 @@ def test_budgets_bound_the_peak_and_do_not_show(
     assert len(made) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_yeasts_fit_what_is_promised(
+    command_environment: dict[str, str], tmp_path: Path, shared_data: Path, threads: int
+) -> None:
+    """64 MB and 2.5 bits for each base of the references: segments of all lengths, real ones."""
+    folder = shared_data / "real" / "yeast"
+    genomes = sorted(folder.glob("*.fa.gz"), key=lambda path: ("S288C" not in path.name, path))
+    if not genomes:
+        pytest.skip("no yeasts among the shared data")
+    out, made = tmp_path / "x.agc", set()
+    for more in (0, 10**7, 10**9):
+        memory = 64 * 10**6 + 18_000_000 * 5 // 16 + more
+        code, peak, errors = run(
+            command_environment, "pack", "-o", out, "-f", "-m", memory, "-@", threads, "-q",
+            *genomes,
+        )  # fmt: skip
+        assert code == 0, errors
+        assert peak <= memory
+        made.add(out.read_bytes())
+    assert len(made) == 1
+
+
+def test_segments_that_resemble_nothing_fit_too(
+    command_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Long segments between known cuts, coded base by base: tokens must not outweigh the text."""
+    rng = random.Random(6)  # noqa: S311 - test data
+
+    def letters(n: int) -> bytes:
+        return rng.randbytes(n).translate(bytes(b"ACGT"[i % 4] for i in range(256)))
+
+    # Cuts lie where they may first lie, a segment size apart: only that much is shared.
+    size, kept, paths = 300_000, 3000, []
+    shared = [letters(2 * kept) for _ in range(12)]
+    for number in range(3):
+        path = tmp_path / f"g{number}.fa"
+        parts = [letters(size - kept)]
+        for window in shared:
+            parts += [window, letters(size - 2 * kept)]
+        path.write_bytes(b">c\n" + b"".join(parts) + b"\n")
+        paths.append(path)
+    memory, made = 70 * MIB, set()
+    for threads in (1, 2):
+        out = tmp_path / "x.agc"
+        code, peak, errors = run(
+            command_environment, "pack", "-o", out, "-f", "-m", memory, "-@", threads,
+            "--segment-size", size, "-q", *paths,
+        )  # fmt: skip
+        assert code == 0, errors
+        assert peak <= memory
+        made.add(out.read_bytes())
+    assert len(made) == 1
+    with Archive(out) as archive:
+        assert archive.verify().ok
+
+
+def test_adding_takes_the_same_to_few_and_to_many(
+    command_environment: dict[str, str], tmp_path: Path
+) -> None:
+    rng = random.Random(7)  # noqa: S311 - test data
+    text = bytearray(rng.randbytes(15_000).translate(bytes(b"ACGT"[i % 4] for i in range(256))))
+    records = []
+    for number in range(1001):
+        genome = bytearray(text)
+        for _ in range(20):
+            genome[rng.randrange(len(genome))] = rng.choice(b"ACGT")
+        records.append(b">s%d\n" % number + genome + b"\n")
+    more = tmp_path / "more.fa"
+    more.write_bytes(records[-1])
+    peaks = []
+    for count in (10, 1000):
+        many, out = tmp_path / "many.fa", tmp_path / "x.agc"
+        many.write_bytes(b"".join(records[:count]))
+        made = run(command_environment, "pack", "-o", out, "-f", "-q", "--samples", "record", many)
+        assert made[0] == 0, made[2]
+        code, peak, errors = run(
+            command_environment, "pack", "--append", out, "-q", "-m", 64 * MIB, "-@", 1, more
+        )
+        assert code == 0, errors
+        peaks.append(peak)
+        with Archive(out) as archive:
+            assert len(archive) == count + 1
+            assert archive["more"].contigs[0].text() == bytes(genome)
+    assert max(peaks) <= 64 * MIB
+    # The open pack, of at most B entries, is compressed anew.
+    assert peaks[1] - peaks[0] < 8 * MIB
+
+
 def test_unpacking_is_bounded(
     command_environment: dict[str, str], tmp_path: Path, genomes: list[Path]
 ) -> None:

@@ -19,11 +19,16 @@ GENOMES = {
     "sim": ("repeats/sim/genome.fa.gz", "0", (36, 64)),
     "sim near": ("repeats/sim/genome.fa.gz", "1", (56, 128)),
     "yeast": ("real/yeast/S288C.fa.gz", "0", (64, 128)),
+    "yeast near": ("real/yeast/S288C.fa.gz", "1", (128, 256)),
 }
+SLOW = {"yeast near"}
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-@pytest.mark.parametrize("name", GENOMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in GENOMES],
+)
 def test_peak_is_within_the_budget(
     shared_data: Path,
     tmp_path: Path,

@@ -433,3 +433,15 @@ def test_a_damaged_sequence_is_seen(tmp_path: Path, archive: Path) -> None:
 )
 def test_names_of_samples(path: str, name: str) -> None:
     assert sample_name(path) == name
+
+
+def test_long_contigs_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = b"ACGTTGCAAC" * 100
+    with ArchiveWriter(tmp_path / "x.agc") as writer:
+        writer.add("a", [("c", letters)])
+    monkeypatch.setattr("seqmill._archive_samples._PIECE_BASES", 64)
+    with Archive(tmp_path / "x.agc") as archive:
+        contig = archive["a"]["c"]
+        for start, end in ((0, None), (3, 3), (10, 74), (10, 75), (999, 1000)):
+            assert contig.text(start, end) == letters[start:end]
+            assert contig.sequence(start, end).tobytes() == letters[start:end]

@@ -270,3 +270,30 @@ def test_the_page_shows_the_regions(run_seqmill, tmp_path: Path, example_data: P
     assert "Along the sequences" in text
     assert "Table of regions" in text
     assert len(text) < 300 * 1024
+
+
+def test_counts_of_a_table(tmp_path: Path) -> None:
+    import statistics  # noqa: PLC0415
+
+    from seqmill.kmers import count_kmers  # noqa: PLC0415
+
+    text = "ACGTACGGTNACGTACGGTTTACGTAAACGTACGTacgtacgg" * 30
+    path, other = tmp_path / "x.fa", tmp_path / "other.fa"
+    path.write_text(f">s\n{text}\n>t\nAC\n")
+    other.write_text(f">o\n{text[:200]}\n")
+    for k, canonical in ((5, False), (31, True)):
+        table = count_kmers(
+            [path, other], k=k, canonical=canonical, output=tmp_path / f"{k}.skm", force=True
+        )
+        regions = ["s:1-60", "s:40-1,000", "t", "s"]
+        found = measure_coverage(path, regions, kmer_db=tmp_path / f"{k}.skm")
+        for row, piece in zip(found, (text[:60], text[39:1000], "AC", text), strict=True):
+            counts = [count for count in table.profile(piece).tolist() if count is not None]
+            assert row["kmers"] == len(counts)
+            expected = statistics.mean(counts) if counts else None
+            assert row["mean_count"] == (None if expected is None else pytest.approx(expected))
+            assert row["median_count"] == (statistics.median(counts) if counts else None)
+            assert row["min_count"] == min(counts, default=0)
+            assert row["max_count"] == max(counts, default=0)
+    with pytest.raises(InputError, match="the table holds 31-mers"):
+        measure_coverage(path, kmer_db=tmp_path / "31.skm", k=21)

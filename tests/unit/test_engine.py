@@ -177,7 +177,8 @@ def test_others_go_on_when_one_fails(engine: LocalEngine, tmp_path: Path) -> Non
 
 def test_full_disk_keeps_the_state(engine: LocalEngine, tmp_path: Path) -> None:
     state, room = tmp_path / "x.seqmill", tmp_path / "room"
-    works = [{"text": "a"}, {"text": "b", "full": str(room)}]
+    # State is kept for what is done: the first unit must be noted before the second fails.
+    works = [{"text": "a"}, {"text": "b", "full": str(room), "seconds": 0.5}]
     with pytest.raises(OSError, match="No space left") as caught:
         run_job(engine, state, works)
     assert exit_code(caught.value) == 74

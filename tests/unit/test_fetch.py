@@ -658,3 +658,11 @@ def test_an_incremental_build_equals_a_full_one(tiny: Path) -> None:
     grown = FastaStore.open(tiny)
     whole = FastaStore.open(tiny, force_build=True)
     assert grown.build_id == whole.build_id
+
+
+def test_the_index_of_few_files_is_smaller_than_a_page(tiny: Path) -> None:
+    store = FastaStore.open(tiny)
+    contigs = sum(len(store.contigs(name)) for name in store.names)
+    names = sum(len(name) + 8 for name in store.names)
+    assert store.index_bytes <= 640 + 96 * len(store) + 64 * contigs + names
+    store._native.check_index()

@@ -116,11 +116,11 @@ def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
         write_genomes(root, 40, 60)
         yield root, "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4500, 4500))\n"
         return
-    mount = ["mount", "-t", "tmpfs", "-o", "size=328k", "none", os.fspath(root)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=324k", "none", os.fspath(root)]
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can mount a small file system, and not in every container")
     try:
-        write_genomes(root, 40, 60)  # A page each, as for each side file: two pages are left.
+        write_genomes(root, 40, 60)  # A page each, as for each side file: one page is left.
         yield root, ""
     finally:
         subprocess.run(["umount", os.fspath(root)], check=True)

@@ -310,6 +310,47 @@ def test_qualities_and_soft_mask(tmp_path: Path) -> None:
     )
 
 
+def test_reads_of_bam_are_those_of_fastq(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from seqmill import simulate  # noqa: PLC0415 - only here
+
+    genome = simulate.simulate_genome(
+        simulate.GenomeOptions(contigs=(("c1", 20_000), ("c2", 18_000))), seed=3
+    )
+    reads = simulate.simulate_short_reads(genome, simulate.ShortReadOptions(pairs=300), seed=4)
+    path = tmp_path / "x.bam"
+    reads.write_bam(path)
+    fastq = tmp_path / "x.fq"
+    pair = str.maketrans("ACGTN", "TGCAN")
+    records = pa.table(seqmill.scan_alignments(path)).to_pylist()
+    with fastq.open("w") as out:
+        for record in records:
+            if record["flag"] & 0x900 or not record["seq"]:
+                continue
+            seq, qual = record["seq"], record["qual"]
+            qual = qual if isinstance(qual, str) else "".join(chr(q + 33) for q in qual)
+            if record["flag"] & 0x10:
+                seq, qual = seq.translate(pair)[::-1], qual[::-1]
+            out.write(f"@r\n{seq}\n+\n{qual}\n")
+    for options in ({}, {"canonical": True}, {"min_base_qual": 30}):
+        for k in (11, 31):
+            expected = as_dict(seqmill.count_kmers(fastq, k=k, **options))
+            assert expected
+            assert as_dict(seqmill.count_kmers(path, k=k, **options)) == expected
+
+
+def test_an_assembled_genome_has_no_peak() -> None:
+    # Repeats of a genome, seen once each: what rises there is noise.
+    for histogram in (
+        [(1, 1_200_000), (2, 5000), (3, 1000), (4, 1010), (5, 300)],
+        [(1, 1_200_000), (2, 5000), (3, 400), (7, 900), (8, 400)],
+        [(1, 100)],
+        [],
+    ):
+        spectrum = read_spectrum(histogram, 31)
+        assert (spectrum.peaks, spectrum.coverage, spectrum.genome_size) == ((), None, None)
+
+
 def test_spectrum_of_a_diploid() -> None:
     shape = {1: 5000, 2: 300, 3: 20}
     for center, height in ((20, 400), (40, 2000)):

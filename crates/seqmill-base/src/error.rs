@@ -215,6 +215,13 @@ impl Error {
         error
     }
 
+    /// What a system call would have said of `path`, in better words.
+    pub fn system(path: &Path, errno: i32, message: impl Into<String>) -> Self {
+        let mut error = Self::new(ErrorKind::Io, message).at_path(path);
+        error.inner.errno = Some(errno);
+        error
+    }
+
     /// The job's cancel flag was seen.
     pub fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")

@@ -29,7 +29,18 @@ pub fn fingerprint(path: &Path) -> Result<Fingerprint> {
     let failed = |e: std::io::Error| Error::io(path, &e);
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
-    let size = meta.len();
+    let mtime_ns = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
+    fingerprint_of(meta.len(), mtime_ns, |buffer, offset| {
+        file.read_exact_at(buffer, offset).map_err(failed)
+    })
+}
+
+/// The fingerprint of bytes that `read` copies from a given place.
+pub fn fingerprint_of(
+    size: u64,
+    mtime_ns: i64,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<()>,
+) -> Result<Fingerprint> {
     let mut hasher = Xxh3::new();
     let mut buffer = vec![0_u8; usize::try_from(STRETCH_BYTES.min(size)).unwrap_or(0)];
     let starts = if size <= STRETCH_BYTES {
@@ -38,14 +49,10 @@ pub fn fingerprint(path: &Path) -> Result<Fingerprint> {
         vec![0, (size - STRETCH_BYTES) / 2, size - STRETCH_BYTES]
     };
     for start in starts {
-        file.read_exact_at(&mut buffer, start).map_err(failed)?;
+        read(&mut buffer, start)?;
         hasher.update(&buffer);
     }
-    Ok(Fingerprint {
-        size,
-        mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
-        hash: format!("{:016x}", hasher.digest()),
-    })
+    Ok(Fingerprint { size, mtime_ns, hash: format!("{:016x}", hasher.digest()) })
 }
 
 /// Size and XXH3-64 (16 hex digits) of a whole file, read in pieces.

@@ -8,7 +8,7 @@ use seqmill_io::bam::Reference;
 use seqmill_io::bam::chunk_index::{ChunkIndex, chunk_index_path};
 use seqmill_io::bam::index::AlignmentIndex;
 use seqmill_io::records::{Input, Kind, OpenOptions, open_input};
-use seqmill_io::{IoMode, Source};
+use seqmill_io::{IoMode, Remote, Source};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -28,7 +28,11 @@ pub struct Inputs {
     chunk_indices: OnceLock<Vec<Option<ChunkIndex>>>,
     index_path: Option<PathBuf>,
     warnings: Mutex<Vec<String>>,
+    remote: Option<Arc<Remote>>,
 }
+
+/// What a connection holds besides the range that it fills.
+const CONNECTION_BYTES: u64 = 512 << 10;
 
 /// The way to read that the options name.
 pub(crate) fn io_mode(name: &str, queue_depth: usize) -> Result<IoMode> {
@@ -53,6 +57,7 @@ impl Inputs {
             strict: options.semantic.strict,
             header_bytes: OpenOptions::header_bytes(options.resources.memory),
             reference: options.semantic.reference.clone(),
+            remote: options.remote.clone(),
         };
         let open = |path: &PathBuf| open_input(path, &open_options);
         let list = options.inputs.iter().map(open).collect::<Result<Vec<Input>>>()?;
@@ -74,6 +79,7 @@ impl Inputs {
             chunk_indices: OnceLock::new(),
             index_path: options.index.clone(),
             warnings,
+            remote: options.remote.clone(),
         })
     }
 
@@ -190,6 +196,11 @@ impl Inputs {
         let names: usize = references.map(|r| r.name.len() + size_of::<Reference>()).sum();
         let texts: usize = self.list.iter().map(|input| input.header.text.len()).sum();
         (texts as u64, names as u64)
+    }
+
+    /// Bytes that ranges of remote inputs may take, with what their connections hold.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        self.remote.as_ref().map_or(0, |r| r.ahead_bytes() + r.ranges() * CONNECTION_BYTES)
     }
 
     /// Bytes of all inputs, if they are known.

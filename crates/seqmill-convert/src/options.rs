@@ -1,8 +1,10 @@
 //! What a conversion is asked to do, as plain data: the Python side builds it, checks what needs
 //! no file, and sends it over as JSON.
 
+use seqmill_io::Remote;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of one conversion or scan (`bam.md` §3–§13). Everything that can change a byte of the
 /// output is in [`Semantic`].
@@ -38,6 +40,9 @@ pub struct Options {
     pub no_provenance: bool,
     /// Name and version recorded as provenance.
     pub version: String,
+    /// The inputs that are remote.
+    #[serde(skip)]
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// How the work is spread; nothing here shows in the output.

@@ -76,12 +76,17 @@ const HEADER_TEXTS: u64 = 8;
 /// The same for the references: by their input, by all inputs, in the dictionary.
 const HEADER_REFERENCES: u64 = 3;
 
-/// Reserves the headers, before anything is made of them.
+/// Reserves the headers, before anything is made of them, and what is read ahead of remote inputs.
 pub(crate) fn reserve_headers(inputs: &Inputs, job: &Job) -> Result<Lease> {
     let (texts, references) = inputs.header_bytes();
     let bytes = HEADER_TEXTS * texts + HEADER_REFERENCES * references;
     let account = job.budget.account("headers", bytes);
-    job.budget.must_reserve(account, bytes)
+    let mut lease = job.budget.must_reserve(account, bytes)?;
+    let ahead = inputs.ahead_bytes();
+    if ahead > 0 {
+        lease.absorb(job.budget.must_reserve(account, ahead)?);
+    }
+    Ok(lease)
 }
 
 /// What one thread takes beside what the accounts know: a batch in the making and its views,

@@ -10,14 +10,17 @@
 
 mod alignments;
 mod columns;
+mod counts;
 mod depth;
 mod distinct;
+mod document;
 mod mates;
 mod options;
 mod output;
 mod run;
 mod runs;
 mod sequences;
+mod shares;
 mod spans;
 mod spool;
 mod stats;
@@ -26,6 +29,7 @@ mod targets;
 mod text;
 mod tracker;
 
-pub use options::{Mates, Options, Semantic, Value};
+pub use options::{Mates, Options, Semantic, Share, Value};
 pub use run::{Report, measure};
+pub use shares::{assemble, measure_share, plan_shares};
 pub use table::TableReader;

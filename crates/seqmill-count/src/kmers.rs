@@ -34,6 +34,8 @@ pub use engine::Phase;
 pub use histogram::Histogram;
 pub use input::{InputFacts, ReadFlags, Stretches, TextRules};
 pub use job::{MergeOptions, OutputRules, run_count, run_merge};
-pub use merge::{MergeRules, Merged, SetOperation, check_mergeable, merge_tables};
+pub use merge::{
+    KeyRange, MergeRules, Merged, SetOperation, check_mergeable, key_boundaries, merge_tables,
+};
 pub use profile::{FileProfile, ProfileStretch};
 pub use query::{lookup_packed, lookup_text, profile_bases, table_arrays, verify_table};

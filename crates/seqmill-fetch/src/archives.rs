@@ -64,17 +64,10 @@ impl Archives {
 /// The path of an archive and the sample that `path`, which does not exist, means.
 fn split_sample(base: &Path, path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     use std::os::unix::ffi::OsStrExt;
-    let exists = |part: &[u8]| base.join(std::ffi::OsStr::from_bytes(part)).exists();
-    if exists(path) {
-        return None;
-    }
-    // A path may hold colons of its own: the longest part that exists counts.
-    (0..path.len())
-        .rev()
-        .filter(|&at| path.get(at) == Some(&b':'))
-        .filter_map(|at| Some((path.get(..at)?, path.get(at + 1..)?)))
-        .find(|(archive, _)| archive.ends_with(SUFFIX.as_bytes()) && exists(archive))
-        .map(|(archive, sample)| (archive.to_vec(), sample.to_vec()))
+    let whole = base.join(std::ffi::OsStr::from_bytes(path));
+    let (_, sample) = seqmill_io::sequence::split_sample(&whole)?;
+    let archive = path.len().checked_sub(sample.len() + 1)?;
+    Some((path.get(..archive)?.to_vec(), sample.to_vec()))
 }
 
 impl Walk {

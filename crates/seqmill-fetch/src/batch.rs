@@ -298,7 +298,9 @@ fn work_of(task: &Task, shared_until: Option<u64>) -> u64 {
         return 1 + bases * BLOCK_WORK / REGULAR_BYTES;
     }
     let first = shared_until.map_or(task.blocks.0, |last| task.blocks.0.max(last + 1));
-    1 + BLOCK_WORK * (task.blocks.1 + 1).saturating_sub(first)
+    // Bases of shared blocks are copied for each window: a sixteenth of inflating them.
+    let copied = (task.window.place.end - task.window.place.start) / REGULAR_BYTES;
+    1 + copied + BLOCK_WORK * (task.blocks.1 + 1).saturating_sub(first)
 }
 
 /// Cuts sorted tasks into pieces for so many threads. Where windows share blocks, a cut means that

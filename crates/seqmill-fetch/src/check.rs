@@ -6,7 +6,6 @@ use crate::store::Store;
 use seqmill_base::{Error, FormatKind, Job, Result};
 use seqmill_io::bgzf::GziIndex;
 use seqmill_io::fasta::{FaiRecord, build_side_files, parse_fai};
-use seqmill_io::{IoMode, open_source};
 use std::path::Path;
 
 impl Store {
@@ -24,20 +23,21 @@ impl Store {
         if self.is_raw() || matches!(record.format, Format::Gzip | Format::Archive) {
             return self.read_whole(file, job);
         }
-        let source = open_source(&path, IoMode::Read)?;
+        let place = self.options().place();
+        let source = place.open(&path)?;
         let found = build_side_files(&source, record.format == Format::Bgzf, threads, job)?;
         let fai_path = with_suffix(&path, contig_list_suffix(self.options().content));
-        if fai_path.exists() {
-            let text = std::fs::read(&fai_path).map_err(|e| Error::io(&fai_path, &e))?;
+        if place.has(&fai_path) {
+            let text = place.read(&fai_path)?;
             if parse_fai(&text, &fai_path)?.records != found.fai.records {
                 return Err(stale(&fai_path, "it does not list the contigs that are in the file"));
             }
         }
         let gzi_path = with_suffix(&path, ".gzi");
         if let Some(gzi) = &found.gzi
-            && gzi_path.exists()
+            && place.has(&gzi_path)
         {
-            let bytes = std::fs::read(&gzi_path).map_err(|e| Error::io(&gzi_path, &e))?;
+            let bytes = place.read(&gzi_path)?;
             check_gzi(&GziIndex::from_bytes(&bytes, &gzi_path)?, gzi, &gzi_path)?;
         }
         self.check_records(file, &found.fai.records, &path)?;

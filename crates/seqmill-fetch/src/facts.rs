@@ -5,8 +5,9 @@ use crate::aside::{is_unwritable, write_aside};
 use crate::flat::{FileRecord, Format};
 use crate::gzip::{recompress, recompressed_path};
 use crate::options::{Content, OpenOptions};
+use crate::place::Place;
 use crate::probe::check_side_files;
-use crate::walk::{Found, mtime_ns};
+use crate::walk::Found;
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Result};
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, EOF_MARKER, GziIndex, is_bgzf};
 use seqmill_io::fasta::{FaiIndex, FaiRecord, build_side_files, parse_fai};
@@ -49,9 +50,8 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Digest of size and time of a side file; 0 for one that is not there.
-pub(crate) fn side_digest(path: &Path) -> u64 {
-    let Ok(meta) = std::fs::metadata(path) else { return 0 };
-    digest_of(meta.len(), mtime_ns(&meta))
+fn side_digest(place: &Place, path: &Path) -> u64 {
+    place.version(path).map_or(0, |(size, mtime_ns)| digest_of(size, mtime_ns))
 }
 
 pub(crate) fn digest_of(size: u64, mtime_ns: i64) -> u64 {
@@ -80,6 +80,7 @@ pub(crate) fn gather(
 ) -> Result<Facts> {
     let path = base.join(found.relative_path());
     let mut facts = Facts::default();
+    let files = options.place();
     match facts.fill(&path, found, archives, options, job) {
         Ok(()) => {}
         Err(error) => match error.kind() {
@@ -87,7 +88,8 @@ pub(crate) fn gather(
                 let text = error.at_path(&path).to_string();
                 facts.fail(kind.class_name().to_owned(), text);
             }
-            ErrorKind::Io if error.errno().is_some_and(is_of_file) => {
+            // What a server refuses it may give at the next attempt.
+            ErrorKind::Io if files.remote().is_none() && error.errno().is_some_and(is_of_file) => {
                 let place = error.place().path.as_deref().unwrap_or(&path);
                 let place = place.strip_prefix(base).unwrap_or(place).display().to_string();
                 let kind = format!("{SYSTEM_ERROR}{}", error.errno().unwrap_or(0));
@@ -96,8 +98,9 @@ pub(crate) fn gather(
             _ => return Err(error),
         },
     }
-    facts.gzi_digest = side_digest(&with_suffix(&path, ".gzi"));
-    facts.fai_digest = side_digest(&with_suffix(&path, contig_list_suffix(options.content)));
+    facts.gzi_digest = side_digest(&files, &with_suffix(&path, ".gzi"));
+    facts.fai_digest =
+        side_digest(&files, &with_suffix(&path, contig_list_suffix(options.content)));
     Ok(facts)
 }
 
@@ -140,10 +143,8 @@ impl Facts {
         options: &OpenOptions,
         job: &Job,
     ) -> Result<()> {
-        let failed = |e: std::io::Error| Error::io(path, &e);
-        let meta = std::fs::metadata(path).map_err(failed)?;
-        self.size = meta.len();
-        self.mtime_ns = mtime_ns(&meta);
+        let place = options.place();
+        (self.size, self.mtime_ns) = place.version(path)?;
         if let Some(sample) = found.sample {
             return self.fill_sample(path, sample, archives, options);
         }
@@ -151,7 +152,7 @@ impl Facts {
             // It was left as a file because it could not be opened: this says why.
             return archives.get(path, options)?.samples().map(|_| ());
         }
-        let source = open_source(path, IoMode::Read)?;
+        let source = place.open(path)?;
         let format = sniff(source.as_ref())?;
         self.format = Some(format);
         match (format, options.content) {
@@ -195,9 +196,10 @@ impl Facts {
             return Err(Error::format(FormatKind::NotBgzf, "a track must be BGZF"));
         }
         self.check_eof(path, source.as_ref(), options)?;
-        self.blocks = read_gzi(&with_suffix(path, ".gzi"))?;
+        let place = options.place();
+        self.blocks = read_gzi(&place, &with_suffix(path, ".gzi"))?;
         let list = with_suffix(path, ".idx");
-        let text = std::fs::read(&list).map_err(|e| Error::io(&list, &e))?;
+        let text = place.read(&list)?;
         self.contigs = crate::tracks::parse_idx(&text, &list)?;
         Ok(())
     }
@@ -214,10 +216,11 @@ impl Facts {
             self.check_eof(path, source.as_ref(), options)?;
         }
         let (fai_path, gzi_path) = (with_suffix(path, ".fai"), with_suffix(path, ".gzi"));
-        let has_fai = fai_path.exists();
-        let has_gzi = !blocked || gzi_path.exists();
+        let place = options.place();
+        let has_fai = place.has(&fai_path);
+        let has_gzi = !blocked || place.has(&gzi_path);
         if has_fai && has_gzi {
-            let read = self.read_sides(path, source, &fai_path, &gzi_path);
+            let read = self.read_sides(&place, path, source, (&fai_path, &gzi_path));
             let Err(error) = read else { return Ok(()) };
             let repairable = matches!(
                 error.kind(),
@@ -238,11 +241,12 @@ impl Facts {
         }
         let keep = has_fai && has_gzi;
         let sides = build_side_files(source, blocked, options.threads, job)?;
-        if keep || !has_fai {
+        let writable = place.remote().is_none();
+        if writable && (keep || !has_fai) {
             self.write_side(&fai_path, &sides.fai.to_bytes())?;
         }
         if let Some(gzi) = &sides.gzi {
-            if keep || !has_gzi {
+            if writable && (keep || !has_gzi) {
                 self.write_side(&gzi_path, &gzi.to_bytes())?;
             }
             self.blocks = gzi.entries().to_vec();
@@ -253,19 +257,23 @@ impl Facts {
 
     fn read_sides(
         &mut self,
+        place: &Place,
         path: &Path,
         source: &Arc<dyn Source>,
-        fai_path: &Path,
-        gzi_path: &Path,
+        (fai_path, gzi_path): (&Path, &Path),
     ) -> Result<()> {
-        let text = std::fs::read(fai_path).map_err(|e| Error::io(fai_path, &e))?;
+        let text = place.read(fai_path)?;
         let fai = parse_fai(&text, fai_path)?;
         if self.format == Some(Format::Bgzf) {
-            self.blocks = read_gzi(gzi_path)?;
+            self.blocks = read_gzi(place, gzi_path)?;
         }
         let older =
-            |side: &Path| std::fs::metadata(side).is_ok_and(|meta| mtime_ns(&meta) < self.mtime_ns);
-        if older(fai_path) || (!self.blocks.is_empty() && older(gzi_path)) {
+            |side: &Path| place.version(side).is_ok_and(|(_, written)| written < self.mtime_ns);
+        // The versions of remote files have no order: a look at the contents costs little.
+        if place.remote().is_some()
+            || older(fai_path)
+            || (!self.blocks.is_empty() && older(gzi_path))
+        {
             check_side_files(source, &self.blocks, &fai.records)?;
         }
         self.take_contigs(fai, path);
@@ -332,8 +340,8 @@ fn sniff(source: &dyn Source) -> Result<Format> {
 }
 
 /// Reads a `.gzi` file; what is wrong with it is a fault of the index.
-fn read_gzi(path: &Path) -> Result<Vec<(u64, u64)>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e))?;
+fn read_gzi(place: &Place, path: &Path) -> Result<Vec<(u64, u64)>> {
+    let bytes = place.read(path)?;
     let index = GziIndex::from_bytes(&bytes, path)
         .map_err(|e| Error::format(FormatKind::IndexFormat, e.message()).at_path(path))?;
     Ok(index.entries().to_vec())

@@ -3,7 +3,8 @@
 use crate::walk::mtime_ns;
 use memmap2::Mmap;
 use rustc_hash::FxBuildHasher;
-use seqmill_base::{Error, FormatKind, Result};
+use seqmill_base::{Error, ErrorKind, FormatKind, Result};
+use seqmill_io::Remote;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -17,11 +18,18 @@ const CHECKED_FOR: Duration = Duration::from_millis(50);
 /// A sequence file that is the one the index describes.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    file: File,
+    bytes: Bytes,
     path: PathBuf,
     pub(crate) size: u64,
     mtime_ns: i64,
-    map: Option<Mmap>,
+}
+
+/// Where its bytes are.
+#[derive(Debug)]
+enum Bytes {
+    Here(File),
+    Mapped(File, Mmap),
+    Remote(Arc<Remote>),
 }
 
 impl OpenFile {
@@ -34,12 +42,31 @@ impl OpenFile {
             return Err(changed(&path));
         }
         advise_random(&file);
-        Ok(Self { file, path, size, mtime_ns: mtime, map: None })
+        Ok(Self { bytes: Bytes::Here(file), path, size, mtime_ns: mtime })
+    }
+
+    /// The same of a remote file.
+    pub(crate) fn open_remote(
+        remote: &Arc<Remote>,
+        path: PathBuf,
+        size: u64,
+        mtime: i64,
+    ) -> Result<Self> {
+        match remote.object(&path) {
+            Some(object) if (object.size, object.tag) == (size, mtime) => {
+                Ok(Self { bytes: Bytes::Remote(Arc::clone(remote)), path, size, mtime_ns: mtime })
+            }
+            _ => Err(changed(&path)),
+        }
     }
 
     /// Fails if somebody has written to the file since it was opened.
     fn check_unchanged(&self) -> Result<()> {
-        let meta = self.file.metadata().map_err(|e| Error::io(&self.path, &e))?;
+        let (Bytes::Here(file) | Bytes::Mapped(file, _)) = &self.bytes else {
+            // Each range is told to be of the right version.
+            return Ok(());
+        };
+        let meta = file.metadata().map_err(|e| Error::io(&self.path, &e))?;
         if (meta.len(), mtime_ns(&meta)) == (self.size, self.mtime_ns) {
             return Ok(());
         }
@@ -48,20 +75,25 @@ impl OpenFile {
 
     /// The same file, mapped. A file that cannot be mapped is read.
     pub(crate) fn mapped(mut self) -> Self {
-        // SAFETY: `mapped_text` looks at the size before each use. What a writer could still do in
-        // between is what `io="mmap"` accepts for files that nobody writes.
-        self.map = unsafe { Mmap::map(&self.file) }.ok();
-        if let Some(map) = &self.map {
-            let _ = map.advise(memmap2::Advice::Random);
+        if let Bytes::Here(file) = self.bytes {
+            // SAFETY: `mapped_text` looks at the size before each use. What a writer could still do
+            // in between is what `io="mmap"` accepts for files that nobody writes.
+            self.bytes = match unsafe { Mmap::map(&file) } {
+                Ok(map) => {
+                    let _ = map.advise(memmap2::Advice::Random);
+                    Bytes::Mapped(file, map)
+                }
+                Err(_) => Bytes::Here(file),
+            };
         }
         self
     }
 
     /// The text from `begin` to `end` of a mapped file.
     pub(crate) fn mapped_text(&self, begin: u64, end: u64) -> Option<Result<&[u8]>> {
-        let map = self.map.as_ref()?;
+        let Bytes::Mapped(file, map) = &self.bytes else { return None };
         let place = |at: u64| usize::try_from(at.min(self.size)).unwrap_or(usize::MAX);
-        Some(match self.file.metadata() {
+        Some(match file.metadata() {
             Ok(meta) if meta.len() == self.size => {
                 Ok(map.get(place(begin)..place(end)).unwrap_or_default())
             }
@@ -83,9 +115,18 @@ impl OpenFile {
 
     /// Fills the buffer from `offset` on; fewer bytes only at the end.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let file = match &self.bytes {
+            Bytes::Here(file) | Bytes::Mapped(file, _) => file,
+            Bytes::Remote(remote) => {
+                return remote.read_at(&self.path, buffer, offset).map_err(|error| {
+                    let replaced = error.kind() == ErrorKind::Format(FormatKind::Changed);
+                    if replaced { changed(&self.path) } else { error }
+                });
+            }
+        };
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + done as u64) {
+            match file.read_at(rest, offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -96,7 +137,7 @@ impl OpenFile {
     }
 }
 
-fn changed(path: &Path) -> Error {
+pub(crate) fn changed(path: &Path) -> Error {
     let what = "the file has changed since it was indexed; open the store again";
     Error::format(FormatKind::StaleIndex, what).at_path(path)
 }

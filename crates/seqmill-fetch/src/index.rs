@@ -98,7 +98,8 @@ impl Index {
 
     /// Compares the checksum of everything behind the header.
     pub(crate) fn verify(&self) -> Result<()> {
-        let body = self.map.get(HEADER_BYTES..).unwrap_or_default();
+        let begin = self.sections.first().map_or(HEADER_BYTES, |section| section.0);
+        let body = self.map.get(begin..).unwrap_or_default();
         if u64_at(&self.map, 120) == Some(xxh3_64(body)) {
             return Ok(());
         }

@@ -17,6 +17,7 @@ mod index;
 mod load;
 mod options;
 mod packed;
+mod place;
 mod probe;
 mod read;
 mod reader;

@@ -6,6 +6,7 @@ use crate::facts::{Notes, contig_list_suffix, digest_of, system_errno};
 use crate::flat::{FileRecord, Format};
 use crate::index::Index;
 use crate::options::{Content, OpenOptions, Root};
+use crate::place::Place;
 use crate::walk::{Found, Walk, listing_digest, walk};
 use seqmill_base::{Budget, Error, FormatKind, Job, Result};
 use std::ffi::{CString, OsStr};
@@ -74,15 +75,13 @@ fn index_name(options: &OpenOptions) -> String {
 
 /// Loads the index of a store.
 pub(crate) fn load(root: &Root, options: &OpenOptions) -> Result<Loaded> {
-    let Root::Directory(base) = root else { return build_unnamed(root, None, options) };
-    if !std::fs::metadata(base).map_err(|e| Error::io(base, &e))?.is_dir() {
-        return Err(Error::io(base, &std::io::Error::from_raw_os_error(libc::ENOTDIR)));
-    }
-    if options.no_cache {
-        return build_unnamed(root, None, options);
-    }
+    let places = match root {
+        _ if options.no_cache => Vec::new(),
+        Root::Directory(base) => places(base, options)?,
+        Root::Files(base, files) if options.remote.is_some() => remote_places(base, files, options),
+        Root::Files(..) => Vec::new(),
+    };
     let mut earlier = None;
-    let places = places(base, options)?;
     if !options.force_build {
         for place in &places {
             match usable(place, root, options)? {
@@ -95,7 +94,7 @@ pub(crate) fn load(root: &Root, options: &OpenOptions) -> Result<Loaded> {
     for (i, place) in places.iter().enumerate() {
         match build_named(place, root, earlier.as_ref(), options) {
             Ok(mut loaded) => {
-                if i > 0 {
+                if i > 0 && options.remote.is_none() {
                     loaded
                         .notes
                         .built
@@ -130,9 +129,12 @@ fn names(error: &Error, place: &Path) -> bool {
 /// Where the index of a directory may lie: in it, or in the cache directory.
 fn places(base: &Path, options: &OpenOptions) -> Result<Vec<PathBuf>> {
     let name = index_name(options);
+    let meta = std::fs::metadata(base).map_err(|e| Error::io(base, &e))?;
+    if !meta.is_dir() {
+        return Err(Error::io(base, &std::io::Error::from_raw_os_error(libc::ENOTDIR)));
+    }
     let mut places = vec![base.join(&name)];
     if let Some(cache) = &options.cache_directory {
-        let meta = std::fs::metadata(base).map_err(|e| Error::io(base, &e))?;
         let whole = std::fs::canonicalize(base).unwrap_or_else(|_| base.to_path_buf());
         let mut key = whole.as_os_str().as_bytes().to_vec();
         key.extend(meta.dev().to_le_bytes());
@@ -140,6 +142,17 @@ fn places(base: &Path, options: &OpenOptions) -> Result<Vec<PathBuf>> {
         places.push(cache.join(format!("{:016x}{name}", xxh3_64(&key))));
     }
     Ok(places)
+}
+
+/// Where the index of remote files may lie: in the cache directory.
+fn remote_places(base: &Path, files: &[PathBuf], options: &OpenOptions) -> Vec<PathBuf> {
+    let mut hasher = Xxh3::new();
+    for path in std::iter::once(base).chain(files.iter().map(PathBuf::as_path)) {
+        hasher.update(path.as_os_str().as_bytes());
+        hasher.update(&[0]);
+    }
+    let name = format!("{:016x}{}", hasher.digest(), index_name(options));
+    options.cache_directory.iter().map(|cache| cache.join(&name)).collect()
 }
 
 enum Usable {
@@ -177,7 +190,7 @@ pub(crate) fn is_valid(index: &Index, base: &Path, options: &OpenOptions) -> boo
                 return Ok(false);
             }
         }
-        let files = Files::open(base)?;
+        let files = Files::open(base, options)?;
         for id in 0..index.files() {
             let record = index.file(id)?;
             if !unchanged(&files, index, &record, options)?
@@ -220,7 +233,7 @@ pub(crate) fn is_unchanged(
     record: &FileRecord,
     options: &OpenOptions,
 ) -> Result<bool> {
-    unchanged(&Files::open(base)?, index, record, options)
+    unchanged(&Files::open(base, options)?, index, record, options)
 }
 
 fn unchanged(
@@ -239,26 +252,35 @@ fn unchanged(
 }
 
 /// A directory whose files are asked for their size and time: names are resolved from there.
-struct Files {
-    base: OwnedFd,
+enum Files {
+    Here(OwnedFd),
+    Remote(PathBuf, Place),
 }
 
 impl Files {
-    fn open(base: &Path) -> Result<Self> {
+    fn open(base: &Path, options: &OpenOptions) -> Result<Self> {
+        if options.remote.is_some() {
+            return Ok(Self::Remote(base.to_path_buf(), options.place()));
+        }
         let file = File::open(if base.as_os_str().is_empty() { Path::new(".") } else { base });
-        Ok(Self { base: file.map_err(|e| Error::io(base, &e))?.into() })
+        Ok(Self::Here(file.map_err(|e| Error::io(base, &e))?.into()))
     }
 
     /// Size and time of the last change.
     fn stat(&self, path: &[u8], suffix: &str) -> Option<(u64, i64)> {
         let mut name = path.to_vec();
         name.extend(suffix.as_bytes());
+        let base = match self {
+            Self::Here(base) => base,
+            Self::Remote(base, place) => {
+                return place.version(&base.join(OsStr::from_bytes(&name))).ok();
+            }
+        };
         let name = CString::new(name).ok()?;
         // SAFETY: an all-zero stat is a valid value of this plain C struct.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: the name ends with a zero byte and the struct is live and writable.
-        let status =
-            unsafe { libc::fstatat(self.base.as_raw_fd(), name.as_ptr(), &raw mut stat, 0) };
+        let status = unsafe { libc::fstatat(base.as_raw_fd(), name.as_ptr(), &raw mut stat, 0) };
         if status != 0 {
             return None;
         }

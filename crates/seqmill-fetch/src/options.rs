@@ -1,7 +1,10 @@
 //! What a store is made of and how it is opened.
 
+use crate::place::Place;
+use seqmill_io::Remote;
 use seqmill_io::fasta::OpenArchive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The files of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,15 @@ pub struct OpenOptions {
     pub map_plain: bool,
     /// What opens archives; without it they cannot be read.
     pub archives: Option<OpenArchive>,
+    /// The files, where they are remote: those of the store and their side files.
+    pub remote: Option<Arc<Remote>>,
+}
+
+impl OpenOptions {
+    /// Where the files of the store lie.
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.remote.clone())
+    }
 }
 
 /// Whether packed sidecars are used.
@@ -112,6 +124,7 @@ impl Default for OpenOptions {
             pack: Pack::Auto,
             map_plain: false,
             archives: None,
+            remote: None,
         }
     }
 }

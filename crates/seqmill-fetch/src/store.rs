@@ -5,7 +5,7 @@ use crate::blocks::Stretch;
 use crate::cache::BlockCache;
 use crate::encode::Encoder;
 use crate::facts::system_errno;
-use crate::files::{OpenFile, OpenFiles};
+use crate::files::{OpenFile, OpenFiles, changed};
 use crate::flat::{FileRecord, Format};
 use crate::gzip::recompressed_path;
 use crate::index::{Blocks, Index};
@@ -417,13 +417,20 @@ impl Store {
     fn open_file(&self, record: &FileRecord) -> Result<OpenFile> {
         let relative = self.index.relative_path(record)?;
         let path = self.root.base().join(OsStr::from_bytes(relative));
+        if let Some(remote) = &self.options.remote
+            && record.format != Format::Gzip
+        {
+            return OpenFile::open_remote(remote, path, record.size, record.mtime_ns);
+        }
         if record.format != Format::Gzip {
             let file = OpenFile::open(path, record.size, record.mtime_ns)?;
             let is_mapped = record.format == Format::Plain && self.options.map_plain;
             return Ok(if is_mapped { file.mapped() } else { file });
         }
         // The gzip file must be as it was, then its copy is right: its name is made of both.
-        drop(OpenFile::open(path.clone(), record.size, record.mtime_ns)?);
+        if self.options.place().version(&path)? != (record.size, record.mtime_ns) {
+            return Err(changed(&path));
+        }
         let folder = self.options.cache_directory.as_deref().unwrap_or(Path::new("."));
         OpenFile::open_any(recompressed_path(folder, &path, record.size, record.mtime_ns))
     }

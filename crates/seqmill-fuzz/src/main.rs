@@ -5,6 +5,8 @@
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
 //! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
+//! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
+//! seqmill-fuzz --kmers true --inputs 100000 --seed 1       k-mers of sequences, and tables
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -25,8 +27,10 @@ mod corpus;
 mod cram;
 mod frame;
 mod index;
+mod kmers;
 mod mutate;
 mod random;
+mod repeats;
 mod supervise;
 mod target;
 mod text;
@@ -58,6 +62,10 @@ pub(crate) struct Arguments {
     pub worker: bool,
     /// Archives instead of what is converted.
     pub archives: bool,
+    /// Genomes, in which repeats are looked for, instead.
+    pub repeats: bool,
+    /// K-mers instead of what is converted.
+    pub kmers: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -71,6 +79,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         work: None,
         worker: false,
         archives: false,
+        repeats: false,
+        kmers: false,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -86,7 +96,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number()?,
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
+            "--kmers" => arguments.kmers = value == "true",
             "--archives" => arguments.archives = value == "true",
+            "--repeats" => arguments.repeats = value == "true",
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -98,6 +110,10 @@ fn main() -> ExitCode {
     let result = parse(std::env::args().skip(1)).and_then(|arguments| {
         let ran = if arguments.archives {
             archive::run(&arguments)
+        } else if arguments.repeats {
+            repeats::run(&arguments)
+        } else if arguments.kmers {
+            kmers::run(&arguments)
         } else if arguments.worker || arguments.case.is_some() {
             worker::run(&arguments)
         } else {

@@ -43,6 +43,9 @@ pub trait SequenceArchive: Send + Sync {
     /// The contigs of a sample (its index) in file order, named up to the first space or tab.
     fn contigs(&self, sample: usize) -> Result<Vec<ContigInfo>>;
 
+    /// The whole header and the length of a contig of a sample; `None` behind the last contig.
+    fn record(&self, sample: usize, contig: usize) -> Result<Option<(Vec<u8>, u64)>>;
+
     /// Fills `into` with the bases of a contig of a sample from `start` (0-based) on. The range
     /// must lie within the contig. Damaged data are an error, never other bases. What it keeps in
     /// memory between calls is bounded by what it was opened with.

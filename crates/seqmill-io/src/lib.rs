@@ -15,4 +15,6 @@ pub mod sequence;
 pub mod source;
 
 pub use region::{Interval, Region};
-pub use source::{IoMode, Source, open_source};
+pub use source::{
+    IoMode, RangeQueue, RangeRequest, Remote, RemoteObject, Source, Watch, open_source,
+};

@@ -4,17 +4,26 @@
 //! [`Piece`]s in file order. Nothing is held but the chunk at hand and the header of the record,
 //! so memory does not depend on the length of a line or record.
 
+mod archive;
 mod fasta;
 mod fastq;
+mod part;
 mod text;
 
-use crate::source::{IoMode, Source, open_source};
+pub use part::{TextPart, plan_parts, text_places};
+
+use crate::fasta::OpenArchive;
+use crate::source::Source;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use text::Text;
+
+pub use archive::{
+    archive_claim, input_file, input_fingerprint, is_archive_input, open_sequence, split_sample,
+};
 
 /// What the text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +64,8 @@ pub struct SequenceOptions {
     pub qualities: bool,
     /// A BGZF file without its end marker is an error rather than a warning.
     pub strict: bool,
+    /// How archives are opened; without, there are none.
+    pub archives: Option<OpenArchive>,
 }
 
 /// The text of a file as it is, in chunks: plain, gzip or BGZF inflated.
@@ -64,9 +75,15 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    /// Opens `path`; `threads` as in [`SequenceOptions`].
-    pub fn open(path: &Path, threads: usize, job: &Job, account: AccountId) -> Result<Self> {
-        let text = Text::new(open_source(path, IoMode::Read)?, threads, job, account)?;
+    /// Opens `path`; of the options only threads and archives count.
+    pub fn open(
+        path: &Path,
+        options: SequenceOptions,
+        job: &Job,
+        account: AccountId,
+    ) -> Result<Self> {
+        let source = open_sequence(path, options.archives, job, account)?;
+        let text = Text::new(source, None, options.threads, job, account)?;
         Ok(Self { text, job: job.clone() })
     }
 
@@ -146,19 +163,21 @@ pub struct SequenceStream {
     path: PathBuf,
     job: Job,
     told: u64,
+    /// Lines and records are counted from the beginning of the file.
+    from_begin: bool,
     strict: bool,
     warnings: Vec<String>,
 }
 
 impl SequenceStream {
-    /// Opens `path` (`-` is standard input). Buffers are reserved in `account`.
+    /// Opens `path`, which [`open_sequence`] may do. Buffers are reserved in `account`.
     pub fn open(
         path: &Path,
         options: SequenceOptions,
         job: &Job,
         account: AccountId,
     ) -> Result<Self> {
-        Self::new(open_source(path, IoMode::Read)?, options, job, account)
+        Self::new(open_sequence(path, options.archives, job, account)?, options, job, account)
     }
 
     /// Reads `source`.
@@ -168,14 +187,28 @@ impl SequenceStream {
         job: &Job,
         account: AccountId,
     ) -> Result<Self> {
+        Self::of_part(source, None, options, job, account)
+    }
+
+    /// Reads a part of a FASTA file, or all of it (`part` is none). A part begins with what its
+    /// first line is, be it within a record; what follows the part is given out as well, so that
+    /// the reader may look beyond its end (see [`Self::next_placed`]).
+    pub fn of_part(
+        source: Arc<dyn Source>,
+        part: Option<TextPart>,
+        options: SequenceOptions,
+        job: &Job,
+        account: AccountId,
+    ) -> Result<Self> {
         let path = source.path().to_path_buf();
         let header_lease = job.budget.must_reserve(account, 0)?;
-        let text = Text::new(source, options.threads, job, account)?;
+        let text = Text::new(source, part, options.threads, job, account)?;
+        let from_begin = part.is_none_or(|part| part.begin == 0);
         let cursor = Cursor {
             chunk: Vec::new(),
             at: 0,
-            base: 0,
-            state: State::Between,
+            base: text.base(),
+            state: if from_begin { State::Between } else { State::LineStart },
             header: Vec::new(),
             header_lease,
             header_offset: 0,
@@ -189,11 +222,12 @@ impl SequenceStream {
         Ok(Self {
             text,
             cursor,
-            format: None,
+            format: (!from_begin).then_some(SequenceFormat::Fasta),
             ended: false,
             path,
             job: job.clone(),
             told: 0,
+            from_begin,
             strict: options.strict,
             warnings: Vec::new(),
         })
@@ -232,6 +266,12 @@ impl SequenceStream {
     /// The next piece, or `None` at the end of the file.
     #[inline]
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>> {
+        Ok(self.next_placed()?.map(|(piece, _)| piece))
+    }
+
+    /// The next piece, and whether it lies behind the part that is read.
+    #[inline]
+    pub fn next_placed(&mut self) -> Result<Option<(Piece<'_>, bool)>> {
         let step = loop {
             let step = match self.format {
                 Some(SequenceFormat::Fasta) => self.cursor.fasta_step(),
@@ -252,7 +292,7 @@ impl SequenceStream {
             }
         };
         let chunk = |range: Range<usize>| self.cursor.chunk.get(range).unwrap_or_default();
-        Ok(Some(match step {
+        let piece = match step {
             Step::Start => {
                 Piece::Start { header: &self.cursor.header, offset: self.cursor.header_offset }
             }
@@ -260,7 +300,8 @@ impl SequenceStream {
             Step::Qualities(range) => Piece::Qualities(chunk(range)),
             Step::End(bases) => Piece::End { bases },
             Step::More => return Ok(None),
-        }))
+        };
+        Ok(Some((piece, self.text.is_beyond())))
     }
 
     /// Takes the next chunk; false at the end of the text.
@@ -333,9 +374,10 @@ impl SequenceStream {
         let record = self.cursor.records.saturating_sub(1);
         let error = Error::format(fault.kind, format!("{} {}", fault.field, fault.reason))
             .at_path(&self.path)
-            .at_line(fault.line)
-            .at_field(fault.field)
-            .at_record(record);
+            .at_field(fault.field);
+        // Within a part it is not known how many lines and records stand before.
+        let error =
+            if self.from_begin { error.at_line(fault.line).at_record(record) } else { error };
         self.text.locate(error, place)
     }
 }

@@ -2,14 +2,17 @@
 
 mod direct;
 mod map;
+mod remote;
 mod stream;
 
+use seqmill_base::fingerprint::{Fingerprint, fingerprint};
 use seqmill_base::{Error, FormatKind, Result};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use remote::{RangeQueue, RangeRequest, Remote, RemoteObject, Watch};
 pub use stream::StreamSource;
 
 /// Bytes that can be read at an offset by several threads at once.
@@ -34,6 +37,11 @@ pub trait Source: Send + Sync {
     /// Fails with `Changed` if the file is not what it was when it was opened.
     fn check_unchanged(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Identity of the file, for what is made of it.
+    fn fingerprint(&self) -> Result<Fingerprint> {
+        fingerprint(self.path())
     }
 
     /// Whether any offset may be read in any order.

@@ -63,6 +63,9 @@ pub(crate) struct Cache {
     free: Vec<usize>,
     newest: usize,
     oldest: usize,
+    /// The last batch that is beyond the limit: contigs are asked for one by one, and each would
+    /// decode it again.
+    large: Option<(Key, Content)>,
 }
 
 impl Cache {
@@ -75,11 +78,15 @@ impl Cache {
             free: Vec::new(),
             newest: NOWHERE,
             oldest: NOWHERE,
+            large: None,
         }
     }
 
     /// Finds a part and makes it the newest.
     pub(crate) fn get(&mut self, key: Key) -> Option<Content> {
+        if let Some((_, content)) = self.large.as_ref().filter(|(own, _)| *own == key) {
+            return Some(content.clone());
+        }
         let at = *self.index.get(&key)?;
         self.unlink(at);
         self.link(at);
@@ -89,6 +96,10 @@ impl Cache {
     /// Keeps a part, at the cost of the oldest ones.
     pub(crate) fn put(&mut self, key: Key, content: Content) {
         let bytes = content.bytes();
+        if bytes > self.limit && matches!(content, Content::Batch(_)) {
+            self.large = Some((key, content));
+            return;
+        }
         if bytes > self.limit || self.index.contains_key(&key) {
             return;
         }

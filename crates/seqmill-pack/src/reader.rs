@@ -23,6 +23,11 @@ impl SequenceArchive for Archive {
         Ok(sample.contigs().map(info).collect())
     }
 
+    fn record(&self, sample: usize, contig: usize) -> Result<Option<(Vec<u8>, u64)>> {
+        let sample = self.sample(sample)?;
+        Ok(sample.contig(contig).map(|view| (view.header().to_vec(), view.length())))
+    }
+
     fn read_range(&self, sample: usize, contig: usize, start: u64, into: &mut [u8]) -> Result<()> {
         let sample = self.sample(sample)?;
         let view = sample

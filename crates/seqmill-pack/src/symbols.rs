@@ -34,31 +34,19 @@ pub(crate) const CODES: [u8; 256] = {
     codes
 };
 
-/// The complement of each letter, as the format knows it: only A, C, G and T have one.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    reason = "evaluated when the program is built"
-)]
-pub(crate) const COMPLEMENT: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = i as u8;
-        i += 1;
-    }
-    table[b'A' as usize] = b'T';
-    table[b'C' as usize] = b'G';
-    table[b'G' as usize] = b'C';
-    table[b'T' as usize] = b'A';
-    table
-};
-
-/// Turns letters into those of the other strand.
+/// Turns letters into those of the other strand. Only A, C, G and T have a complement, as the format
+/// knows it.
 pub(crate) fn reverse_complement_letters(letters: &mut [u8]) {
+    // Bits in which A and T, and C and G, differ.
+    const AT: u8 = b'A' ^ b'T';
+    const CG: u8 = b'C' ^ b'G';
     letters.reverse();
+    // Without a branch or a table the compiler makes wide instructions of it.
     for letter in letters {
-        *letter = COMPLEMENT.get(*letter as usize).copied().unwrap_or(*letter);
+        let c = *letter;
+        let at = u8::from(c == b'A') | u8::from(c == b'T');
+        let cg = u8::from(c == b'C') | u8::from(c == b'G');
+        *letter = c ^ (at.wrapping_neg() & AT) ^ (cg.wrapping_neg() & CG);
     }
 }
 
@@ -181,9 +169,9 @@ impl Symbols {
                     *slot = letter(code)?;
                 }
             }
-            Layout::Tuples { per_byte: 4, .. } => self.tuple_letters(&QUADS, 4, position, out),
-            Layout::Tuples { per_byte: 3, .. } => self.tuple_letters(&TRIPLES, 3, position, out),
-            Layout::Tuples { .. } => self.tuple_letters(&PAIRS, 2, position, out),
+            Layout::Tuples { per_byte: 4, .. } => self.tuple_letters::<4>(&QUADS, position, out),
+            Layout::Tuples { per_byte: 3, .. } => self.tuple_letters::<3>(&TRIPLES, position, out),
+            Layout::Tuples { .. } => self.tuple_letters::<2>(&PAIRS, position, out),
         }
         if end > self.whole && self.layout != Layout::Single {
             self.tail_letters(position, out);
@@ -204,32 +192,29 @@ impl Symbols {
         }
     }
 
-    fn tuple_letters(
-        &self,
-        table: &TupleLetters,
-        per_byte: usize,
-        position: usize,
-        out: &mut [u8],
-    ) {
-        let bytes = self.bytes.get(position / per_byte..).unwrap_or_default();
-        let skip = position % per_byte;
-        let lookup = |byte: u8| table.get(usize::from(byte)).copied().unwrap_or([b'N'; 4]);
+    /// Letters of whole tuples of N symbols; N is known where this is compiled, so that each tuple
+    /// is one store.
+    fn tuple_letters<const N: usize>(&self, table: &TupleLetters, position: usize, out: &mut [u8]) {
+        let bytes = self.bytes.get(position / N..).unwrap_or_default();
+        let skip = position % N;
+        let lookup = |byte: u8| -> [u8; N] {
+            let letters = table.get(usize::from(byte)).copied().unwrap_or([b'N'; 4]);
+            letters.first_chunk::<N>().copied().unwrap_or([b'N'; N])
+        };
         let (mut bytes, mut out) = (bytes, out);
         if skip > 0 {
             let Some((&first, rest)) = bytes.split_first() else { return };
-            let n = (per_byte - skip).min(out.len());
+            let n = (N - skip).min(out.len());
             let (head, behind) = std::mem::take(&mut out).split_at_mut(n);
             head.copy_from_slice(lookup(first).get(skip..skip + n).unwrap_or_default());
             (bytes, out) = (rest, behind);
         }
-        let mut chunks = out.chunks_exact_mut(per_byte);
-        let mut used = 0;
-        for (chunk, &byte) in chunks.by_ref().zip(bytes) {
-            chunk.copy_from_slice(lookup(byte).get(..per_byte).unwrap_or_default());
-            used += 1;
+        let (chunks, rest) = out.as_chunks_mut::<N>();
+        let whole = chunks.len();
+        for (chunk, &byte) in chunks.iter_mut().zip(bytes) {
+            *chunk = lookup(byte);
         }
-        if let Some(&byte) = bytes.get(used) {
-            let rest = chunks.into_remainder();
+        if let Some(&byte) = bytes.get(whole) {
             let n = rest.len();
             rest.copy_from_slice(lookup(byte).get(..n).unwrap_or_default());
         }

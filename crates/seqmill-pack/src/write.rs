@@ -8,6 +8,7 @@ mod feed;
 mod groups;
 mod input;
 mod kmers;
+mod ledger;
 mod options;
 mod output;
 mod pending;
@@ -21,6 +22,8 @@ mod spool;
 mod stages;
 
 pub use compress::Level;
+pub use ledger::SampleShare;
 pub use options::{ArchiveInput, LetterRule, PackOptions, SampleInput, SampleRule};
+pub use output::StreamShare;
 pub use rename::rename;
 pub use run::{Packed, pack};

@@ -1,12 +1,14 @@
 //! `seqmill convert` and `seqmill.scan_alignments`.
 
 use crate::arrow::{LastError, schema_capsule, stream_capsule};
+use crate::attention::attentive;
 use crate::error::to_python;
 use crate::job::{new_job, run};
+use crate::remote::{RemoteFiles, engine_side};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use seqmill_base::{Error, Job};
+use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::{Batches, Inputs, Options, Semantic};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +19,18 @@ fn parse(text: &str) -> PyResult<Options> {
 
 /// Converts inputs into one output; options and result are JSON (see `seqmill.alignments`).
 #[pyfunction]
-#[pyo3(signature = (options_json, progress = None, overview = false))]
+#[pyo3(signature = (options_json, progress = None, overview = false, remote = None))]
 pub(crate) fn convert(
     py: Python<'_>,
     options_json: &str,
     progress: Option<Py<PyAny>>,
     overview: bool,
+    remote: Option<Py<RemoteFiles>>,
 ) -> PyResult<String> {
-    let options = parse(options_json)?;
+    let mut options = parse(options_json)?;
+    options.remote = engine_side(remote.as_ref());
     let job = new_job(py, &options.resources)?;
+    let _watch = options.remote.as_ref().map(|r| r.stop_with(job.cancel.clone()));
     let (result, warnings) = run(py, &job, progress.as_ref(), move |job| {
         seqmill_convert::convert(&options, job, overview)
     })?;
@@ -88,9 +93,18 @@ impl AlignmentScan {
 #[pymethods]
 impl AlignmentScan {
     #[new]
-    fn new(py: Python<'_>, options_json: &str) -> PyResult<Self> {
-        let options = parse(options_json)?;
-        let inputs = py.detach(|| Inputs::open(&options)).map_err(|e| to_python(py, &e))?;
+    #[pyo3(signature = (options_json, remote = None))]
+    fn new(py: Python<'_>, options_json: &str, remote: Option<Py<RemoteFiles>>) -> PyResult<Self> {
+        let mut options = parse(options_json)?;
+        options.remote = engine_side(remote.as_ref());
+        let inputs = if options.remote.is_some() {
+            // Whoever waits for a server can be interrupted.
+            let cancel = CancelToken::default();
+            attentive(py, options.remote.as_ref(), &cancel, || Inputs::open(&options))?
+        } else {
+            py.detach(|| Inputs::open(&options))
+        };
+        let inputs = inputs.map_err(|e| to_python(py, &e))?;
         Ok(Self { inputs: Mutex::new(Some(Arc::new(inputs))), options })
     }
 
@@ -154,6 +168,7 @@ impl AlignmentScan {
         let semantic = with_overrides(&self.options.semantic, overrides_json)?;
         let resources = self.options.resources.clone();
         let job = new_job(py, &resources)?;
+        let _watch = self.options.remote.as_ref().map(|r| r.stop_with(job.cancel.clone()));
         let result = run(py, &job, None, move |job| {
             seqmill_convert::count(&inputs, &semantic, &resources, job)
         })?;

@@ -6,8 +6,11 @@ use crate::job::{new_job, run};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
+use seqmill_base::{Job, Result};
 use seqmill_convert::Resources;
-use seqmill_count::coverage::{Options, TableReader, measure};
+use seqmill_count::coverage::{
+    Options, Report, TableReader, assemble, measure, measure_share, plan_shares,
+};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -20,27 +23,63 @@ pub(crate) fn measure_coverage(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let options: Options = serde_json::from_str(options_json)
+    let report = do_work(py, options_json, progress.as_ref(), measure)?;
+    Ok(answer(&report.0))
+}
+
+/// Divides a job into shares (see `seqmill.engine.coverage`).
+#[pyfunction]
+pub(crate) fn coverage_plan(py: Python<'_>, options_json: &str) -> PyResult<String> {
+    let (shares, warnings) = do_work(py, options_json, None, plan_shares)?;
+    Ok(json!({"shares": shares, "warnings": warnings}).to_string())
+}
+
+/// Measures a share into a folder.
+#[pyfunction]
+pub(crate) fn coverage_share(py: Python<'_>, options_json: &str) -> PyResult<String> {
+    let (figures, warnings) = do_work(py, options_json, None, measure_share)?;
+    Ok(json!({"figures": figures, "warnings": warnings}).to_string())
+}
+
+/// Writes the files of a job from what its shares left.
+#[pyfunction]
+#[pyo3(signature = (options_json, progress = None))]
+pub(crate) fn coverage_assemble(
+    py: Python<'_>,
+    options_json: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let report = do_work(py, options_json, progress.as_ref(), assemble)?;
+    Ok(answer(&report.0))
+}
+
+fn answer(report: &Report) -> String {
+    json!({"rows": report.rows, "warnings": report.warnings, "metrics": report.document})
+        .to_string()
+}
+
+/// What work came to, and what was noticed, also if it failed.
+type WithWarnings<T> = (Result<T>, Vec<String>);
+
+/// Runs a job from its options; an exception carries the warnings that came before it.
+fn do_work<T: Send + 'static>(
+    py: Python<'_>,
+    options_json: &str,
+    progress: Option<&Py<PyAny>>,
+    work: fn(&Options, &Job) -> WithWarnings<T>,
+) -> PyResult<(T, Vec<String>)> {
+    let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    options.archives = crate::archive::ARCHIVES;
     let (threads, memory) = (options.threads, options.memory);
     let resources = Resources { threads, memory, ..Resources::default() };
     let job = new_job(py, &resources)?;
-    let (result, warnings) = run(py, &job, progress.as_ref(), move |job| measure(&options, job))?;
-    match result {
-        Ok(report) => {
-            let answer = json!({
-                "rows": report.rows,
-                "warnings": report.warnings,
-                "metrics": report.document,
-            });
-            Ok(answer.to_string())
-        }
-        Err(error) => {
-            let exception = to_python(py, &error);
-            let _ = exception.value(py).setattr("warnings", warnings);
-            Err(exception)
-        }
-    }
+    let (result, warnings) = run(py, &job, progress, move |job| work(&options, job))?;
+    result.map(|found| (found, warnings.clone())).map_err(|error| {
+        let exception = to_python(py, &error);
+        let _ = exception.value(py).setattr("warnings", warnings);
+        exception
+    })
 }
 
 /// A `coverage.tsv` as a stream of Arrow batches; every stream reads the file anew.

@@ -15,9 +15,12 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         && let Some(errno) = error.errno()
     {
         // Two arguments make Python choose FileNotFoundError, PermissionError and the like.
-        let text = std::io::Error::from_raw_os_error(errno).to_string();
-        let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+        let text = error.message().split(" (os error").next().unwrap_or_default().to_owned();
         return Ok(match &place.path {
+            // A path type would make one slash of the two in an address.
+            Some(path) if path.to_string_lossy().contains("://") => {
+                PyOSError::new_err((errno, text, path.to_string_lossy().into_owned()))
+            }
             Some(path) => PyOSError::new_err((errno, text, path.clone())),
             None => PyOSError::new_err((errno, text)),
         });

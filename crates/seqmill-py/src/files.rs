@@ -11,11 +11,11 @@ use seqmill_io::bgzf::compress_source;
 use seqmill_io::{IoMode, open_source};
 use std::path::PathBuf;
 
-/// Size, modification time and hash of a file (`workflow.md` C.1).
+/// Size, modification time and hash of a file, or of a sample of an archive (`workflow.md` C.1).
 #[pyfunction]
 pub(crate) fn fingerprint(py: Python<'_>, path: PathBuf) -> PyResult<Py<PyDict>> {
     let print = py
-        .detach(|| seqmill_base::fingerprint::fingerprint(&path))
+        .detach(|| seqmill_io::sequence::input_fingerprint(&path))
         .map_err(|e| to_python(py, &e))?;
     let dict = PyDict::new(py);
     dict.set_item("size", print.size)?;

@@ -16,7 +16,7 @@ use seqmill_base::metrics::StageFigures;
 use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_count::kmers::{self, CountReport};
-use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, plan_parts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -109,6 +109,39 @@ pub(crate) fn kmers_merge(
     finish(py, &job, result)
 }
 
+/// Keys that cut what tables hold into about so many equal ranges.
+#[pyfunction]
+pub(crate) fn kmers_boundaries(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    ranges: u64,
+) -> PyResult<Vec<String>> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| -> Result<Vec<String>> {
+        let open = |path: &PathBuf| kmers::skm::SkmTable::open(path);
+        let tables = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
+        kmers::check_mergeable(&tables, false)?;
+        kmers::key_boundaries(&tables, ranges, job)
+    };
+    run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
+}
+
+/// Parts of about so many bytes into which the text of a sequence file can be cut.
+#[pyfunction]
+pub(crate) fn sequence_parts(
+    py: Python<'_>,
+    path: PathBuf,
+    part_bytes: u64,
+) -> PyResult<Vec<(u64, Option<u64>)>> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| {
+        let account = job.budget.account("input", u64::MAX);
+        plan_parts(&path, part_bytes, job, account)
+    };
+    let parts = run(py, &job, None, work)?.map_err(|e| to_python(py, &e))?;
+    Ok(parts.into_iter().map(|part| (part.begin, part.end)).collect())
+}
+
 /// Writes a table in other formats; returns the bytes.
 #[pyfunction]
 #[pyo3(signature = (path, options_json, progress = None))]
@@ -140,7 +173,9 @@ pub(crate) fn kmers_records(py: Python<'_>, path: PathBuf) -> PyResult<Vec<(Vec<
 
 fn records(path: &Path, job: &Job) -> Result<Vec<(Vec<u8>, u64)>> {
     let account = job.budget.account("input", u64::MAX);
-    let mut stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+    let archives = crate::archive::ARCHIVES;
+    let options = SequenceOptions { archives, ..SequenceOptions::default() };
+    let mut stream = SequenceStream::open(path, options, job, account)?;
     let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
     while let Some(piece) = stream.next_piece()? {
         match piece {

@@ -6,6 +6,7 @@
 
 mod archive;
 mod arrow;
+mod attention;
 mod convert;
 mod coverage;
 mod error;
@@ -13,6 +14,7 @@ mod fetch;
 mod files;
 mod job;
 mod kmers;
+mod remote;
 mod repeats;
 
 use pyo3::prelude::*;
@@ -53,7 +55,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<convert::AlignmentScan>()?;
     module.add_class::<convert::BatchStream>()?;
     module.add_function(wrap_pyfunction!(coverage::measure_coverage, module)?)?;
+    module.add_function(wrap_pyfunction!(coverage::coverage_plan, module)?)?;
+    module.add_function(wrap_pyfunction!(coverage::coverage_share, module)?)?;
+    module.add_function(wrap_pyfunction!(coverage::coverage_assemble, module)?)?;
     module.add_class::<coverage::CoverageRows>()?;
+    module.add_class::<remote::RemoteFiles>()?;
+    module.add_class::<remote::RangeQueue>()?;
     module.add_class::<fetch::FetchStore>()?;
     module.add_class::<fetch::FetchEncoder>()?;
     module.add_class::<archive::ArchiveReader>()?;
@@ -67,6 +74,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::archive_rename, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_count, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_merge, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_boundaries, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::sequence_parts, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_dump, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_profile, module)?)?;

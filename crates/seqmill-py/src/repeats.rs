@@ -16,7 +16,9 @@ use seqmill_base::process::memory_figures;
 use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
-use seqmill_repeats::tables::{consensus_range, family_rows, overview, owners, place};
+use seqmill_repeats::tables::{
+    consensus_range, covered_spans, family_rows, overview, owners, place,
+};
 use seqmill_repeats::text::LETTERS;
 use seqmill_repeats::{Format, Options, Report, kmer};
 use seqmill_table::ipc::{IpcCompression, IpcEncoder, IpcWriter};
@@ -278,7 +280,8 @@ impl RepeatRun {
         let account = self.job.budget.account("masked", u64::MAX);
         let record = &text.records()[wanted];
         let _lease = self.job.budget.must_reserve(account, u64::from(record.length))?;
-        let options = SequenceOptions::default();
+        let options =
+            SequenceOptions { archives: self.options.archives, ..SequenceOptions::default() };
         let mut stream = SequenceStream::open(&self.options.input, options, &self.job, account)?;
         let mut letters = Vec::with_capacity(record.length as usize);
         let mut number = 0_usize;
@@ -350,6 +353,14 @@ impl RepeatRun {
         Some(PyBytes::new(py, letters(&family.consensus).as_bytes()).unbind())
     }
 
+    /// What elements cover of a sequence, as pairs of eight bytes; `None` if there is none of
+    /// this name.
+    fn covered(&self, py: Python<'_>, name: &[u8]) -> Option<Py<PyBytes>> {
+        let spans = py.detach(|| covered_spans(&self.report.found, &self.report.text, name))?;
+        let bytes: Vec<u8> = spans.iter().flatten().flat_map(|at| at.to_le_bytes()).collect();
+        Some(PyBytes::new(py, &bytes).unbind())
+    }
+
     /// A sequence with its repeats masked; `None` if there is none of this name.
     fn masked(&self, py: Python<'_>, name: &[u8], hard: bool) -> PyResult<Option<Py<PyBytes>>> {
         let read = py.detach(|| self.read_masked(name, hard)).map_err(|e| to_python(py, &e))?;
@@ -370,6 +381,7 @@ pub(crate) fn find_repeats(
 ) -> PyResult<RepeatRun> {
     let mut options: Options = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    options.archives = crate::archive::ARCHIVES;
     // Fewer threads rather than a budget that is too small (`workflow.md` A.4).
     let room = options.resources.memory.saturating_sub(memory_figures().rss.unwrap_or(0));
     let most = usize::try_from(room / THREAD_ROOM).unwrap_or(usize::MAX).max(1);

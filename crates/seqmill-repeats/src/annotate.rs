@@ -6,7 +6,7 @@
 
 use crate::crew;
 use crate::extend::lanes::Kernel;
-use crate::extend::{Aligner, Context, Copy_, Direction, Extension, Scoring, Side, tasks};
+use crate::extend::{Aligner, Context, Copy_, Direction, Scoring, Side, Tasks};
 use crate::find::{Element, Family, LoopState};
 use crate::kmer::{Complexity, Window, mix, scan};
 use crate::text::Text;
@@ -114,8 +114,46 @@ struct Hit {
 
 struct Worker {
     aligner: Aligner,
+    tasks: Tasks,
+    /// The columns to the left of a hit, from the hit on.
+    left: Vec<u8>,
     /// For each family and strand the last hit: diagonal and the place up to which it counts.
     last: Vec<(i64, i64)>,
+}
+
+impl Worker {
+    fn new(kernel: Kernel) -> Self {
+        Self {
+            aligner: Aligner::new(kernel),
+            tasks: Tasks::default(),
+            left: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    /// Aligns a hit from column `column` of a consensus to both sides.
+    fn align(
+        &mut self,
+        context: &Context<'_>,
+        copy: Copy_,
+        consensus: &[u8],
+        column: u32,
+    ) -> Element {
+        let (left, right) = consensus.split_at(column as usize);
+        self.left.clear();
+        self.left.extend(left.iter().rev());
+        let columns = [right, self.left.as_slice()];
+        let mut sides = [Side::default(); 2];
+        for task in self.tasks.split(&[copy], &context.scoring) {
+            self.aligner.align(context, &[copy], columns, task, |_, direction, side| {
+                sides[usize::from(direction == Direction::Left)] = side;
+            });
+        }
+        let mut element = crate::find::span(copy, sides, context.scoring.k as i32, false);
+        element.anchor = column;
+        element.annotated = true;
+        element
+    }
 }
 
 /// Adds to `state` the elements that the library finds in what is not covered; how many.
@@ -139,8 +177,7 @@ pub(crate) fn annotate(
     let context = Context { scoring, ..*context };
     let least = least_score(&scoring, u64::from(context.text.len()), letters, min_length);
     let kernel = Kernel::detect();
-    let mut workers: Vec<Worker> =
-        (0..threads).map(|_| Worker { aligner: Aligner::new(kernel), last: Vec::new() }).collect();
+    let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new(kernel)).collect();
     let pieces = context.text.len().div_ceil(PIECE) as usize;
     let found = crew::each(&mut workers, pieces, |worker, task| {
         let from = task as u32 * PIECE;
@@ -176,17 +213,19 @@ fn search(
         for &(_, family, column) in library.of(kmer) {
             let at = i64::from(window.at);
             let diagonal = if reverse { at + i64::from(column) } else { at - i64::from(column) };
-            let last = &mut worker.last[family as usize * 2 + usize::from(reverse)];
+            let slot = family as usize * 2 + usize::from(reverse);
+            let last = worker.last[slot];
             let near = (diagonal - last.0).abs() <= i64::from(context.scoring.max_gap);
             if at < last.1 && (near || last.0 == i64::MIN) {
                 continue;
             }
             let copy = Copy_ { place: window.at, reverse };
             let columns = &library.families[family as usize].consensus;
-            let element = align(&mut worker.aligner, context, copy, columns, column);
+            let element = worker.align(context, copy, columns, column);
             let good = element.score >= least && element.length() >= min_length;
             // Within a good hit the family is not tried again, whatever the diagonal.
-            *last = if good { (i64::MIN, element.behind()) } else { (diagonal, at + SAME_HIT) };
+            worker.last[slot] =
+                if good { (i64::MIN, element.behind()) } else { (diagonal, at + SAME_HIT) };
             if good {
                 hits.push(Hit { family, element });
             }
@@ -199,31 +238,6 @@ fn search(
         }
     });
     hits
-}
-
-/// Aligns a hit from column `column` of a consensus to both sides.
-fn align(
-    aligner: &mut Aligner,
-    context: &Context<'_>,
-    copy: Copy_,
-    consensus: &[u8],
-    column: u32,
-) -> Element {
-    let column = column as usize;
-    let extensions = [
-        Extension { columns: consensus[column..].to_vec() },
-        Extension { columns: consensus[..column].iter().rev().copied().collect() },
-    ];
-    let mut sides = [Side::default(); 2];
-    for task in tasks(&[copy], &context.scoring) {
-        aligner.align(context, &[copy], &extensions, &task, |_, direction, side| {
-            sides[usize::from(direction == Direction::Left)] = side;
-        });
-    }
-    let mut element = crate::find::span(copy, sides, context.scoring.k as i32, false);
-    element.anchor = column as u32;
-    element.annotated = true;
-    element
 }
 
 /// The hits of which most is new, the best first.

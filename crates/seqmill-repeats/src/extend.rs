@@ -12,7 +12,7 @@ mod wide;
 
 use crate::options::Parameters;
 use crate::text::Text;
-pub(crate) use align::{Aligner, Side, tasks};
+pub(crate) use align::{Aligner, Side, Task, Tasks};
 pub(crate) use grow::Grower;
 pub(crate) use letters::Lane;
 use seqmill_base::CancelToken;

@@ -5,18 +5,22 @@
 //! its turn comes an outcome counts only if the seed still has exactly the occurrences it was made
 //! from, so the result is that of one seed after the other.
 
+mod ahead;
 mod queue;
 mod solve;
 
-use crate::extend::{Context, Extension};
+use crate::batch::Pipe;
+use crate::flow::Desk;
 use crate::mask::Mask;
 use crate::options::Parameters;
 use crate::rank::{Ranking, Seed};
+use ahead::Window;
 use queue::{Queue, Waiting};
 use seqmill_base::{Job, Result};
 use serde::{Deserialize, Serialize};
-pub(crate) use solve::{Outcome, Worker, span};
-use std::collections::VecDeque;
+use solve::Outcome;
+pub(crate) use solve::{Done, Job as Work, Sight, Solved, Worker, span};
+use std::sync::Arc;
 
 /// A family of repeats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +94,7 @@ pub struct LoopFigures {
 #[derive(Debug, Default)]
 pub struct LoopState {
     /// What is not to be used again.
-    pub masked: Mask,
+    pub masked: Arc<Mask>,
     /// What elements of families cover.
     pub covered: Mask,
     /// The families so far.
@@ -103,39 +107,34 @@ pub struct LoopState {
     pub waiting: Vec<(u32, u64, u32)>,
 }
 
-/// Fewest and most seeds that are worked out at a time.
-const AHEAD: [usize; 2] = [2, 1024];
-/// Most copies of the seeds that are worked out at a time.
-const AHEAD_COPIES: u64 = 1 << 15;
+/// The desk of the loop.
+pub(crate) type Bench<'d> = Desk<'d, Worker, Work, Done>;
 
 /// The loop while it runs.
 pub(crate) struct Finder<'a> {
-    context: Context<'a>,
+    sight: Sight<'a>,
     parameters: &'a Parameters,
     seeds: &'a mut [Seed],
     positions: &'a mut [u32],
     queue: Queue,
-    ahead: VecDeque<Ahead>,
-    ahead_size: usize,
-    wasted: usize,
-    workers: &'a mut [Worker],
+    window: Window<'a>,
     state: LoopState,
 }
 
-/// A seed at the head of the queue, perhaps with its outcome.
-struct Ahead {
-    waiting: Waiting,
-    copies: u32,
-    outcome: Option<Outcome>,
+/// What a seed gave: worked out ahead, or now.
+enum Given {
+    Ahead(usize),
+    Now,
+    Together([Vec<u8>; 2], Vec<Element>),
 }
 
 impl<'a> Finder<'a> {
     /// A loop over all seeds of a ranking, or over those that `state` says are waiting.
     pub(crate) fn new(
-        context: Context<'a>,
+        sight: Sight<'a>,
         parameters: &'a Parameters,
         ranking: &'a mut Ranking,
-        workers: &'a mut [Worker],
+        pipe: Pipe<'a>,
         mut state: LoopState,
         fresh: bool,
     ) -> Self {
@@ -145,15 +144,12 @@ impl<'a> Finder<'a> {
         }
         let queue = Queue::new(std::mem::take(&mut state.waiting));
         Self {
-            context,
+            sight,
             parameters,
             seeds: &mut ranking.seeds,
             positions: &mut ranking.positions,
             queue,
-            ahead: VecDeque::new(),
-            ahead_size: AHEAD[0],
-            wasted: 0,
-            workers,
+            window: Window::new(pipe),
             state,
         }
     }
@@ -165,34 +161,39 @@ impl<'a> Finder<'a> {
 
     /// Every seed that waits.
     pub(crate) fn waiting(&self) -> Vec<(u32, u64, u32)> {
-        self.queue.iter().chain(self.ahead.iter().map(|a| a.waiting)).map(Waiting::parts).collect()
+        self.queue.iter().chain(self.window.waiting()).map(Waiting::parts).collect()
     }
 
     /// Ends the loop.
-    pub(crate) fn finish(self) -> LoopState {
-        self.state
+    pub(crate) fn finish(self) -> (LoopState, crate::flow::FlowFigures) {
+        (self.state, self.window.figures())
     }
 
     /// Seeds that have not been tried.
     pub(crate) fn seeds_left(&self) -> usize {
-        self.queue.len() + self.ahead.len()
+        self.queue.len() + self.window.len()
     }
 
     /// Takes the next seed; false when the loop is over.
-    pub(crate) fn step(&mut self, job: &Job) -> Result<bool> {
+    pub(crate) fn step(&mut self, desk: &mut Bench<'_>, job: &Job) -> Result<bool> {
         if self.state.families.len() as u64 >= self.parameters.max_families {
             return Ok(false);
         }
         loop {
             job.cancel.check()?;
-            let Some((waiting, prepared)) = self.pop() else { return Ok(false) };
+            if desk.threads() > 1 {
+                let (seeds, positions) = (&*self.seeds, &*self.positions);
+                let scoring = &self.sight.context.scoring;
+                self.window.fill(desk, &mut self.queue, scoring, seeds, positions)?;
+            }
+            let Some((waiting, prepared)) = self.pop(desk)? else { return Ok(false) };
             let copies = self.filter(waiting.seed);
             let next = self.next_count();
             if next.is_none_or(|next| copies >= next) {
                 if copies < self.parameters.min_frequency {
                     return Ok(false);
                 }
-                if let Err(error) = self.accept(waiting.seed, copies, prepared, job) {
+                if let Err(error) = self.accept(desk, waiting.seed, copies, prepared, job) {
                     // It has not had its turn; whoever goes on must find it in the queue.
                     self.queue.push(waiting);
                     return Err(error);
@@ -200,171 +201,135 @@ impl<'a> Finder<'a> {
                 return Ok(true);
             }
             self.state.figures.requeued += 1;
-            if let Some(prepared) = prepared
-                && prepared.outcome.is_some()
-            {
-                self.waste();
-            }
+            self.state.figures.ahead_wasted += self.window.waste(prepared);
             if copies >= self.parameters.min_frequency {
                 self.queue.push(Waiting { count: copies, ..waiting });
             }
         }
     }
 
-    fn waste(&mut self) {
-        self.wasted += 1;
-        self.state.figures.ahead_wasted += 1;
-    }
-
-    /// The best waiting seed, with what was worked out ahead.
-    fn pop(&mut self) -> Option<(Waiting, Option<Ahead>)> {
-        if self.ahead.is_empty() && self.workers.len() > 1 {
-            self.look_ahead();
-        }
-        let from_queue = match (self.ahead.front(), self.queue.peek()) {
-            (Some(ahead), Some(top)) => top > ahead.waiting,
+    /// The best waiting seed, with its place among those worked out ahead.
+    fn pop(&mut self, desk: &mut Bench<'_>) -> Result<Option<(Waiting, Option<usize>)>> {
+        let from_queue = match (self.window.front(), self.queue.peek()) {
+            (Some(ahead), Some(top)) => top > ahead,
             (Some(_), None) => false,
             (None, _) => true,
         };
         if from_queue {
-            return self.queue.pop().map(|waiting| (waiting, None));
+            return Ok(self.queue.pop().map(|waiting| (waiting, None)));
         }
-        self.ahead.pop_front().map(|ahead| (ahead.waiting, Some(ahead)))
+        self.window.pop(desk)
     }
 
     /// The count at the head of the queue.
     fn next_count(&self) -> Option<u32> {
-        let ahead = self.ahead.front().map(|a| a.waiting.count);
-        ahead.max(self.queue.peek().map(|w| w.count))
+        self.window.front().max(self.queue.peek()).map(|w| w.count)
     }
 
     /// Drops the masked occurrences of a seed; how many are left.
     fn filter(&mut self, seed: u32) -> u32 {
-        let k = self.context.scoring.k;
-        let masked = &self.state.masked;
         let seed = &mut self.seeds[seed as usize];
         let from = usize::try_from(seed.offset).unwrap_or(usize::MAX);
         let all = seed.forward as usize + seed.reverse as usize;
         let list = &mut self.positions[from..from + all];
-        let (mut kept, mut forward) = (0, 0);
-        for i in 0..all {
-            if i == seed.forward as usize {
-                forward = kept;
-            }
-            let place = list[i];
-            if !masked.touches(place, k) {
-                list[kept] = place;
-                kept += 1;
-            }
-        }
-        if all == seed.forward as usize {
-            forward = kept;
-        }
+        let (masked, k) = (&self.state.masked, self.sight.context.scoring.k);
+        let (kept, forward) = solve::keep_unmasked(list, seed.forward as usize, masked, k);
         seed.forward = forward as u32;
         seed.reverse = (kept - forward) as u32;
         kept as u32
     }
 
-    /// Takes seeds from the queue and works out what they would give now.
-    fn look_ahead(&mut self) {
-        let [least, most] = AHEAD;
-        let grown = if self.wasted * 8 <= self.ahead_size { 2 } else { 1 };
-        self.ahead_size = if self.wasted * 4 > self.ahead_size {
-            (self.ahead_size / 4).max(least)
-        } else {
-            (self.ahead_size * grown).min(most)
-        };
-        self.wasted = 0;
-        let mut sum = 0;
-        while self.ahead.len() < self.ahead_size && sum < AHEAD_COPIES {
-            let Some(waiting) = self.queue.pop() else { break };
-            let copies = self.filter(waiting.seed);
-            sum += u64::from(copies);
-            self.ahead.push_back(Ahead { waiting, copies, outcome: None });
-        }
-        let next = |i: usize| self.ahead.get(i + 1).map_or(0, |a| a.waiting.count);
-        let likely: Vec<usize> = (0..self.ahead.len())
-            .filter(|i| {
-                let copies = self.ahead[*i].copies;
-                copies >= self.parameters.min_frequency && copies >= next(*i)
-            })
-            .collect();
-        let (context, parameters) = (&self.context, self.parameters);
-        let (seeds, positions, ahead) = (&*self.seeds, &*self.positions, &self.ahead);
-        let outcomes = crate::crew::each(self.workers, likely.len(), |worker, task| {
-            let seed = &seeds[ahead[likely[task]].waiting.seed as usize];
-            worker.solve(context, parameters, seed, positions)
-        });
-        for (i, outcome) in likely.into_iter().zip(outcomes) {
-            self.ahead[i].outcome = Some(outcome);
-        }
-    }
-
-    fn accept(&mut self, seed: u32, copies: u32, prepared: Option<Ahead>, job: &Job) -> Result<()> {
+    fn accept(
+        &mut self,
+        desk: &mut Bench<'_>,
+        seed: u32,
+        copies: u32,
+        prepared: Option<usize>,
+        job: &Job,
+    ) -> Result<()> {
         self.state.figures.extended += 1;
         let seed = self.seeds[seed as usize];
-        let outcome = match prepared {
-            Some(Ahead { copies: then, outcome: Some(outcome), .. }) if then == copies => {
-                self.state.figures.ahead_used += 1;
-                outcome
+        let from = usize::try_from(seed.offset).unwrap_or(usize::MAX);
+        let list = &self.positions[from..from + copies as usize];
+        let forward = seed.forward as usize;
+        let context = &self.sight.context;
+        let given = if let Some(i) = self.window.made_from(prepared, copies) {
+            self.state.figures.ahead_used += 1;
+            Given::Ahead(i)
+        } else {
+            self.state.figures.ahead_wasted += self.window.waste(prepared);
+            if desk.threads() > 1 && solve::is_large(copies as usize) {
+                let (columns, spans) = solve::together(desk, &context.scoring, list, forward);
+                Given::Together(columns, spans)
+            } else {
+                Given::Now
             }
-            other => {
-                if other.is_some_and(|ahead| ahead.outcome.is_some()) {
-                    self.waste();
-                }
-                solve::together(self.workers, &self.context, self.parameters, &seed, self.positions)
+        };
+        let state = &mut self.state;
+        let record = Record { sight: &self.sight, parameters: self.parameters, seed: &seed };
+        let outcome = match &given {
+            Given::Ahead(i) => self.window.outcome(*i),
+            Given::Now => Some(desk.own().solve(context, list, forward)),
+            Given::Together(columns, spans) => {
+                Some(Outcome { columns: columns.each_ref().map(Vec::as_slice), spans })
             }
         };
         // A cancelled extension is not a result.
         job.cancel.check()?;
-        self.apply(&seed, copies, &outcome);
+        if let Some(outcome) = outcome {
+            record.apply(state, copies, outcome);
+        }
         Ok(())
     }
+}
 
+/// Puts what a seed gave into the state.
+struct Record<'r> {
+    sight: &'r Sight<'r>,
+    parameters: &'r Parameters,
+    seed: &'r Seed,
+}
+
+impl Record<'_> {
     /// Masks what the copies cover, and reports the family if it is one.
-    fn apply(&mut self, seed: &Seed, copies: u32, outcome: &Outcome) {
-        let text = self.context.text;
+    fn apply(&self, state: &mut LoopState, copies: u32, outcome: Outcome<'_>) {
+        let text = self.sight.context.text;
         let parameters = self.parameters;
-        let [right, left] = &outcome.extensions;
-        let long = right.columns.len() + left.columns.len() >= parameters.min_length as usize;
-        let from = self.state.elements.len();
-        for element in &outcome.spans {
+        let [right, left] = outcome.columns;
+        let long = right.len() + left.len() >= parameters.min_length as usize;
+        let from = state.elements.len();
+        for element in outcome.spans {
             let record = &text.records()[text.record_of(element.place)];
             let first = element.first().max(i64::from(record.start));
             let behind = element.behind().min(i64::from(record.end()));
             if first < behind {
-                self.state.masked.set(first as u32, behind as u32);
+                state.masked.set(first as u32, behind as u32);
             }
             if long && element.end >= element.start && element.length() >= parameters.min_length {
-                let anchor = left.columns.len() as u32;
-                self.state.elements.push(Element { anchor, ..*element });
+                state.elements.push(Element { anchor: left.len() as u32, ..*element });
             }
         }
-        let found = self.state.elements.len() - from;
+        let found = state.elements.len() - from;
         let rare = found < parameters.min_frequency as usize;
         if !long || (rare && !parameters.reprise() && !parameters.keep_rare) {
-            self.state.elements.truncate(from);
+            state.elements.truncate(from);
             return;
         }
-        for element in &self.state.elements[from..] {
+        for element in &state.elements[from..] {
             let record = &text.records()[text.record_of(element.place)];
             let first = element.first().max(i64::from(record.start));
             let behind = element.behind().min(i64::from(record.end()));
             if first < behind {
-                self.state.covered.set(first as u32, behind as u32);
+                state.covered.set(first as u32, behind as u32);
             }
         }
-        self.state.families.push(Family {
-            seed: seed.kmer,
+        state.families.push(Family {
+            seed: self.seed.kmer,
             copies,
-            consensus: consensus(right, left),
-            left: left.columns.len() as u32,
+            consensus: left.iter().rev().chain(right).copied().collect(),
+            left: left.len() as u32,
             elements_from: from as u64,
             elements: found as u32,
         });
     }
-}
-
-fn consensus(right: &Extension, left: &Extension) -> Vec<u8> {
-    left.columns.iter().rev().chain(&right.columns).copied().collect()
 }

@@ -3,16 +3,19 @@
 use crate::annotate::annotate;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
+use crate::flow::PipelineOptions;
 use crate::options::Parameters;
 use crate::read::{self, Loaded};
 use crate::run::{Books, Clock, Found, Run, loop_figures};
 use crate::text::Text;
+use crate::usage;
 use crate::write::{self, Content, Masking, reprise};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
-use seqmill_base::fingerprint::fingerprint;
 use seqmill_base::process::{memory_figures, usage_figures};
 use seqmill_base::sink::{AtomicFile, refuse_existing};
 use seqmill_base::{Error, Job, Result};
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{SequenceOptions, input_file, input_fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
@@ -37,6 +40,10 @@ pub struct Options {
     pub resources: Resources,
     /// What the caller knows of sizes.
     pub hints: Hints,
+    /// Count and claim with all threads.
+    pub parallel: bool,
+    /// How batches travel.
+    pub pipeline: PipelineOptions,
     /// Search the library against what is not covered.
     pub annotate: bool,
     /// BED and GFF3 by family, as found, rather than by place.
@@ -51,6 +58,16 @@ pub struct Options {
     pub resume: bool,
     /// Version of the program, part of the identity of a job.
     pub version: String,
+    /// How archives are opened; without, there are none.
+    #[serde(skip)]
+    pub archives: Option<OpenArchive>,
+}
+
+impl Options {
+    /// How the input is read, with so many threads that read ahead.
+    fn reading(&self, threads: usize) -> SequenceOptions {
+        SequenceOptions { threads, archives: self.archives, ..SequenceOptions::default() }
+    }
 }
 
 /// How the work is spread; nothing here shows in the output.
@@ -211,7 +228,7 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::input("masked sequence needs an input that can be read twice, not -"));
     }
     for path in suffixes(options).iter().filter_map(|suffix| outputs.path(suffix)) {
-        if path == options.input {
+        if path == input_file(&options.input) {
             return Err(Error::input("the output would replace the input").at_path(&path));
         }
         // A resumed run may have published some of its files before it was killed.
@@ -241,7 +258,7 @@ fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
         "reset_softmask": options.reset_softmask,
         "repeatmasker_names": options.repeatmasker_names,
     });
-    let inputs = serde_json::to_value([fingerprint(&options.input)?]).map_err(internal)?;
+    let inputs = serde_json::to_value([input_fingerprint(&options.input)?]).map_err(internal)?;
     let identity = JobIdentity {
         format: 1,
         seqmill: options.version.clone(),
@@ -266,7 +283,7 @@ fn work(
     let threads = options.resources.threads;
     let ahead = if threads > 1 { threads } else { 0 };
     let Loaded { text, lease, warnings, bytes } =
-        read::load(&options.input, ahead, job, books.text)?;
+        read::load(&options.input, options.reading(ahead), job, books.text)?;
     clock.stage("read", u64::from(text.len()));
     job.progress.bytes_in.store(bytes, Ordering::Relaxed);
     job.progress.records_in.store(text.records().len() as u64, Ordering::Relaxed);
@@ -341,7 +358,7 @@ fn write_all(
                         _ => Masking::Soft,
                     };
                     let input = &options.input;
-                    let with = (0, job, books.output);
+                    let with = (options.reading(0), job, books.output);
                     write::masked(out, input, &state.covered, text.len(), masking, with)
                 }
                 Format::Parquet | Format::Arrow => Ok(()),
@@ -433,30 +450,15 @@ fn document(
                 "resizes": 0,
             },
             "loop": loop_figures(state.figures),
+            "pipeline": {
+                "batch_size": options.pipeline.batch_size,
+                "channel_capacity": options.pipeline.channel_capacity,
+                "claim": found.flow[0],
+                "find": found.flow[1],
+            },
+            "pools": found.pools,
             "resumed_from": found.resumed,
-            "memory_usage": usage_of(report, job),
+            "memory_usage": usage::of(report, job),
         },
-    })
-}
-
-/// What the accounts held at most, by what it was.
-fn usage_of(report: &Report, job: &Job) -> Value {
-    let accounts = job.budget.accounts();
-    let peak = |name: &str| accounts.iter().find(|a| a.name == name).map_or(0, |a| a.peak);
-    let seeds = report.found.seeds.len() as u64;
-    let positions = report.found.positions * 4;
-    // A seed holds its k-mer, two counts, and where its list lies.
-    let (kmers, frequencies) = (seeds * 8 + peak("index"), seeds * 8);
-    let storage = peak("positions").saturating_sub(positions + seeds * 32);
-    let overhead = peak("text") + peak("masks") + peak("extension") + peak("output") + seeds * 16;
-    json!({
-        "total_bytes": kmers + positions + frequencies + storage + overhead,
-        "kmers_bytes": kmers,
-        "positions_bytes": positions,
-        "frequencies_bytes": frequencies,
-        "vec_storage_bytes": storage,
-        "overhead_bytes": overhead,
-        "peak_bytes": job.budget.reserved_peak(),
-        "accounts": accounts,
     })
 }

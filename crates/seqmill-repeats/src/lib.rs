@@ -18,14 +18,17 @@
 )]
 
 mod annotate;
+mod batch;
 pub mod crew;
 pub mod estimate;
 mod extend;
 pub mod find;
+pub mod flow;
 pub mod job;
 pub mod kmer;
 pub mod mask;
 pub mod options;
+pub mod pool;
 pub mod rank;
 mod read;
 mod run;
@@ -33,6 +36,7 @@ mod state;
 pub mod tables;
 pub mod text;
 mod trace;
+mod usage;
 mod write;
 
 pub use job::{Format, Options, Report, Resources, run};

@@ -1,16 +1,21 @@
 //! One bit a position.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// Positions that are taken.
-#[derive(Debug, Clone, Default)]
+///
+/// One thread takes positions while others may look: bits are only ever set, so whoever sees one
+/// sees what will hold from then on.
+#[derive(Debug, Default)]
 pub struct Mask {
-    words: Vec<u64>,
+    words: Vec<AtomicU64>,
     length: u32,
 }
 
 impl Mask {
     /// An empty mask for `length` positions.
     pub fn new(length: u32) -> Self {
-        Self { words: vec![0; Self::words_for(length)], length }
+        Self { words: (0..Self::words_for(length)).map(|_| AtomicU64::new(0)).collect(), length }
     }
 
     fn words_for(length: u32) -> usize {
@@ -25,30 +30,47 @@ impl Mask {
 
     /// A mask from its words; `None` if their number is another.
     pub fn from_words(words: Vec<u64>, length: u32) -> Option<Self> {
+        let words: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
         (words.len() == Self::words_for(length)).then_some(Self { words, length })
     }
 
+    /// How many words there are.
+    pub fn word_count(&self) -> usize {
+        self.words.len()
+    }
+
     /// The words.
-    pub fn words(&self) -> &[u64] {
-        &self.words
+    pub fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        self.words.iter().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn word(&self, i: usize) -> u64 {
+        self.words[i].load(Ordering::Relaxed)
+    }
+
+    /// Sets bits. Plain loads and stores: there is one thread that sets.
+    #[inline]
+    fn add(&self, i: usize, bits: u64) {
+        self.words[i].store(self.word(i) | bits, Ordering::Relaxed);
     }
 
     /// Whether any of the `k` (at most 63) positions from `at` on is taken.
     #[inline]
     pub fn touches(&self, at: u32, k: u32) -> bool {
         let (i, shift) = (at as usize / 64, at % 64);
-        let bits = self.words[i] >> shift | (self.words[i + 1] << 1) << (63 - shift);
+        let bits = self.word(i) >> shift | (self.word(i + 1) << 1) << (63 - shift);
         bits << (64 - k) != 0
     }
 
     /// Whether the position is taken.
     #[inline]
     pub fn has(&self, at: u32) -> bool {
-        self.words[at as usize / 64] >> (at % 64) & 1 != 0
+        self.word(at as usize / 64) >> (at % 64) & 1 != 0
     }
 
-    /// Takes the positions `from..to`.
-    pub fn set(&mut self, from: u32, to: u32) {
+    /// Takes the positions `from..to`; only one thread may do so at a time.
+    pub fn set(&self, from: u32, to: u32) {
         let to = to.min(self.length);
         if from >= to {
             return;
@@ -57,22 +79,19 @@ impl Mask {
         let head = u64::MAX << (from % 64);
         let tail = u64::MAX >> (63 - (to - 1) % 64);
         if first == last {
-            self.words[first] |= head & tail;
+            self.add(first, head & tail);
             return;
         }
-        self.words[first] |= head;
-        self.words[first + 1..last].fill(u64::MAX);
-        self.words[last] |= tail;
-    }
-
-    /// Frees all positions.
-    pub fn clear(&mut self) {
-        self.words.fill(0);
+        self.add(first, head);
+        for i in first + 1..last {
+            self.add(i, u64::MAX);
+        }
+        self.add(last, tail);
     }
 
     /// Positions taken.
     pub fn count(&self) -> u64 {
-        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+        self.words().map(|w| u64::from(w.count_ones())).sum()
     }
 
     /// Positions taken in `from..to`.
@@ -80,7 +99,7 @@ impl Mask {
         let (mut at, mut sum) = (from, 0);
         while at < to {
             let room = (64 - at % 64).min(to - at);
-            let bits = self.words[at as usize / 64] >> (at % 64) & (u64::MAX >> (64 - room));
+            let bits = self.word(at as usize / 64) >> (at % 64) & (u64::MAX >> (64 - room));
             sum += u64::from(bits.count_ones());
             at += room;
         }
@@ -94,7 +113,7 @@ mod tests {
 
     #[test]
     fn bits_are_as_set() {
-        let mut mask = Mask::new(300);
+        let mask = Mask::new(300);
         let mut plain = vec![false; 300];
         for (from, to) in [(3, 9), (60, 70), (100, 230), (299, 400), (5, 5), (128, 192)] {
             mask.set(from, to);

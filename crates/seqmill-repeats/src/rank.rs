@@ -6,6 +6,7 @@ mod exact;
 mod general;
 mod group;
 mod near;
+mod order;
 
 use crate::crew;
 use crate::options::Parameters;
@@ -138,15 +139,20 @@ impl Search<'_> {
         Ok(ranking)
     }
 
-    fn order(&self, candidates: &mut [Candidate]) {
-        crew::sort_by_key(self.threads, candidates, key);
+    /// Sorts by count down, then first place up.
+    fn order(&self, candidates: &mut Vec<Candidate>) {
+        let bytes = candidates.len() * size_of::<Candidate>();
+        let room = self.job.budget.must_reserve(self.accounts.index, bytes as u64);
+        if room.is_ok() && candidates.len() >= LEAST_DIGITS {
+            order::by_digits(candidates, self.text.len());
+        } else {
+            crew::sort_by_key(self.threads, candidates, order::key);
+        }
     }
 }
 
-/// Sorts by count down, then first place up.
-fn key(candidate: &Candidate) -> u64 {
-    u64::from(u32::MAX - candidate.count()) << 32 | u64::from(candidate.first)
-}
+/// Fewer candidates are sorted by comparison.
+const LEAST_DIGITS: usize = 1 << 12;
 
 pub(crate) use claim::claim;
 

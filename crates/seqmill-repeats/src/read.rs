@@ -19,8 +19,12 @@ pub(crate) struct Loaded {
 const GRAIN: u64 = 1 << 20;
 
 /// Reads all records of `path`.
-pub(crate) fn load(path: &Path, threads: usize, job: &Job, account: AccountId) -> Result<Loaded> {
-    let options = SequenceOptions { threads, ..SequenceOptions::default() };
+pub(crate) fn load(
+    path: &Path,
+    options: SequenceOptions,
+    job: &Job,
+    account: AccountId,
+) -> Result<Loaded> {
     let mut stream = SequenceStream::open(path, options, job, account)?;
     let mut lease = job.budget.must_reserve(account, GRAIN)?;
     let mut builder = TextBuilder::default();
@@ -42,7 +46,14 @@ pub(crate) fn load(path: &Path, threads: usize, job: &Job, account: AccountId) -
             let record = stream.records().saturating_sub(1);
             let before = builder.record_letters();
             drop(stream);
-            return Err(explain(path, refused, &letters, (record, before), job, account));
+            return Err(explain(
+                (path, options),
+                refused,
+                &letters,
+                (record, before),
+                job,
+                account,
+            ));
         }
     }
     if stream.format() == Some(SequenceFormat::Fastq) {
@@ -69,7 +80,7 @@ fn reserve(lease: &mut Lease, bytes: u64) -> Result<()> {
 
 /// The error for what a builder refused; `before`: the record and its letters up to the piece.
 fn explain(
-    path: &Path,
+    (path, options): (&Path, SequenceOptions),
     refused: Refused,
     letters: &[u8],
     (record, before): (u64, u64),
@@ -82,7 +93,7 @@ fn explain(
     let letter = char::from(letters.get(i).copied().unwrap_or_default());
     let number = before + i as u64;
     // The stream has taken lines apart; a second look at the file says where the letter stands.
-    let place = find_letter(path, record, number, job, account).ok().flatten();
+    let place = find_letter((path, options), (record, number), job, account).ok().flatten();
     let column = place.map_or_else(
         || format!("letter {} of the record", number + 1),
         |(_, column)| format!("column {column}"),
@@ -100,16 +111,16 @@ fn explain(
 
 /// Line and column (from 1) of a letter of a record.
 fn find_letter(
-    path: &Path,
-    record: u64,
-    letter: u64,
+    (path, options): (&Path, SequenceOptions),
+    (record, letter): (u64, u64),
     job: &Job,
     account: AccountId,
 ) -> Result<Option<(u64, u64)>> {
     if path.as_os_str() == "-" {
         return Ok(None);
     }
-    let mut stream = TextStream::open(path, 0, job, account)?;
+    let mut stream =
+        TextStream::open(path, SequenceOptions { threads: 0, ..options }, job, account)?;
     let mut chunk = Vec::new();
     let (mut line, mut column, mut header) = (1_u64, 0_u64, false);
     let (mut records, mut letters) = (0_u64, 0_u64);

@@ -1,9 +1,11 @@
 //! One run from a file to families: read, rank, find; what is kept for a resumed run.
 
-use crate::estimate::{Estimate, Hints};
+use crate::batch::{Pipe, Pools, PoolsFigures};
+use crate::estimate::Estimate;
 use crate::extend::lanes::Kernel;
 use crate::extend::{Context, Scoring};
-use crate::find::{Finder, LoopFigures, LoopState, Worker};
+use crate::find::{Bench, Finder, LoopFigures, LoopState, Sight, Work, Worker};
+use crate::flow::{self, FlowFigures};
 use crate::job::Options;
 use crate::mask::Mask;
 use crate::rank::{Accounts, CountFigures, Ranking, Search, Seed, claim};
@@ -14,6 +16,7 @@ use seqmill_base::checkpoint::StateDirectory;
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::process::usage_figures;
 use seqmill_base::{Error, Job, Lease, Result};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,10 @@ pub struct Found {
     pub positions: u64,
     /// Elements that were found by likeness.
     pub annotated: u64,
+    /// How batches went to the claimer, and to the loop.
+    pub flow: [FlowFigures; 2],
+    /// How buffers were used.
+    pub pools: PoolsFigures,
     /// Whether it went on from an earlier run, and from where.
     pub resumed: Option<&'static str>,
     pub(crate) leases: Vec<Lease>,
@@ -48,6 +55,7 @@ pub(crate) struct Books {
     pub(crate) masks: AccountId,
     pub(crate) index: AccountId,
     pub(crate) positions: AccountId,
+    pub(crate) pipeline: AccountId,
     pub(crate) extension: AccountId,
     pub(crate) output: AccountId,
 }
@@ -60,6 +68,7 @@ impl Books {
             masks: account("masks"),
             index: account("index"),
             positions: account("positions"),
+            pipeline: account("pipeline"),
             extension: account("extension"),
             output: account("output"),
         }
@@ -72,6 +81,9 @@ const LOOP_FILE: &str = "loop.bin";
 /// Families and time between two checkpoints.
 const CHECKPOINT_FAMILIES: usize = 100;
 const CHECKPOINT_TIME: Duration = Duration::from_mins(1);
+/// Most bytes of batches on their way, and their part of what the index may take.
+const MOST_PIPELINE_BYTES: u64 = 16 << 20;
+const PIPELINE_PART: u64 = 8;
 /// Least bytes of the index account.
 const LEAST_INDEX_BYTES: u64 = 1 << 20;
 
@@ -142,7 +154,12 @@ impl Run<'_> {
         let lengths = text.records().iter().map(|r| u64::from(r.length));
         let threads = self.options.resources.threads;
         let estimate = Estimate::new(lengths, k, parameters, hints, index_bytes, threads);
-        let (mut ranking, ranked) = self.ranking(k, index_bytes, hints, clock)?;
+        let pools = Pools::default();
+        let share = (index_bytes / PIPELINE_PART).min(MOST_PIPELINE_BYTES);
+        let pipe =
+            || Pipe::new(&pools, self.options.pipeline, self.job, self.books.pipeline, share);
+        let mut claiming = pipe();
+        let (mut ranking, ranked) = self.ranking(k, index_bytes, &mut claiming, clock)?;
         let scoring = Scoring::new(parameters, k);
         let most = ranking.seeds.iter().map(|s| s.forward as usize + s.reverse as usize).max();
         let worker_bytes = Worker::bytes_for(&scoring, most.unwrap_or(0)) * threads as u64;
@@ -158,9 +175,15 @@ impl Run<'_> {
         let kernel = Kernel::detect();
         let mut workers: Vec<Worker> = (0..threads).map(|_| Worker::new(kernel)).collect();
         let context = Context { text, scoring, cancel: &self.job.cancel };
-        let finder = Finder::new(context, parameters, &mut ranking, &mut workers, state, fresh);
+        let masked = Arc::clone(&state.masked);
+        let min_frequency = parameters.min_frequency;
+        let sight = Sight { context, masked: &masked, min_frequency, pools: &pools };
         let mut held = lease(self.books.output, 0, "families")?;
-        let state = self.run_loop(finder, &mut held)?;
+        let work = |worker: &mut Worker, work: Work| worker.work(&sight, work);
+        let (state, finding) = flow::run(&mut workers, &work, |desk| {
+            let finder = Finder::new(sight, parameters, &mut ranking, pipe(), state, fresh);
+            self.run_loop(finder, desk, &mut held)
+        })?;
         leases.push(held);
         clock.stage("find", state.figures.extended);
         let positions = ranking.positions.len() as u64;
@@ -175,6 +198,8 @@ impl Run<'_> {
             cut_seeds: ranking.cut_seeds,
             positions,
             annotated: 0,
+            flow: [claiming.gauge.figures, finding],
+            pools: pools.figures(),
             resumed,
             leases,
         })
@@ -186,8 +211,13 @@ impl Run<'_> {
         let free = budget.pool().saturating_sub(budget.reserved());
         let later = u64::from(self.text.len()) / 8;
         let index = free.saturating_sub(later) / 3 * 2;
-        if index < LEAST_INDEX_BYTES {
-            let needed = budget.limit() + LEAST_INDEX_BYTES * 2 + later - free.min(later);
+        // With a mismatch every window has a byte that bounds its count; with hardly more than
+        // these bytes the text would be looked through very many times.
+        let near = self.options.parameters.distance == 1;
+        let length = u64::from(self.text.len());
+        let least = LEAST_INDEX_BYTES + if near { 2 * length } else { 0 };
+        if index < least {
+            let needed = budget.limit() + least.div_ceil(2) * 3 + later - free;
             return Err(Error::budget(
                 format!(
                     "the index needs {} more than is free of a memory budget of {}; \
@@ -206,7 +236,7 @@ impl Run<'_> {
         &self,
         k: u32,
         index_bytes: u64,
-        hints: &Hints,
+        pipe: &mut Pipe<'_>,
         clock: &mut Clock,
     ) -> Result<(Ranking, bool)> {
         let path = self.state.map(|state| state.file(RANKING_FILE));
@@ -216,25 +246,27 @@ impl Run<'_> {
                 return Ok((ranking, true));
             }
         }
-        if hints.aggressive_preallocation {
+        if self.options.hints.aggressive_preallocation {
             // Shows at once whether the whole account is there; counting draws on the same bytes.
             drop(self.job.budget.must_reserve(self.books.index, index_bytes)?);
         }
         let accounts = Accounts { index: self.books.index, positions: self.books.positions };
         let parameters = &self.options.parameters;
+        // Who wants counting on one thread keeps the others for the loop.
+        let threads = if self.options.parallel { self.options.resources.threads } else { 1 };
         let search = Search {
             text: self.text,
             k,
             parameters,
-            threads: self.options.resources.threads,
+            threads,
             job: self.job,
             accounts,
             index_bytes,
         };
         let mut ranking = search.candidates()?;
         clock.stage("count", ranking.figures.windows);
-        let mut mask = Mask::new(self.text.len());
-        claim(&mut ranking, self.text, &mut mask, k, parameters, self.job)?;
+        let mask = Mask::new(self.text.len());
+        claim(&mut ranking, self.text, &mask, k, parameters, threads, (self.job, pipe))?;
         ranking.compact()?;
         clock.stage("claim", ranking.figures.candidates);
         if let Some(path) = path {
@@ -252,16 +284,21 @@ impl Run<'_> {
             }
         }
         let mask = || Mask::new(self.text.len());
-        let state = LoopState { masked: mask(), covered: mask(), ..LoopState::default() };
+        let state = LoopState { masked: Arc::new(mask()), covered: mask(), ..LoopState::default() };
         Ok((state, true))
     }
 
-    fn run_loop(&self, mut finder: Finder<'_>, held: &mut Lease) -> Result<LoopState> {
+    fn run_loop(
+        &self,
+        mut finder: Finder<'_>,
+        desk: &mut Bench<'_>,
+        held: &mut Lease,
+    ) -> Result<(LoopState, FlowFigures)> {
         let total = finder.seeds_left().max(1) as u64;
         let mut saved = (finder.state().families.len(), Instant::now());
         let mut count = 0_u64;
         loop {
-            let more = match finder.step(self.job) {
+            let more = match finder.step(desk, self.job) {
                 Ok(more) => more,
                 Err(error) => {
                     // What there is so far is kept for a resumed run.

@@ -8,6 +8,7 @@ use seqmill_base::{Error, Lease, Result};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 const RANKING_MAGIC: u64 = 0x3152_4e4b_5253_4d53;
@@ -197,10 +198,10 @@ pub(crate) fn save_loop(path: &Path, state: &LoopState, waiting: &[(u32, u64, u3
             out.word(*kmer)?;
             out.narrow(*seed)?;
         }
-        for mask in [&state.masked, &state.covered] {
-            out.word(mask.words().len() as u64)?;
+        for mask in [&*state.masked, &state.covered] {
+            out.word(mask.word_count() as u64)?;
             for word in mask.words() {
-                out.word(*word)?;
+                out.word(word)?;
             }
         }
         out.word(state.families.len() as u64)?;
@@ -243,11 +244,13 @@ pub(crate) fn load_loop(path: &Path, length: u32, seeds: usize) -> Result<Option
             }
             state.waiting.push(waiting);
         }
-        for mask in [&mut state.masked, &mut state.covered] {
+        let mut mask = || {
             let count = input.count(8)?;
             let words = (0..count).map(|_| input.word()).collect::<Result<Vec<u64>>>()?;
-            *mask = Mask::from_words(words, length).ok_or_else(|| input.damaged())?;
-        }
+            Mask::from_words(words, length).ok_or_else(|| input.damaged())
+        };
+        state.masked = Arc::new(mask()?);
+        state.covered = mask()?;
         for _ in 0..input.count(36)? {
             let (seed, elements_from) = (input.word()?, input.word()?);
             let [copies, left, elements] = [input.narrow()?, input.narrow()?, input.narrow()?];

@@ -128,6 +128,24 @@ pub fn family_rows(found: &Found, text: &Text, identities: &[f32]) -> Vec<Family
     rows.collect()
 }
 
+/// What elements cover of the first sequence of this name: firsts and ends, from 0, half-open.
+pub fn covered_spans(found: &Found, text: &Text, name: &[u8]) -> Option<Vec<[i64; 2]>> {
+    let record = text.records().iter().find(|record| record.name() == name)?;
+    let covered = &found.state.covered;
+    let mut spans: Vec<[i64; 2]> = Vec::new();
+    for at in record.start..record.end() {
+        if !covered.has(at) {
+            continue;
+        }
+        let place = i64::from(at - record.start);
+        match spans.last_mut() {
+            Some([_, end]) if *end == place => *end += 1,
+            _ => spans.push([place, place + 1]),
+        }
+    }
+    Some(spans)
+}
+
 /// Bins along a sequence, and of divergence.
 const SEQUENCE_BINS: u32 = 100;
 const DIVERGENCE_BINS: usize = 50;

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "agc": "Take the commands of the program agc.",
     "coverage": "Measure coverage by region, window and base.",
     "kmers": "Count k-mers exactly, and look them up.",
+    "workflow": "Run k-mers and coverage as a Nextflow pipeline.",
     "demo": "Show in five minutes what seqmill can do.",
     "profile": "Draw where a command spends its CPU time.",
     "info": "Tell versions, CPU features and usable resources.",

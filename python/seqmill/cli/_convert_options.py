@@ -242,4 +242,8 @@ pool_options: Final = _section(
     ("--write-buffer", _text("SIZE", "Encoded data that wait.  [default: 64M]", type=SizeType())),
     ("--io", _choice("read map direct", "How files are read.  [default: read]")),
     ("--queue-depth", _number("Reads in flight with --io direct.", low=1)),
+    (
+        "--concurrent-ranges",
+        _number("Ranges of remote inputs in flight, 1 to 64.  [default: 8]", low=1),
+    ),
 )

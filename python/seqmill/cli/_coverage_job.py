@@ -20,7 +20,8 @@ def _keywords(options: dict[str, Any]) -> dict[str, Any]:
     if strand == "forward" and canonical:
         message = "--canonical and --strand forward contradict each other"
         raise InputError(message, option="strand")
-    given["canonical"] = canonical or strand == "canonical"
+    if canonical or strand is not None or "kmer_db" not in given:
+        given["canonical"] = canonical or strand == "canonical"
     given["verify"] = not given.pop("no_verify", False)
     given["thresholds"] = _numbers(given.pop("thresholds", "1,5,10,30"))
     return given

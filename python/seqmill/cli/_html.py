@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill._units import format_count, format_seconds, format_size
-from seqmill.errors import InputError
+from seqmill.errors import InputError, OutputExistsError
 
 __all__ = [
     "MOST_BYTES",
@@ -18,6 +18,7 @@ __all__ = [
     "Section",
     "Table",
     "missing_packages",
+    "refuse_page",
     "require_extra",
     "write_page",
 ]
@@ -25,6 +26,7 @@ __all__ = [
 MOST_BYTES: Final = 300 * 1024
 """No page is larger."""
 
+_MANY_RECORDS: Final = 1000
 _NEEDED: Final = ("jinja2", "matplotlib")
 _TEMPLATES: Final = "report_templates"
 _MOST_JSON_BYTES: Final = 96 * 1024
@@ -115,6 +117,19 @@ def require_extra() -> None:
             f"--html needs {' and '.join(missing)}, which this installation lacks: "
             "pip install 'seqmill[report]'"
         )
+
+
+def refuse_page(path: Path, *, force: bool) -> None:
+    """Refuse to go on when a page is there already that may not be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        Names the page.
+    """
+    if path.exists() and not force:
+        message = f"{path}: output exists; use --force to replace it"
+        raise OutputExistsError(message, path=str(path))
 
 
 def write_page(
@@ -246,7 +261,8 @@ def _tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     bytes_in, bytes_out = totals.get("bytes_in"), totals.get("bytes_out")
     tiles = []
     if records is not None and (records or bytes_in):
-        note = f"{format_count(rate)} a second" if rate else ""
+        # Of a few long records a rate says nothing.
+        note = f"{format_count(rate)} a second" if rate and records >= _MANY_RECORDS else ""
         tiles.append(("records", format_count(records), note))
     if wall is not None:
         known = [value for value in cpu if value is not None]

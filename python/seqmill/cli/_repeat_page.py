@@ -11,9 +11,10 @@ from seqmill.cli._pictures import draw_bars, draw_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seqmill._repeat_known import KnownComparison
     from seqmill.repeats import RepeatResult
 
-__all__ = ["repeat_sections", "tour_section", "write_repeat_page"]
+__all__ = ["known_section", "repeat_sections", "tour_section", "write_repeat_page"]
 
 _LISTED_FAMILIES: Final = 40
 _DRAWN_SEQUENCES: Final = 8
@@ -25,6 +26,8 @@ def write_repeat_page(path: "Path", done: "RepeatResult", genome: str) -> None:
     """Write the page of one run."""
     document = done.metrics.to_dict()
     sections = repeat_sections(document, done.overview or {})
+    if done.comparison is not None:
+        sections.insert(1, known_section(done.comparison))
     title = f"Repeats of {os.path.basename(genome)}"  # noqa: PTH119 - also `-`
     write_page(path, title=title, document=document, sections=sections)
 
@@ -53,6 +56,33 @@ def repeat_sections(document: Mapping[str, Any], overview: Mapping[str, Any]) ->
         figures = [_along(one) for one in sequences[:_DRAWN_SEQUENCES]]
         sections.append(Section(title="Masked share along sequences", figures=figures))
     return sections
+
+
+def known_section(told: "KnownComparison") -> Section:
+    """Compare with a known annotation."""
+    rows = [
+        ("all", "", format_count(told.known_bases), _percent(told.sensitivity)),
+        *(
+            (
+                one.name,
+                format_count(one.elements),
+                format_count(one.bases),
+                _percent(one.sensitivity),
+            )
+            for one in told.classes
+        ),
+    ]
+    table = Table(("class", "elements", "bases", "found"), rows, ("elements", "bases", "found"))
+    text = (
+        f"Sensitivity {_percent(told.sensitivity)}: so much of the known bases was found. "
+        f"Precision {_percent(told.precision)}: so much of the {format_count(told.found_bases)} "
+        f"bases found is known. F1 {_percent(told.f1)}."
+    )
+    return Section(title="Against the known annotation", text=text, table=table)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def tour_section(shown: Mapping[str, Any]) -> Section:

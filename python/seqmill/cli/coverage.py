@@ -15,6 +15,7 @@ from seqmill.cli._options import (
     Session,
     color_option,
     display_options,
+    engine_options,
     force_option,
     grouped_option,
     html_option,
@@ -171,8 +172,7 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     "k",
     metavar="K",
     type=click.IntRange(1, 255),
-    default=31,
-    help="Length of the k-mers of sequence.  [default: 31]",
+    help="Length of the k-mers of sequence.  [default: 31, or that of --kmer-db]",
 )
 @grouped_option("columns", "--canonical", is_flag=True, help="Same as --strand canonical.")
 @grouped_option(
@@ -187,6 +187,14 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     type=click.Choice(["keep", "skip"]),
     default="keep",
     help="Whether lower case breaks k-mers.  [default: keep]",
+)
+@grouped_option(
+    "columns",
+    "--kmer-db",
+    metavar="TABLE",
+    type=_PATH,
+    help="Look the k-mers of sequence up in this table: mean_count, median_count, min_count, "
+    "max_count.",
 )
 @_output("Folder to write; without it, or with -, the table goes to stdout.")
 @grouped_option(
@@ -205,6 +213,15 @@ def _output(text: str, *, required: bool = False) -> Callable[[_Command], _Comma
     metavar="REGION",
     help="Write one JSON object about a region of sequence ('all': about everything).",
 )
+@grouped_option(
+    "resources",
+    "--unit-bases",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="On an engine, regions of about N bases are a unit.  [default: 10000000 of alignments, "
+    "100000000 of sequence]",
+)
+@engine_options
 @metrics_option
 @html_option
 @force_option

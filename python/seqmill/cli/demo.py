@@ -50,7 +50,8 @@ _RIGHT: Final = ("input", "time", "peak memory")
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="An alignment file of your own instead of simulated ones; may be repeated.",
+    help="An alignment file or a genome (FASTA) of your own instead of simulated ones; may be "
+    "repeated.",
 )
 @metrics_option
 @force_option
@@ -137,8 +138,17 @@ def _sections(demo: "Demo") -> "list[Section]":
         from seqmill.cli._fetch_page import throughput_section  # noqa: PLC0415
 
         sections.insert(1, throughput_section(demo.throughput))
+    counted = demo.metrics.to_dict()["detail"].get("kmers")
+    if counted:
+        from seqmill.cli import _kmers_page  # noqa: PLC0415
+
+        sections.append(_kmers_page.tour_section(counted))
     if demo.repeats:
         from seqmill.cli._repeat_page import tour_section  # noqa: PLC0415
 
         sections.append(tour_section(demo.repeats))
+    if demo.archive:
+        from seqmill.cli import _pack_page  # noqa: PLC0415
+
+        sections.append(_pack_page.tour_section(demo.archive))
     return sections

@@ -139,7 +139,8 @@ def command(
 ) -> int:
     """Read windows of sequence out of many FASTA files.
 
-    PATH is a folder, a file, ARCHIVE.agc, ARCHIVE.agc:SAMPLE or a pattern in quotes; REGION is
+    PATH is a folder, a file, an address (https, s3, gs, az; extra remote), ARCHIVE.agc,
+    ARCHIVE.agc:SAMPLE or a pattern in quotes; REGION is
     1-based inclusive, such as chr1:1,001-2,000. FASTA may be plain or BGZF; missing .fai and .gzi
     files are built.
     """
@@ -320,7 +321,8 @@ def _list(store: "FastaStore", listing: str, out: BinaryIO) -> None:
 def _tell_built(store: "FastaStore", out: BinaryIO) -> None:
     native = store._native  # noqa: SLF001 - of the same package
     lines = [*native.built]
-    if native.was_built:
+    # The index of a single file has no name: it lies in a file that goes with the process.
+    if native.was_built and store.index_path.is_file() and store.index_path.parts[1] != "proc":
         lines.append(str(store.index_path))
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 

@@ -16,15 +16,15 @@ from seqmill.cli._kmers_options import (
     show_job,
     split_formats,
 )
+from seqmill.cli._kmers_plan import chunk, plan
 from seqmill.cli._kmers_tables import dump, hist, profile, query, stats, verify
 from seqmill.cli._options import (
     Example,
     JobCommand,
     Session,
-    force_option,
+    engine_options,
     grouped_option,
     html_option,
-    output_option,
     pass_session,
     region_options,
 )
@@ -109,10 +109,11 @@ def command() -> None:
     "resources",
     "--unit-bases",
     type=click.IntRange(min=1),
-    default=1 << 31,
     metavar="N",
-    help="--resume goes on behind whole units of N bases.  [default: 2147483648]",
+    help="--resume goes on behind whole units of N bases; on an engine, bytes of text in a unit.  "
+    "[default: 2147483648; on an engine 100000000]",
 )
+@engine_options
 @html_option
 @job_options
 @pass_session
@@ -219,6 +220,7 @@ def _base_name(path: str) -> str:
 @region_options
 @count_filter_options
 @format_options
+@engine_options
 @job_options
 @pass_session
 def index(
@@ -230,90 +232,6 @@ def index(
         raise InputError("give one reference", option="reference")
     output, formats = options.pop("output"), split_formats(options.pop("formats"))
     show_job(_count(session, [found], output, formats or ["json"], options), session)
-
-
-@command.command(
-    "plan",
-    cls=JobCommand,
-    short_help="Cut a reference into chunks and batches.",
-    examples=[
-        Example("a plan", "seqmill kmers plan genome.fa.gz -o plan.tsv"),
-        Example(
-            "small chunks", "seqmill kmers plan genome.fa.gz -k 21 --chunk-size 1000 -o plan.tsv"
-        ),
-        Example("to stdout", "seqmill kmers plan genome.fa.gz -o - | head -3 || true"),
-    ],
-)
-@click.argument("reference")
-@grouped_option("input", "-k", "k", type=int, default=31, help="Length of the k-mers.")
-@grouped_option(
-    "input", "--chunk-size", type=int, default=1_000_000, help="Bases.  [default: 1000000]"
-)
-@grouped_option(
-    "input",
-    "--batch-bases",
-    type=int,
-    default=64_000_000,
-    help="A batch ends with the chunk in which its bases reach this.  [default: 64000000]",
-)
-@output_option("File to write; - is stdout.", required=True)
-@force_option
-def plan(reference: str, *, output: str, force: bool, **options: Any) -> None:
-    """Write chunk_id, record, start, end, bases and batch of every chunk (0-based half-open)."""
-    from seqmill.kmers import plan_chunks  # noqa: PLC0415 - brings the engine
-
-    made = plan_chunks(reference, **options)
-    if output == "-":
-        for line in made.lines():
-            click.echo(line)
-    else:
-        made.save(output, force=force)
-
-
-@command.command(
-    "chunk",
-    cls=JobCommand,
-    short_help="Count one batch of a plan into a partial.",
-    examples=[
-        Example(
-            "the first batch",
-            "seqmill kmers plan genome.fa.gz -o p.tsv && "
-            "seqmill kmers chunk genome.fa.gz --plan p.tsv --batch 0 -o part_0.skm",
-        ),
-        Example(
-            "canonical",
-            "seqmill kmers plan genome.fa.gz -o p.tsv && "
-            "seqmill kmers chunk genome.fa.gz --plan p.tsv --batch 0 --canonical -o part_0.skm",
-        ),
-        Example(
-            "with little memory",
-            "seqmill kmers plan genome.fa.gz -o p.tsv && "
-            "seqmill kmers chunk genome.fa.gz --plan p.tsv --batch 0 -m 128M -o part_0.skm",
-        ),
-    ],
-)
-@click.argument("reference")
-@grouped_option("input", "--plan", "plan_file", required=True, metavar="FILE", help="The plan.")
-@grouped_option("input", "--batch", type=int, required=True, metavar="B", help="Which batch.")
-@kmer_options
-@output_option("The partial.", required=True)
-@job_options
-@pass_session
-def chunk(
-    session: Session, /, *, reference: str, plan_file: str, batch: int, **options: Any
-) -> None:
-    """Count the chunks of one batch; no filter applies, so that the merge is exact."""
-    from seqmill.kmers import count_batch  # noqa: PLC0415 - brings the engine
-
-    canonical = choose_strand(canonical=options.pop("canonical"), strand=options.pop("strand"))
-    count_batch(
-        reference,
-        plan_file,
-        batch,
-        canonical=canonical,
-        progress=session.progress,
-        **options,
-    )
 
 
 @command.command(
@@ -424,5 +342,5 @@ def setop(session: Session, /, *, operation: str, inputs: tuple[str, ...], **opt
     _combine(session, operation, inputs, **options)
 
 
-for _table_command in (hist, stats, dump, verify, query, profile):
-    command.add_command(_table_command)
+for _other in (plan, chunk, hist, stats, dump, verify, query, profile):
+    command.add_command(_other)

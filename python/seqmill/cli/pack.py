@@ -1,5 +1,6 @@
 """`seqmill pack`: genomes into AGC archives."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from seqmill.cli._options import (
     display_options,
     force_option,
     grouped_option,
+    html_option,
     metrics_option,
     output_option,
     pass_session,
@@ -124,6 +126,7 @@ __all__ = ["command"]
     help="Effort; never the format.  [default: default]",
 )
 @metrics_option
+@html_option
 @force_option
 @resume_option
 @resource_options
@@ -137,6 +140,7 @@ def command(
     reference: str | None,
     output: str | None,
     append: str | None,
+    html: Path | None,
     **options: Any,
 ) -> None:
     """Write genomes into AGC archives, which hold what differs from a reference.
@@ -150,6 +154,11 @@ def command(
     from seqmill._archive_pack import pack, plan_inputs  # noqa: PLC0415 - brings the engine
 
     options.pop("resume")
+    if html is not None:
+        from seqmill.cli._html import refuse_page, require_extra  # noqa: PLC0415 - brings the extra
+
+        require_extra()
+        refuse_page(html, force=options["force"])
     rule = options.pop("samples")
     done = pack(
         str(append or output),
@@ -160,6 +169,12 @@ def command(
         **options,
     )
     _tell(done, session)
+    if html is not None:
+        from seqmill.cli._pack_page import write_pack_page  # noqa: PLC0415 - brings matplotlib
+
+        write_pack_page(html, done)
+        if not session.quiet:
+            click.echo(f"page: {html}", err=True)
 
 
 def _tell(done: "PackResult", session: Session) -> None:

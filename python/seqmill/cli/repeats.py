@@ -69,6 +69,10 @@ def _parameter_options(command: Any) -> Any:
             "--html near.html -m 256M",
         ),
         Example(
+            "against the soft mask that the genome came with",
+            "seqmill repeats genome.fa -o judged --known genome.fa --html judged.html",
+        ),
+        Example(
             "the files of REPrise, byte for byte",
             "seqmill repeats genome.fa -o same --compat reprise -@ 2",
         ),
@@ -130,6 +134,21 @@ def _parameter_options(command: Any) -> Any:
     is_flag=True,
     help="Add #Unknown to the names of the library, for RepeatMasker -lib.",
 )
+@grouped_option(
+    "input",
+    "--known",
+    type=click.Path(),
+    metavar="FILE",
+    help="Known annotation to compare with: .bed, .gff3, RepeatMasker's .out, or a soft-masked "
+    "FASTA file (also GENOME itself).",
+)
+@grouped_option(
+    "input",
+    "--known-types",
+    metavar="LIST",
+    help="Only rows of --known whose type, class or name matches one of these patterns, "
+    "separated by commas, such as 'LTR*,DNA*'.",
+)
 @metrics_option
 @html_option
 @force_option
@@ -138,7 +157,14 @@ def _parameter_options(command: Any) -> Any:
 @display_options
 @pass_session
 def command(
-    session: Session, /, *, genome: str, html: Path | None, formats: str, **options: Any
+    session: Session,
+    /,
+    *,
+    genome: str,
+    html: Path | None,
+    formats: str,
+    known_types: str | None,
+    **options: Any,
 ) -> int:
     """Find families of interspersed repeats in an assembled genome, without a library.
 
@@ -159,6 +185,7 @@ def command(
     done = find_repeats(
         genome,
         formats=cast("list[Format]", names),
+        known_types=[name for name in (known_types or "").split(",") if name],
         progress=session.progress,
         overview=html is not None,
         **options,
@@ -198,5 +225,12 @@ def _show_summary(done: "RepeatResult") -> None:
         f"{format_seconds(totals['wall_s'] or 0)}",
         err=True,
     )
+    told = done.comparison
+    if told is not None:
+        click.echo(
+            f"against the known annotation: sensitivity {told.sensitivity:.3f}, "
+            f"precision {told.precision:.3f}, F1 {told.f1:.3f} (by bases)",
+            err=True,
+        )
     for path in done.outputs:
         click.echo(path, err=True)

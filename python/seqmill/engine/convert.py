@@ -11,6 +11,7 @@ from typing import Any
 from seqmill import _native
 from seqmill._driver import is_finished
 from seqmill._footer import count_rows
+from seqmill._remote import open_inputs
 from seqmill._tasks import PHASE, FileResult, Task
 from seqmill.engine.job import EngineJob
 from seqmill.engine.parts import move_into_place
@@ -37,7 +38,9 @@ def run(work: Mapping[str, Any], output: Path, resources: Resources) -> dict[str
         },
     }
     began = time.monotonic()
-    document = json.loads(_native.convert(json.dumps(options), lambda _: True, work["overview"]))
+    with open_inputs(options) as (request, remote):
+        answer = _native.convert(json.dumps(request), lambda _: True, work["overview"], remote)
+    document = json.loads(answer)
     if work["drop_empty"] and document["records"] == 0:
         output.unlink()
     metrics = document["metrics"]

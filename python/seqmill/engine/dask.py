@@ -5,14 +5,15 @@ Only this module imports Dask, and only when it is asked for.
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
 
 from seqmill import _native
+from seqmill.engine.completed import Completed
 from seqmill.engine.protocol import EngineInfo, Handle, Unit, UnitResult, WorkerInfo
 from seqmill.engine.units import POISON_DEATHS, run_unit
 from seqmill.errors import EngineError, InputError
@@ -21,7 +22,7 @@ __all__ = ["DaskEngine", "connect"]
 
 _CONNECT_SECONDS: Final = 30
 _WORKER_SECONDS: Final = 120
-_PROBE_SECONDS: Final = 60
+_ASK_SECONDS: Final = 5.0
 _LOCAL: Final = "local:"
 _MEMORY_RESOURCE: Final = "seqmill_mem"
 
@@ -106,7 +107,18 @@ def _start_workers(text: str) -> "DaskEngine":
         message = f"{text!r} is no scheduler; local takes a number of workers, such as local:2"
         raise InputError(message, option="scheduler", value=text)
     # The worker whose death is one too many is the last that a unit gets.
-    with dask.config.set({"distributed.scheduler.allowed-failures": POISON_DEATHS - 1}):
+    # On a busy machine a worker takes its time to come again; Dask would give it up for good.
+    # Units run for seconds inside native code, of which Dask's profiler would see nothing; its
+    # clocks tick less often for the same reason.
+    settings = {
+        "distributed.scheduler.allowed-failures": POISON_DEATHS - 1,
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.admin.tick.cycle": "5s",
+        "distributed.deploy.lost-worker-timeout": "600s",
+    }
+    kept = _Settings(dask.config.set(settings))
+    try:
         cluster = distributed.LocalCluster(
             n_workers=int(number),
             threads_per_worker=1,
@@ -114,8 +126,21 @@ def _start_workers(text: str) -> "DaskEngine":
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
-    client = distributed.Client(cluster, set_as_default=False)
-    return DaskEngine(client, owned=(client, cluster))
+        client = distributed.Client(cluster, set_as_default=False)
+    except BaseException:
+        kept.close(timeout=0)
+        raise
+    return DaskEngine(client, owned=(client, cluster, kept))
+
+
+class _Settings:
+    """Settings of Dask that hold while a cluster of ours runs."""
+
+    def __init__(self, changed: Any) -> None:
+        self._changed = changed
+
+    def close(self, timeout: float) -> None:  # noqa: ARG002 - as what else is closed
+        self._changed.__exit__(None, None, None)
 
 
 class DaskEngine:
@@ -134,9 +159,10 @@ class DaskEngine:
     def __init__(self, client: Any, owned: Iterable[Any] = ()) -> None:
         self._client = client
         self._owned = tuple(owned)
-        self._done: SimpleQueue[_DaskHandle] = SimpleQueue()
+        self._done = Completed()
         self._has_resource = False
         self._threads = 1
+        self._ask_at = 0.0
 
     def __enter__(self) -> Self:
         """Use the engine as a context that closes it."""
@@ -149,8 +175,12 @@ class DaskEngine:
     @property
     def parallelism(self) -> int:
         """Units that run at a time: the threads of all workers there are now."""
-        with suppress(Exception):
-            self._threads = sum(self._client.nthreads().values()) or self._threads
+        now = time.monotonic()
+        # The scheduler is asked from time to time only: workers seldom come and go.
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK_SECONDS
+            with suppress(Exception):
+                self._threads = sum(self._client.nthreads().values()) or self._threads
         return self._threads
 
     def info(self, probe: str, token: str) -> EngineInfo:
@@ -194,19 +224,13 @@ class DaskEngine:
 
     def as_completed(self, handles: Iterable[Handle], timeout: float) -> Iterator[Handle]:
         """Give handles as they end; stop after `timeout` seconds in which none did."""
-        wanted = {id(handle) for handle in handles}
-        while wanted:
-            try:
-                handle = self._done.get(timeout=timeout)
-            except Empty:
-                return
-            if id(handle) in wanted:
-                wanted.discard(id(handle))
-                yield handle
+        yield from self._done.take(handles, timeout)
 
     def cancel(self, handles: Iterable[Handle]) -> None:
         """Give up units; those that run go on to their end, and nobody hears of it."""
-        futures = [handle.future for handle in handles if isinstance(handle, _DaskHandle)]
+        mine = [handle for handle in handles if isinstance(handle, _DaskHandle)]
+        self._done.forget(mine)
+        futures = [handle.future for handle in mine]
         if futures:
             with suppress(Exception):
                 self._client.cancel(futures, force=True)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from seqmill import _native
+from seqmill.engine.completed import Completed
 from seqmill.engine.protocol import EngineInfo, Handle, Unit, UnitResult, WorkerInfo
 from seqmill.engine.units import run_unit
 
@@ -47,7 +47,7 @@ class LocalEngine:
     def __init__(self, slots: int = 1) -> None:
         self._slots = slots
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="seqmill-unit")
-        self._done: SimpleQueue[_LocalHandle] = SimpleQueue()
+        self._done = Completed()
 
     def __enter__(self) -> Self:
         """Use the engine as a context that closes it."""
@@ -81,21 +81,14 @@ class LocalEngine:
 
     def as_completed(self, handles: Iterable[Handle], timeout: float) -> Iterator[Handle]:
         """Give handles as they end; stop after `timeout` seconds in which none did."""
-        wanted = {id(handle) for handle in handles}
-        while wanted:
-            try:
-                handle = self._done.get(timeout=timeout)
-            except Empty:
-                return
-            if id(handle) in wanted:
-                wanted.discard(id(handle))
-                yield handle
+        yield from self._done.take(handles, timeout)
 
     def cancel(self, handles: Iterable[Handle]) -> None:
         """Give up units that have not begun."""
-        for handle in handles:
-            if isinstance(handle, _LocalHandle):
-                handle.future.cancel()
+        mine = [handle for handle in handles if isinstance(handle, _LocalHandle)]
+        self._done.forget(mine)
+        for handle in mine:
+            handle.future.cancel()
 
     def close(self) -> None:
         """Wait for units that run, and end the threads."""

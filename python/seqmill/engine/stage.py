@@ -21,7 +21,9 @@ BACKOFF_SECONDS: Final = (1.0, 4.0, 16.0)
 """Pauses before a unit that failed for a passing reason is tried again."""
 
 _WINDOW: Final = 4
-_POLL_SECONDS: Final = 0.25
+_POLL_SECONDS: Final = 1.0
+"""How long nothing may end before units that wait for their next attempt are looked at."""
+_TOTALS: Final = {"records": "records", "input_bytes": "input_bytes", "output_bytes": "bytes"}
 _WORKER_SHARE: Final = 0.6
 
 Repair = Callable[[Sequence[str]], None]
@@ -83,6 +85,7 @@ class Stage:
         self._waiting: deque[_Attempts] = deque()
         self._units = 0
         self._outcome = Outcome()
+        self._totals = dict.fromkeys(_TOTALS, 0)
 
     def run(
         self, units: Sequence[Unit], *, final_paths: Mapping[str, Path] | None = None
@@ -102,7 +105,7 @@ class Stage:
             if known is None:
                 self._waiting.append(_Attempts(unit))
                 continue
-            self._outcome.results[unit.key] = known
+            self._add(unit.key, known)
             self._outcome.skipped.add(unit.key)
             self._report.count_unit("skipped", unit.description)
         self._tell()
@@ -151,7 +154,7 @@ class Stage:
         known = self._outcome.results.get(one.unit.key)
         if known is None:
             self._journal.record(one.unit, result)
-            self._outcome.results[one.unit.key] = result
+            self._add(one.unit.key, result)
             self._report.count_unit("run", one.unit.description, worker=result.worker)
 
     def _fail(self, one: _Attempts, result: UnitResult) -> None:
@@ -191,21 +194,19 @@ class Stage:
 
     def _tell(self) -> None:
         done = len(self._outcome.results) + len(self._outcome.failures)
-        stats = [result.stats for result in self._outcome.results.values()]
-
-        def total(key: str) -> int:
-            return sum(int(item.get(key) or 0) for item in stats)
-
         self._report.feed(
             {
                 "phase": self._name,
                 "file_index": max(0, min(done, self._units - 1)),
                 "files": self._units,
-                "records": total("records"),
-                "input_bytes": total("input_bytes"),
-                "output_bytes": total("bytes"),
+                **self._totals,
             }
         )
+
+    def _add(self, key: str, result: UnitResult) -> None:
+        self._outcome.results[key] = result
+        for name, total in _TOTALS.items():
+            self._totals[name] += int(result.stats.get(total) or 0)
 
 
 def check_engine(engine: Engine, journal: Journal) -> EngineInfo:

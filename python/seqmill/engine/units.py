@@ -25,18 +25,19 @@ from seqmill.engine.protocol import Unit, UnitResult
 from seqmill.errors import EngineError
 from seqmill.limits import choose_memory
 
-__all__ = ["POISON_DEATHS", "Resources", "run_unit"]
+__all__ = ["POISON_DEATHS", "USEFUL_BYTES", "Resources", "run_unit"]
 
 POISON_DEATHS: Final = 3
 """A unit that this many workers did not survive is not tried again."""
 
 _RUNNERS: Final[Mapping[str, str]] = {
     "convert": "seqmill.engine.convert:run",
-    "kmers.count": "seqmill.engine.kmers:run_count_unit",
-    "kmers.merge": "seqmill.engine.kmers:run_merge_unit",
+    "kmers.count": "seqmill.engine.kmer_units:run_count_unit",
+    "kmers.merge": "seqmill.engine.kmer_units:run_merge_unit",
     "coverage": "seqmill.engine.coverage:run",
 }
-_USEFUL_BYTES: Final = 512 << 20
+USEFUL_BYTES: Final = 512 << 20
+"""More memory than this does not make a unit faster."""
 _THREAD_BYTES: Final = 1 << 20
 
 
@@ -174,7 +175,7 @@ def _work(unit: Unit) -> Mapping[str, Any]:
 def _resources(unit: Unit) -> Resources:
     # The native pipeline takes off its budget what the process holds when it begins, which here
     # is also the engine's own and that of other units; it comes on top of the unit's share.
-    share = choose_memory(unit.memory, useful=_USEFUL_BYTES).value
+    share = choose_memory(unit.memory, useful=USEFUL_BYTES).value
     held = Host().status_bytes("VmRSS") or 0
     memory = (share + held + _THREAD_BYTES * unit.threads) * 20 // 19 + 1
     return Resources(unit.threads, memory)

@@ -70,8 +70,8 @@ pub(super) fn depth_columns(thresholds: &[u32]) -> Vec<Column> {
     columns
 }
 
-/// Columns of sequence (`kmers.md` §6.2).
-pub(super) fn sequence_columns() -> Vec<Column> {
+/// Columns of sequence (`kmers.md` §6.2), with those of a table of k-mers if it is looked up.
+pub(super) fn sequence_columns(looked_up: bool) -> Vec<Column> {
     let whole = ["length", "acgt", "gc", "n", "other", "lower"];
     let mut columns: Vec<Column> =
         whole.iter().enumerate().map(|(i, name)| Column::new(name, Field::Whole(i))).collect();
@@ -81,11 +81,19 @@ pub(super) fn sequence_columns() -> Vec<Column> {
         Column::new("distinct_kmers", Field::Whole(7)),
         Column::new("coverage", Field::Ratio(6, 8)),
     ]);
+    if looked_up {
+        columns.extend([
+            Column::new("mean_count", Field::Ratio(9, 10)),
+            Column::new("median_count", Field::Half(11, 10)),
+            Column::new("min_count", Field::Whole(12)),
+            Column::new("max_count", Field::Whole(13)),
+        ]);
+    }
     columns
 }
 
 /// Numbers of a result of sequence.
-pub(super) const SEQUENCE_NUMBERS: usize = 9;
+pub(super) const SEQUENCE_NUMBERS: usize = 14;
 
 #[cfg(test)]
 mod tests {

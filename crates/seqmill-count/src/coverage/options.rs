@@ -1,6 +1,7 @@
 //! What a coverage job is asked to do, as plain data: the Python side builds it and sends it over
 //! as JSON.
 
+use seqmill_io::fasta::OpenArchive;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -30,6 +31,32 @@ pub struct Options {
     pub checkpoint_seconds: Option<f64>,
     /// Version recorded in the state.
     pub version: String,
+    /// A job that is divided: regions are a share until they have so many bases; 0: what is some
+    /// seconds of work.
+    pub share_bases: u64,
+    /// What of the job is measured here.
+    pub share: Option<Share>,
+    /// What the shares left, in their order.
+    pub parts: Vec<PathBuf>,
+    /// Folder in which the parts become the files.
+    pub work: PathBuf,
+    /// Names, lengths and places of the sequences of FASTA, as the plan of the job found them.
+    pub sequences: Option<PathBuf>,
+    /// Where the plan notes them.
+    pub sequences_to: Option<PathBuf>,
+    /// How archives are opened; without, there are none.
+    #[serde(skip)]
+    pub archives: Option<OpenArchive>,
+}
+
+/// Regions that are measured together: in the order of the sequences, by number of the sequence.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Share {
+    /// Sequence, begin, end, and the length of the windows into which they are cut.
+    pub stretches: Vec<(u32, u64, u64, Option<u64>)>,
+    /// All there is: nothing is left out, and the input is read from front to back.
+    pub everything: bool,
 }
 
 /// How mates that overlap are counted.
@@ -99,6 +126,8 @@ pub struct Semantic {
     pub canonical: bool,
     /// Lower-case bases break k-mers.
     pub skip_soft_masked: bool,
+    /// Table of k-mers in which those of the regions are looked up.
+    pub kmer_db: Option<PathBuf>,
     /// Files for each region.
     pub region_files: bool,
     /// The table as Parquet, too.
@@ -131,6 +160,7 @@ impl Default for Semantic {
             k: 31,
             canonical: false,
             skip_soft_masked: false,
+            kmer_db: None,
             region_files: true,
             parquet: false,
             strict: false,

@@ -194,7 +194,7 @@ pub(super) fn write_files(
                 put(u64::from(*place), stretch, label.as_deref())?;
             }
         }
-        Targets::Windows(_) => {
+        Targets::Windows(_) | Targets::Share { .. } => {
             let mut walk = plan.targets.walk(plan.sequences);
             while let Some((index, stretch)) = walk.advance() {
                 put(index, stretch, None)?;

@@ -2,8 +2,8 @@
 
 use super::alignments::{Checkpoint, Measured, Place, measure_alignments, plan_reading};
 use super::columns::{Column, SEQUENCE_NUMBERS, depth_columns, sequence_columns};
-use super::options::{Mates, Options, Value as Shown};
-use super::output::{PARQUET, Plan, TABLE, publish_files, refuse_results, write_files};
+use super::options::{Options, Value as Shown};
+use super::output::{PARQUET, TABLE, publish_files, refuse_results, write_files};
 use super::runs::Runs;
 use super::sequences::{Sequences, measure_sequences};
 use super::spool::Spool;
@@ -13,13 +13,13 @@ use super::text::Text;
 use super::tracker::{FIXED_NUMBERS, Tracker};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
 use seqmill_base::fingerprint::fingerprint;
-use seqmill_base::process::memory_figures;
 use seqmill_base::sink::{publish, refuse_existing};
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
 use seqmill_io::IoMode;
 use seqmill_io::bgzf::compress_source;
 use seqmill_io::open_source;
 use seqmill_io::records::{Container, Input, Kind, OpenOptions, open_input};
+use seqmill_io::sequence::{input_fingerprint, is_archive_input};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub struct Report {
 
 /// Where an interrupted job can go on.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Saved {
+pub(super) struct Saved {
     place: Place,
     /// Length of the file of runs.
     per_base: u64,
@@ -58,7 +58,7 @@ struct Saved {
 }
 
 /// What is read, after its beginning was looked at.
-enum Content {
+pub(super) enum Content {
     Alignments(Box<Input>),
     Sequences(Sequences),
 }
@@ -72,7 +72,7 @@ pub fn measure(options: &Options, job: &Job) -> (Result<Report>, Vec<String>) {
     (result, warnings)
 }
 
-fn check(options: &Options) -> Result<()> {
+pub(super) fn check(options: &Options) -> Result<()> {
     let semantic = &options.semantic;
     if !(1..=BINS_MAX).contains(&semantic.bins) {
         return Err(Error::input(format!("bins {} is not in 1..={BINS_MAX}", semantic.bins)));
@@ -91,40 +91,74 @@ fn check(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64, Value)> {
+/// What is read and what is measured of it, before anything is.
+pub(super) struct Prepared {
+    pub content: Content,
+    pub sequences: Arc<[Sequence]>,
+    pub targets: Targets,
+    /// Where the sequences of FASTA begin: in the text, or in the file if a plan says so.
+    pub places: Vec<u64>,
+    _headers: Lease,
+}
+
+pub(super) fn prepare(
+    options: &Options,
+    job: &Job,
+    warnings: &mut Vec<String>,
+) -> Result<Prepared> {
     let open = OpenOptions {
         mode: IoMode::Read,
         verify: options.semantic.verify,
         strict: options.semantic.strict,
         header_bytes: OpenOptions::header_bytes(options.memory),
         reference: options.semantic.reference.clone(),
+        remote: None,
     };
-    let (content, sequences) = open_content(options, &open, job, warnings)?;
+    let (content, sequences, places) = open_content(options, &open, job, warnings)?;
     let account = job.budget.account("headers", job.budget.pool());
-    let names: usize = sequences.iter().map(|s| s.name.len() + size_of::<Sequence>() + 32).sum();
-    let _headers = job.budget.must_reserve(account, 3 * names as u64)?;
-    let targets = Targets::new(&options.semantic, &sequences, job)?;
-    warnings.extend(targets.warnings().iter().cloned());
-    if targets.rows(&sequences) == 0 {
-        warnings.push("no region: the outputs are empty".to_owned());
-    }
-    if let Some(per_base) = &options.per_base {
-        if matches!(content, Content::Sequences(_)) {
-            return Err(Error::input("per-base needs alignments: sequence has no depth"));
-        }
-        if !options.resume {
-            refuse_existing(per_base, options.force)?;
+    let names: usize = sequences.iter().map(|s| s.name.len() + size_of::<Sequence>() + 40).sum();
+    let headers = job.budget.must_reserve(account, 3 * names as u64)?;
+    let targets = match options.share.as_ref().filter(|share| !share.everything) {
+        Some(share) => Targets::of_share(share, job)?,
+        None => Targets::new(&options.semantic, &sequences, job)?,
+    };
+    if options.share.is_none() {
+        warnings.extend(targets.warnings().iter().cloned());
+        if targets.rows(&sequences) == 0 {
+            warnings.push("no region: the outputs are empty".to_owned());
         }
     }
+    if options.semantic.kmer_db.is_some() && matches!(content, Content::Alignments(_)) {
+        return Err(Error::input(
+            "kmer-db needs sequence: the k-mers of alignments are not counted",
+        ));
+    }
+    if options.per_base.is_some() && matches!(content, Content::Sequences(_)) {
+        return Err(Error::input("per-base needs alignments: sequence has no depth"));
+    }
+    Ok(Prepared { content, sequences, targets, places, _headers: headers })
+}
+
+fn run(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<(u64, Value)> {
+    let prepared = prepare(options, job, warnings)?;
+    refuse_per_base(options)?;
     let (state, earlier) = open_state(options)?;
-    let outcome =
-        Work { options, job, sequences, targets, content, state: &state }.run(warnings, earlier);
+    let folder = state.path().to_path_buf();
+    let saved = if earlier { state.checkpoint()? } else { None };
+    let outcome = Work { options, job, prepared, folder, state: Some(&state) }.run(warnings, saved);
     match &outcome {
         Ok(_) => state.remove()?,
         Err(error) if !may_go_on(error) => state.remove()?,
         Err(_) => {}
     }
     outcome
+}
+
+pub(super) fn refuse_per_base(options: &Options) -> Result<()> {
+    match &options.per_base {
+        Some(path) if !options.resume => refuse_existing(path, options.force),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a job that ended so may be resumed.
@@ -140,16 +174,20 @@ fn open_content(
     open: &OpenOptions,
     job: &Job,
     warnings: &mut Vec<String>,
-) -> Result<(Content, Arc<[Sequence]>)> {
+) -> Result<(Content, Arc<[Sequence]>, Vec<u64>)> {
+    if options.archives.is_some() && is_archive_input(&options.input) {
+        let (content, sequences, places) = Sequences::open(&options.input, options, job)?;
+        return Ok((Content::Sequences(content), sequences.into(), places));
+    }
     let mut input = open_input(&options.input, open)?;
     if input.kind == Kind::Fastq {
         let text = "coverage needs FASTA or alignments; this is FASTQ";
         return Err(Error::format(FormatKind::NotAlignments, text).at_path(&input.path));
     }
     if input.kind == Kind::Fasta {
-        let (content, sequences) = Sequences::open(&options.input, options, job)?;
+        let (content, sequences, places) = Sequences::open(&options.input, options, job)?;
         warnings.extend(content.warnings.iter().cloned());
-        return Ok((Content::Sequences(content), sequences.into()));
+        return Ok((Content::Sequences(content), sequences.into(), places));
     }
     let noticed = input.warnings.iter().map(|text| format!("{}: {text}", input.path.display()));
     warnings.extend(noticed);
@@ -160,14 +198,14 @@ fn open_content(
     let sequences =
         input.header.references.iter().map(|r| Sequence { name: r.name.clone(), length: r.length });
     let sequences = sequences.collect();
-    Ok((Content::Alignments(Box::new(input)), sequences))
+    Ok((Content::Alignments(Box::new(input)), sequences, Vec::new()))
 }
 
 fn open_state(options: &Options) -> Result<(StateDirectory, bool)> {
     let input = if options.input == Path::new("-") {
         json!("-")
     } else {
-        let print = fingerprint(&options.input)?;
+        let print = input_fingerprint(&options.input)?;
         json!({"size": print.size, "mtime_ns": print.mtime_ns, "xxh3": print.hash})
     };
     let mut lists = Vec::new();
@@ -197,47 +235,82 @@ fn open_state(options: &Options) -> Result<(StateDirectory, bool)> {
     Ok(found)
 }
 
-/// A job whose state is open.
-struct Work<'a> {
-    options: &'a Options,
-    job: &'a Job,
-    sequences: Arc<[Sequence]>,
-    targets: Targets,
-    content: Content,
-    state: &'a StateDirectory,
+/// A job that has a folder to work in.
+pub(super) struct Work<'a> {
+    pub options: &'a Options,
+    pub job: &'a Job,
+    pub prepared: Prepared,
+    pub folder: PathBuf,
+    /// Survives an interruption.
+    pub state: Option<&'a StateDirectory>,
+}
+
+/// Results in the order of the sequences.
+pub(super) struct Results {
+    pub rows: Spool,
+    pub values: Spool,
+    pub measured: Measured,
+    pub profile: Value,
 }
 
 impl Work<'_> {
-    fn run(&self, warnings: &mut Vec<String>, earlier: bool) -> Result<(u64, Value)> {
-        let semantic = &self.options.semantic;
-        let saved: Option<Saved> = if earlier { self.state.checkpoint()? } else { None };
+    fn run(&self, warnings: &mut Vec<String>, saved: Option<Saved>) -> Result<(u64, Value)> {
         let resumed = saved.is_some();
-        let numbers = match &self.content {
+        let _spools = self.reserve_spools()?;
+        let began = std::time::Instant::now();
+        let results = self.measure(saved, warnings)?;
+        self.write(results, began, resumed)
+    }
+
+    pub(super) fn reserve_spools(&self) -> Result<Lease> {
+        let account = self.job.budget.account("results", self.job.budget.pool());
+        let bins = self.options.semantic.bins;
+        self.job.budget.must_reserve(account, 2 * (Spool::BYTES + bins * 16))
+    }
+
+    pub(super) fn open_spools(&self, keep: bool) -> Result<(Spool, Spool)> {
+        let semantic = &self.options.semantic;
+        let numbers = match &self.prepared.content {
             Content::Alignments(_) => FIXED_NUMBERS + semantic.thresholds.len(),
             Content::Sequences(_) => SEQUENCE_NUMBERS,
         };
-        let account = self.job.budget.account("results", self.job.budget.pool());
         let bins = usize::try_from(semantic.bins).unwrap_or(usize::MAX);
-        let _spools =
-            self.job.budget.must_reserve(account, 2 * (Spool::BYTES + semantic.bins * 16))?;
-        let rows = Spool::open(&self.state.file("rows"), numbers, resumed)?;
-        let values = Spool::open(&self.state.file("values"), bins, resumed)?;
+        let rows = Spool::open(&self.folder.join("rows"), numbers, keep)?;
+        Ok((rows, Spool::open(&self.folder.join("values"), bins, keep)?))
+    }
+
+    /// Measures what is asked for.
+    pub(super) fn measure(
+        &self,
+        saved: Option<Saved>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Results> {
+        let (rows, values) = self.open_spools(saved.is_some())?;
         let saved = saved.unwrap_or_default();
-        let began = std::time::Instant::now();
-        let (mut rows, mut values, measured, profile) = match &self.content {
-            Content::Alignments(input) => self.depth(input, rows, values, saved, warnings)?,
-            Content::Sequences(content) => self.bases(content, rows, values, &saved)?,
-        };
+        match &self.prepared.content {
+            Content::Alignments(input) => self.depth(input, rows, values, saved, warnings),
+            Content::Sequences(content) => self.bases(content, rows, values, &saved),
+        }
+    }
+
+    /// Writes the files of the job and puts them where they are wanted.
+    pub(super) fn write(
+        &self,
+        results: Results,
+        began: std::time::Instant,
+        resumed: bool,
+    ) -> Result<(u64, Value)> {
+        let Results { mut rows, mut values, measured, profile } = results;
         let plan = self.plan();
-        let folder = self.state.file("out");
+        let folder = self.folder.join("out");
         write_files(&folder, &plan, &mut rows, &mut values, self.job)?;
-        if semantic.parquet {
+        if self.options.semantic.parquet {
             let schema = json!({"k": self.k(), "strand": self.strand(), "metric": self.metric()});
             write_parquet(&folder.join(TABLE), &folder.join(PARQUET), &schema, self.job)?;
         }
         self.publish_per_base()?;
         publish_files(&folder, &self.options.output)?;
-        let rows = self.targets.rows(&self.sequences);
+        let rows = self.prepared.targets.rows(&self.prepared.sequences);
         let document = self.document(began, rows, &measured, &profile, resumed);
         Ok((rows, document))
     }
@@ -249,21 +322,21 @@ impl Work<'_> {
         values: Spool,
         saved: Saved,
         warnings: &mut Vec<String>,
-    ) -> Result<(Spool, Spool, Measured, Value)> {
+    ) -> Result<Results> {
         let progress = &self.job.progress;
         progress.bytes_total.store(input.source.len().unwrap_or(0), Ordering::Relaxed);
-        let union = self.targets.union();
+        let union = self.prepared.targets.union();
         let mut reading =
             plan_reading(input, union.as_deref(), self.options.index.as_deref(), &mut |text| {
                 warnings.push(text);
             })?;
         let per_base = self.options.per_base.as_ref();
-        let runs_file = self.state.file("per_base");
+        let runs_file = self.folder.join("per_base");
         let per_base = per_base.map(|_| Text::open(&runs_file, saved.per_base)).transpose()?;
         let lease = self.lease("open_regions")?;
-        let walk = self.targets.walk(&self.sequences);
+        let walk = self.prepared.targets.walk(&self.prepared.sequences);
         let tracker = Tracker::new(walk, &self.options.semantic, rows, values, lease);
-        let mut runs = Runs::new(tracker, per_base, Arc::clone(&self.sequences), union);
+        let mut runs = Runs::new(tracker, per_base, Arc::clone(&self.prepared.sequences), union);
         runs.profile.restore(saved.profile);
         let mut measured = Measured {
             looked_at: saved.place.looked_at,
@@ -279,7 +352,8 @@ impl Work<'_> {
             let indexed = input.kind == Kind::Bam && input.container == Container::Bgzf;
             let save: Checkpoint<'_> =
                 Box::new(|runs: &mut Runs<'_>, place: &Place| self.save(runs, place, false));
-            let save = (indexed && input.source.is_seekable()).then_some(save);
+            let kept = self.state.is_some() && indexed && input.source.is_seekable();
+            let save = kept.then_some(save);
             measured = measure_alignments(
                 input,
                 self.options,
@@ -297,9 +371,9 @@ impl Work<'_> {
             };
             self.save(&mut runs, &place, true)?;
         }
-        let profile = runs.profile.to_json(&self.sequences);
+        let profile = runs.profile.to_json(&self.prepared.sequences);
         let Tracker { rows, values, .. } = runs.tracker;
-        Ok((rows, values, measured, profile))
+        Ok(Results { rows, values, measured, profile })
     }
 
     fn save(&self, runs: &mut Runs<'_>, place: &Place, measured: bool) -> Result<()> {
@@ -308,7 +382,8 @@ impl Work<'_> {
         let per_base = runs.per_base.as_mut().map_or(Ok(0), Text::sync)?;
         let profile = runs.profile.sums();
         let place = place.clone();
-        self.state.save_checkpoint(&Saved { place, per_base, profile, measured })
+        let saved = Saved { place, per_base, profile, measured };
+        self.state.map_or(Ok(()), |state| state.save_checkpoint(&saved))
     }
 
     fn bases(
@@ -317,15 +392,16 @@ impl Work<'_> {
         mut rows: Spool,
         mut values: Spool,
         saved: &Saved,
-    ) -> Result<(Spool, Spool, Measured, Value)> {
+    ) -> Result<Results> {
         if !saved.measured {
-            let walk = self.targets.walk(&self.sequences);
+            let walk = self.prepared.targets.walk(&self.prepared.sequences);
             measure_sequences(content, self.options, walk, (&mut rows, &mut values), self.job)?;
             rows.sync()?;
             values.sync()?;
-            self.state.save_checkpoint(&Saved { measured: true, ..Saved::default() })?;
+            let saved = Saved { measured: true, ..Saved::default() };
+            self.state.map_or(Ok(()), |state| state.save_checkpoint(&saved))?;
         }
-        Ok((rows, values, Measured::default(), Value::Null))
+        Ok(Results { rows, values, measured: Measured::default(), profile: Value::Null })
     }
 
     fn lease(&self, name: &str) -> Result<Lease> {
@@ -333,15 +409,15 @@ impl Work<'_> {
         self.job.budget.must_reserve(account, 0)
     }
 
-    fn columns(&self) -> Vec<Column> {
-        match self.content {
+    pub(super) fn columns(&self) -> Vec<Column> {
+        match self.prepared.content {
             Content::Alignments(_) => depth_columns(&self.options.semantic.thresholds),
-            Content::Sequences(_) => sequence_columns(),
+            Content::Sequences(_) => sequence_columns(self.options.semantic.kmer_db.is_some()),
         }
     }
 
-    fn metric(&self) -> &'static str {
-        match (&self.content, self.options.semantic.value) {
+    pub(super) fn metric(&self) -> &'static str {
+        match (&self.prepared.content, self.options.semantic.value) {
             (Content::Sequences(_), _) => "kmers",
             (_, Shown::Mean) => "mean_depth",
             (_, Shown::Sum) => "sum_depth",
@@ -350,18 +426,18 @@ impl Work<'_> {
         }
     }
 
-    fn k(&self) -> Option<usize> {
-        matches!(self.content, Content::Sequences(_)).then_some(self.options.semantic.k)
+    pub(super) fn k(&self) -> Option<usize> {
+        matches!(self.prepared.content, Content::Sequences(_)).then_some(self.options.semantic.k)
     }
 
-    fn strand(&self) -> Option<&'static str> {
+    pub(super) fn strand(&self) -> Option<&'static str> {
         let name = if self.options.semantic.canonical { "canonical" } else { "forward" };
         self.k().map(|_| name)
     }
 
     fn publish_per_base(&self) -> Result<()> {
         let Some(path) = &self.options.per_base else { return Ok(()) };
-        let runs = self.state.file("per_base");
+        let runs = self.folder.join("per_base");
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let aside = path.with_file_name(format!(".{name}.part"));
         let packed = path.extension().is_some_and(|suffix| suffix == "gz");
@@ -393,73 +469,4 @@ fn write_runs(runs: &Path, aside: &PathBuf, path: &Path, threads: usize, job: &J
         .map_err(failed)?;
     compress_source(&input, &mut file, aside, LEVEL, threads, job)?;
     file.sync_all().map_err(failed)
-}
-
-impl Work<'_> {
-    fn plan(&self) -> Plan<'_> {
-        let regions = self.targets.distinct(&self.sequences);
-        let mut walk = self.targets.walk(&self.sequences);
-        let bases: u64 = std::iter::from_fn(|| walk.advance()).map(|(_, s)| s.end - s.begin).sum();
-        let name = self.options.input.file_name().map(|n| n.to_string_lossy().into_owned());
-        let details = json!({
-            "regions": regions,
-            "bases": bases,
-            "metric": self.metric(),
-            "k": self.k(),
-            "strand": self.strand(),
-            "input": name.unwrap_or_else(|| "-".to_owned()),
-        });
-        Plan {
-            sequences: &self.sequences,
-            targets: &self.targets,
-            columns: self.columns(),
-            bins: self.options.semantic.bins,
-            region_files: self.options.semantic.region_files,
-            details,
-        }
-    }
-
-    fn document(
-        &self,
-        began: std::time::Instant,
-        rows: u64,
-        measured: &Measured,
-        profile: &Value,
-        resumed: bool,
-    ) -> Value {
-        let progress = self.job.progress.snapshot();
-        let semantic = &self.options.semantic;
-        json!({
-            "totals": {
-                "bytes_in": progress.bytes_in,
-                "bytes_out": progress.bytes_out,
-                "records_in": measured.looked_at,
-                "records_out": rows,
-                "records_filtered": measured.looked_at - measured.counted,
-                "wall_s": began.elapsed().as_secs_f64(),
-            },
-            "stages": measured.stages,
-            "memory": {
-                "limit": self.job.budget.limit(),
-                "overhead": self.job.budget.overhead(),
-                "reserved_peak": self.job.budget.reserved_peak(),
-                "rss_peak": memory_figures().rss_peak,
-                "consumers": self.job.budget.accounts(),
-            },
-            "detail": {
-                "regions": self.targets.distinct(&self.sequences),
-                "records_counted": measured.counted,
-                "metric": self.metric(),
-                "k": self.k(),
-                "strand": self.strand(),
-                "mates": self.k().is_none().then_some(match semantic.mates {
-                    Mates::Both => "both",
-                    Mates::Once => "once",
-                    Mates::Proper => "proper",
-                }),
-                "resumed": resumed,
-                "profile": profile,
-            },
-        })
-    }
 }

@@ -2,14 +2,17 @@
 //! the regions, and again only where the different k-mers of a region do not fit in memory.
 
 use super::columns::SEQUENCE_NUMBERS;
+use super::counts::{LOOK_UP_BYTES, RegionCounts, open_table};
 use super::distinct::{Allowance, Class, CountDistinct, counter};
-use super::options::{Options, Semantic};
+use super::options::{Options, Semantic, Share};
 use super::spool::Spool;
 use super::stats::Bins;
 use super::targets::{Sequence, Stretch, Walk};
+use crate::kmers::skm::SkmTable;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, TextPart, open_sequence};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -44,12 +47,20 @@ pub(super) struct Sequences {
     account: AccountId,
     threads: usize,
     strict: bool,
+    /// What is read, and the number of its first sequence; none: the whole file.
+    part: Option<(TextPart, u32)>,
+    archives: Option<OpenArchive>,
     pub warnings: Vec<String>,
 }
 
 impl Sequences {
-    /// Reads the names and lengths of all sequences.
-    pub(super) fn open(path: &Path, options: &Options, job: &Job) -> Result<(Self, Vec<Sequence>)> {
+    /// Reads the names and lengths of all sequences, and where each begins in the text; or takes
+    /// them from the plan of a divided job, which knows where they begin in the file.
+    pub(super) fn open(
+        path: &Path,
+        options: &Options,
+        job: &Job,
+    ) -> Result<(Self, Vec<Sequence>, Vec<u64>)> {
         if path == Path::new("-") {
             return Err(Error::input("FASTA from a pipe cannot be read twice; give a file"));
         }
@@ -60,20 +71,27 @@ impl Sequences {
             threads -= 1;
         }
         let strict = options.semantic.strict;
-        let mut content =
-            Self { path: path.to_path_buf(), account, threads, strict, warnings: Vec::new() };
+        let archives = options.archives;
+        let (path, warnings) = (path.to_path_buf(), Vec::new());
+        let mut content = Self { path, account, threads, strict, part: None, archives, warnings };
+        if let Some(known) = &options.sequences {
+            let (list, places) = read_sequences(known)?;
+            content.part = options.share.as_ref().and_then(|share| first_part(share, &places));
+            return Ok((content, list, places));
+        }
         let mut stream = content.stream(job)?;
-        let mut list: Vec<Sequence> = Vec::new();
+        let (mut list, mut offsets): (Vec<Sequence>, Vec<u64>) = (Vec::new(), Vec::new());
         let names = job.budget.account("names", pool);
         let mut lease = job.budget.must_reserve(names, 0)?;
         while let Some(piece) = stream.next_piece()? {
             match piece {
-                Piece::Start { header, .. } => {
+                Piece::Start { header, offset } => {
                     let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
                     let name = String::from_utf8_lossy(name).into_owned();
                     let bytes = name.len() + 2 * size_of::<Sequence>();
                     lease.resize(lease.bytes() + bytes as u64)?;
                     list.push(Sequence { name, length: 0 });
+                    offsets.push(offset);
                 }
                 Piece::End { bases } => {
                     if let Some(last) = list.last_mut() {
@@ -84,14 +102,45 @@ impl Sequences {
             }
         }
         content.warnings = stream.warnings().to_vec();
-        Ok((content, list))
+        Ok((content, list, offsets))
     }
 
     fn stream(&self, job: &Job) -> Result<SequenceStream> {
-        let (threads, strict) = (self.threads, self.strict);
-        let options = SequenceOptions { threads, strict, qualities: false };
-        SequenceStream::open(&self.path, options, job, self.account)
+        let (threads, strict, archives) = (self.threads, self.strict, self.archives);
+        let options = SequenceOptions { threads, strict, archives, qualities: false };
+        let source = open_sequence(&self.path, archives, job, self.account)?;
+        let part = self.part.map(|(part, _)| part);
+        SequenceStream::of_part(source, part, options, job, self.account)
     }
+}
+
+/// The file from the first sequence of a share on.
+fn first_part(share: &Share, places: &[u64]) -> Option<(TextPart, u32)> {
+    let first = share.stretches.first()?.0;
+    let begin = *places.get(first as usize)?;
+    // A place of 0 is also that of a file which is read from its beginning only.
+    (begin > 0).then_some((TextPart { begin, end: None }, first))
+}
+
+/// Notes the sequences of a file for those that do the shares of a job.
+pub(super) fn write_sequences(path: &Path, list: &[Sequence], places: &[u64]) -> Result<()> {
+    let line = |(s, place): (&Sequence, &u64)| format!("{}\t{}\t{place}\n", s.name, s.length);
+    let text: String = list.iter().zip(places).map(line).collect();
+    seqmill_base::sink::write_atomically(path, text.as_bytes())
+}
+
+fn read_sequences(path: &Path) -> Result<(Vec<Sequence>, Vec<u64>)> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, &e))?;
+    let parse = |line: &str| {
+        let mut fields = line.rsplit('\t');
+        let (place, length) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((Sequence { name: fields.next()?.to_owned(), length }, place))
+    };
+    let known: Option<Vec<(Sequence, u64)>> = text.lines().map(parse).collect();
+    known.map(|list| list.into_iter().unzip()).ok_or_else(|| {
+        let text = "this is no list of sequences of a divided job";
+        Error::format(seqmill_base::FormatKind::Other, text).at_path(path)
+    })
 }
 
 /// A region whose end is not reached.
@@ -110,6 +159,8 @@ struct Open {
     bin_end: u64,
     values: Vec<u64>,
     distinct: Box<dyn CountDistinct>,
+    /// Counts of its k-mers in a table.
+    looked_up: Option<RegionCounts>,
     /// Everything is counted, not only different k-mers.
     first_pass: bool,
 }
@@ -123,6 +174,7 @@ struct Pass<'a> {
     regions: Lease,
     waiting: Waiting,
     codes: Vec<u8>,
+    table: Option<SkmTable>,
 }
 
 /// Measures all regions and writes the results.
@@ -137,7 +189,7 @@ pub(super) fn measure_sequences(
     let pool = job.budget.pool();
     let account = job.budget.account("kmers", pool);
     let lease = job.budget.must_reserve(account, 0)?;
-    let regions = lease.sibling(0)?;
+    let regions = lease.sibling(options.semantic.kmer_db.as_ref().map_or(0, |_| LOOK_UP_BYTES))?;
     let most = pool.saturating_sub(job.budget.reserved()) / 2;
     let mut pass = Pass {
         options,
@@ -145,6 +197,7 @@ pub(super) fn measure_sequences(
         regions,
         waiting: BTreeMap::new(),
         codes: Vec::new(),
+        table: open_table(&options.semantic)?,
     };
     let mut walk = walk;
     let next = || walk.advance().map(|(index, stretch)| (index, stretch, None));
@@ -195,11 +248,12 @@ impl Pass<'_> {
         let mut open: Vec<Open> = Vec::new();
         let mut ahead = next();
         let (mut reference, mut at) = (None::<u32>, 0);
+        let first = content.part.map_or(0, |(_, first)| first);
         while ahead.is_some() || !open.is_empty() {
             let Some(piece) = stream.next_piece()? else { break };
             match piece {
                 Piece::Start { .. } => {
-                    reference = Some(reference.map_or(0, |r| r + 1));
+                    reference = Some(reference.map_or(first, |r| r + 1));
                     at = 0;
                 }
                 Piece::Bases(bases) => {
@@ -241,8 +295,8 @@ impl Pass<'_> {
     fn begin(&mut self, index: u64, stretch: Stretch, class: Option<Class>) -> Result<Open> {
         let semantic = &self.options.semantic;
         let bins = Bins::new(stretch.end - stretch.begin, semantic.bins);
-        let bytes = size_of::<Open>() as u64 + 8 * bins.count() + 512;
-        self.regions.resize(self.regions.bytes() + bytes)?;
+        self.regions.resize(self.regions.bytes() + self.region_bytes(bins))?;
+        let looked_up = self.table.is_some() && class.is_none();
         Ok(Open {
             index,
             stretch,
@@ -255,8 +309,15 @@ impl Pass<'_> {
             bin_end: stretch.begin + bins.edge(1),
             values: vec![0; usize::try_from(bins.count()).unwrap_or(0)],
             distinct: counter(semantic.k, semantic.canonical, class.unwrap_or(Class::ALL)),
+            looked_up: looked_up.then(RegionCounts::default),
             first_pass: class.is_none(),
         })
+    }
+
+    /// Bytes of an open region.
+    fn region_bytes(&self, bins: Bins) -> u64 {
+        let counts = if self.table.is_some() { RegionCounts::BYTES } else { 0 };
+        size_of::<Open>() as u64 + 8 * bins.count() + 512 + counts
     }
 
     /// Gives a piece of sequence to the open regions, and closes those that end in it.
@@ -283,7 +344,11 @@ impl Pass<'_> {
             let range = from..most.min(bases.len());
             let codes = self.codes.get(range.clone()).unwrap_or_default();
             if region.first_pass {
-                region.count(bases.get(range).unwrap_or_default(), codes, k);
+                let bases = bases.get(range).unwrap_or_default();
+                region.count(bases, codes, k);
+                if let (Some(counts), Some(table)) = (&mut region.looked_up, &self.table) {
+                    counts.take(table, bases, masked)?;
+                }
             }
             let mut left = Vec::new();
             region.distinct.take(codes, &mut self.allowance, &mut left);
@@ -308,7 +373,7 @@ impl Pass<'_> {
         done: &mut impl FnMut(&Open, u64) -> Result<()>,
     ) -> Result<()> {
         let distinct = region.distinct.finish(&mut self.allowance)?;
-        let bytes = size_of::<Open>() as u64 + 8 * region.bins.count() + 512;
+        let bytes = self.region_bytes(region.bins);
         self.regions.resize(self.regions.bytes().saturating_sub(bytes))?;
         done(&region, distinct)
     }
@@ -355,6 +420,8 @@ impl Open {
         let lower = self.counts.iter().skip(usize::from(LOWER)).sum();
         let mut values = self.values.clone();
         values.resize(usize::try_from(options.bins).unwrap_or(0), 0);
+        let [sum, n, median, min, max] =
+            self.looked_up.as_ref().map_or([0; 5], RegionCounts::numbers);
         let row = [
             length,
             acgt,
@@ -365,6 +432,11 @@ impl Open {
             self.kmers,
             distinct,
             (length + 1).saturating_sub(options.k as u64).max(1),
+            sum,
+            n,
+            median,
+            min,
+            max,
         ];
         (row, values)
     }

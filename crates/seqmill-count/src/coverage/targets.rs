@@ -1,7 +1,7 @@
 //! What is measured: the regions of a list, windows, or whole sequences; and the order in which
 //! they are come across.
 
-use super::options::Semantic;
+use super::options::{Semantic, Share};
 use seqmill_base::{Error, Job, Lease, Result};
 use seqmill_io::region::Interval;
 use seqmill_io::region_list::{RegionList, SequenceNames, Target};
@@ -27,6 +27,8 @@ pub(super) enum Targets {
     List { regions: RegionList, distinct: Vec<Stretch>, places: Vec<u32>, _lease: Lease },
     /// Windows of all sequences, the last one of each shorter.
     Windows(u64),
+    /// Some of the different stretches, sorted.
+    Share { distinct: Vec<Stretch>, _lease: Lease },
 }
 
 impl Targets {
@@ -59,10 +61,33 @@ impl Targets {
         Ok(Self::List { regions, distinct, places, _lease: lease })
     }
 
+    /// What of a divided job is measured.
+    pub(super) fn of_share(share: &Share, job: &Job) -> Result<Self> {
+        let account = job.budget.account("regions", job.budget.pool());
+        let count = |(_, begin, end, step): &(u32, u64, u64, Option<u64>)| {
+            (end - begin).div_ceil(step.unwrap_or(u64::MAX).max(1)).max(1)
+        };
+        let n: u64 = share.stretches.iter().map(count).sum();
+        let lease = job.budget.must_reserve(account, n * size_of::<Stretch>() as u64)?;
+        let mut distinct = Vec::with_capacity(usize::try_from(n).unwrap_or(0));
+        for &(reference, begin, end, step) in &share.stretches {
+            let mut at = begin;
+            loop {
+                let to = at.saturating_add(step.unwrap_or(u64::MAX)).min(end);
+                distinct.push(Stretch { reference, begin: at, end: to });
+                at = to;
+                if at >= end {
+                    break;
+                }
+            }
+        }
+        Ok(Self::Share { distinct, _lease: lease })
+    }
+
     /// Results there will be, one for each different stretch.
     pub(super) fn distinct(&self, sequences: &[Sequence]) -> u64 {
         match self {
-            Self::List { distinct, .. } => distinct.len() as u64,
+            Self::List { distinct, .. } | Self::Share { distinct, .. } => distinct.len() as u64,
             Self::Windows(w) => sequences.iter().map(|s| windows_of(s, *w)).sum(),
         }
     }
@@ -71,7 +96,7 @@ impl Targets {
     pub(super) fn rows(&self, sequences: &[Sequence]) -> u64 {
         match self {
             Self::List { regions, .. } => regions.targets.len() as u64,
-            Self::Windows(_) => self.distinct(sequences),
+            Self::Windows(_) | Self::Share { .. } => self.distinct(sequences),
         }
     }
 
@@ -82,7 +107,9 @@ impl Targets {
 
     /// What the stretches cover together, sorted and disjoint; none: everything.
     pub(super) fn union(&self) -> Option<Vec<Interval>> {
-        let Self::List { distinct, .. } = self else { return None };
+        let (Self::List { distinct, .. } | Self::Share { distinct, .. }) = self else {
+            return None;
+        };
         let mut union: Vec<Interval> = Vec::new();
         for stretch in distinct.iter().filter(|s| s.begin < s.end) {
             match union.last_mut() {
@@ -102,7 +129,7 @@ impl Targets {
     pub(super) fn warnings(&self) -> &[String] {
         match self {
             Self::List { regions, .. } => &regions.warnings,
-            Self::Windows(_) => &[],
+            Self::Windows(_) | Self::Share { .. } => &[],
         }
     }
 }
@@ -145,7 +172,7 @@ impl Walk<'_> {
     #[inline]
     pub(super) fn peek(&self) -> Option<Stretch> {
         match self.targets {
-            Targets::List { distinct, .. } => {
+            Targets::List { distinct, .. } | Targets::Share { distinct, .. } => {
                 distinct.get(usize::try_from(self.index).ok()?).copied()
             }
             Targets::Windows(windows) => {

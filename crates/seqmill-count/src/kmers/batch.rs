@@ -1,5 +1,6 @@
 //! A stretch of input text as codes, packed bases and the windows that hold nothing but bases.
 
+use super::minimizers::Lanes;
 use super::word::Word;
 
 /// Bytes of text in a batch.
@@ -7,6 +8,12 @@ pub(super) const BATCH_BYTES: usize = 1 << 17;
 
 /// Bytes of one batch with all its arrays, for k-mers of any length.
 pub(super) const BATCH_CLAIM: u64 = 10 * BATCH_BYTES as u64;
+
+/// Bytes that are looked at together.
+const PACKED: usize = 64;
+/// The bits of a code in each byte.
+#[cfg(target_arch = "x86_64")]
+const TWO_BITS: u64 = 0x0303_0303_0303_0303;
 
 /// Text whose windows are to be counted; anything but bases is a break.
 #[derive(Default)]
@@ -18,6 +25,8 @@ pub(super) struct Batch {
     /// Which input it is from.
     pub input: usize,
     pub codes: Vec<u8>,
+    /// A bit for each byte that is no base.
+    breaks: Vec<u64>,
     /// 32 bases a word, the first in the highest bits.
     pub packed: Vec<u64>,
     /// First window and the end of each stretch of windows without a break.
@@ -31,48 +40,97 @@ pub(super) const RECORD_BREAK: u8 = b'\n';
 
 impl Batch {
     /// Finds codes, packed bases and windows of length `k`.
-    pub(super) fn prepare(&mut self, k: usize, skip_lower: bool) {
+    pub(super) fn prepare(&mut self, k: usize, skip_lower: bool, lanes: Lanes) {
         let n = self.text.len();
+        let whole = n.next_multiple_of(PACKED) + PACKED;
         self.codes.clear();
-        self.codes.resize(n.next_multiple_of(32) + 32, 0);
-        let fold = if skip_lower { 0xff } else { 0xdf };
-        code_bases(&self.text, &mut self.codes, fold);
-        self.find_windows(k);
-        for code in &mut self.codes {
-            *code &= 3;
-        }
+        self.codes.resize(whole, 0);
+        self.breaks.clear();
+        self.breaks.resize(whole / PACKED, 0);
         self.packed.clear();
-        self.packed.extend(self.codes.as_chunks::<32>().0.iter().map(pack_word));
         // Records of any width may be read from the last base on.
-        self.packed.extend([0; 17]);
+        self.packed.resize(2 * whole / PACKED + 17, 0);
+        let fold = if skip_lower { 0xff } else { 0xdf };
+        match lanes {
+            Lanes::Scalar => self.code_and_pack(fold, pack_eight),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx2 => unsafe { self.code_and_pack_avx2(fold) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx512 => unsafe { self.code_and_pack_avx512(fold) },
+        }
+        self.find_windows(k);
         self.codes.truncate(n);
     }
 
-    /// Finds stretches without breaks, which still have a high bit.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn code_and_pack_avx2(&mut self, fold: u8) {
+        self.code_and_pack(fold, |eight| std::arch::x86_64::_pext_u64(eight, TWO_BITS));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn code_and_pack_avx512(&mut self, fold: u8) {
+        self.code_and_pack(fold, |eight| std::arch::x86_64::_pext_u64(eight, TWO_BITS));
+    }
+
+    /// Codes, a bit for each byte that is no base, and packed bases; `pack` makes 16 bits of
+    /// eight codes.
+    #[inline(always)]
+    fn code_and_pack(&mut self, fold: u8, pack: impl Fn(u64) -> u64) {
+        let (text, rest) = self.text.as_chunks::<PACKED>();
+        let mut last = [b'A'; PACKED];
+        last[..rest.len()].copy_from_slice(rest);
+        let blocks = text.iter().chain(std::iter::once(&last));
+        let codes = self.codes.as_chunks_mut::<PACKED>().0;
+        let packed = self.packed.as_chunks_mut::<2>().0;
+        let outputs = codes.iter_mut().zip(&mut self.breaks).zip(packed);
+        for (block, ((codes, breaks), packed)) in blocks.zip(outputs) {
+            let mut flags = [0_u8; PACKED];
+            let outputs = codes.iter_mut().zip(&mut flags);
+            for (byte, (code, flag)) in block.iter().zip(outputs) {
+                let upper = byte & fold;
+                // Bytes rather than conditions: no branch, so that it goes many at a time.
+                let is_base = u8::from(upper == b'A')
+                    | u8::from(upper == b'C')
+                    | u8::from(upper == b'G')
+                    | u8::from(upper == b'T');
+                *flag = is_base ^ 1;
+                *code = ((byte >> 1) ^ (byte >> 2)) & 3;
+            }
+            if flags.iter().fold(0, |any, flag| any | flag) != 0 {
+                *breaks = gather_bits(&flags);
+            }
+            for (word, codes) in packed.iter_mut().zip(codes.as_chunks::<32>().0) {
+                *word = codes
+                    .as_chunks::<8>()
+                    .0
+                    .iter()
+                    .fold(0, |word, eight| (word << 16) | pack(u64::from_be_bytes(*eight)));
+            }
+        }
+    }
+
+    /// Finds stretches without breaks.
     fn find_windows(&mut self, k: usize) {
         self.windows.clear();
         self.skipped = 0;
         let n = self.text.len();
         let mut begin = 0;
-        let mut at = 0;
-        while at < n {
-            let eight = self.codes.get(at..).and_then(<[u8]>::first_chunk::<8>);
-            let bits = eight.map_or(0, |e| u64::from_le_bytes(*e)) & 0x8080_8080_8080_8080;
-            if bits == 0 {
-                at += 8;
-                continue;
+        for (block, bits) in self.breaks.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let end = PACKED * block + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if end >= begin + k {
+                    self.windows.push((begin, end - k + 1));
+                }
+                // What stands in both batches was counted with the first.
+                self.skipped += u64::from(end >= self.again && self.text[end] != RECORD_BREAK);
+                begin = end + 1;
             }
-            let end = at + bits.trailing_zeros() as usize / 8;
-            if end >= n {
-                break;
-            }
-            if end >= begin + k {
-                self.windows.push((begin, end - k + 1));
-            }
-            // What stands in both batches was counted with the first.
-            self.skipped += u64::from(end >= self.again && self.text[end] != RECORD_BREAK);
-            begin = end + 1;
-            at = begin;
         }
         if n >= begin + k {
             self.windows.push((begin, n - k + 1));
@@ -100,30 +158,24 @@ impl Batch {
     }
 }
 
-/// Codes of bases in the low bits; the highest bit is set where there is none.
-fn code_bases(text: &[u8], codes: &mut [u8], fold: u8) {
-    for (code, byte) in codes.iter_mut().zip(text) {
-        let upper = byte & fold;
-        // Bytes rather than conditions: no branch, so that it goes many at a time.
-        let is_base = u8::from(upper == b'A')
-            | u8::from(upper == b'C')
-            | u8::from(upper == b'G')
-            | u8::from(upper == b'T');
-        *code = (((byte >> 1) ^ (byte >> 2)) & 3) | ((is_base ^ 1) << 7);
+/// A bit for each flag of a byte.
+#[inline(always)]
+pub(super) fn gather_bits(flags: &[u8; 64]) -> u64 {
+    let mut bits = 0;
+    for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
+        // Eight of them by one multiplication.
+        let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits |= gathered << (8 * i);
     }
+    bits
 }
 
-/// Packs 32 codes.
+/// Packs eight codes, the first in the highest byte.
 #[inline(always)]
-fn pack_word(codes: &[u8; 32]) -> u64 {
-    let mut word = 0;
-    for eight in codes.as_chunks::<8>().0 {
-        let x = u64::from_be_bytes(*eight);
-        let x = (x | (x >> 6)) & 0x000f_000f_000f_000f;
-        let x = (x | (x >> 12)) & 0x0000_00ff_0000_00ff;
-        word = (word << 16) | ((x | (x >> 24)) & 0xffff);
-    }
-    word
+fn pack_eight(codes: u64) -> u64 {
+    let x = (codes | (codes >> 6)) & 0x000f_000f_000f_000f;
+    let x = (x | (x >> 12)) & 0x0000_00ff_0000_00ff;
+    (x | (x >> 24)) & 0xffff
 }
 
 #[cfg(test)]
@@ -131,16 +183,48 @@ mod tests {
     use super::*;
     use crate::kmers::word::parse_kmer;
 
+    fn all_lanes() -> Vec<Lanes> {
+        let mut lanes = vec![Lanes::Scalar, Lanes::detect()];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+            lanes.push(Lanes::Avx2);
+        }
+        lanes
+    }
+
     #[test]
     fn breaks_split_windows() {
-        let mut batch = Batch { text: b"ACGTNacgtt\nAC-GGGT".to_vec(), ..Batch::default() };
-        batch.prepare(3, false);
-        assert_eq!(batch.windows, [(0, 2), (5, 8), (14, 16)]);
-        assert_eq!((batch.skipped, batch.occurrences()), (2, 7));
-        let bases: u128 = batch.bases(5, 5);
-        assert_eq!(bases >> 118, parse_kmer::<u128>(b"ACGTT").unwrap());
-        batch.prepare(3, true);
-        assert_eq!(batch.windows, [(0, 2), (14, 16)]);
-        assert_eq!(batch.skipped, 7);
+        for lanes in all_lanes() {
+            let text = b"ACGTNacgtt\nAC-GGGT".to_vec();
+            let mut batch = Batch { text, ..Batch::default() };
+            batch.prepare(3, false, lanes);
+            assert_eq!(batch.windows, [(0, 2), (5, 8), (14, 16)]);
+            assert_eq!((batch.skipped, batch.occurrences()), (2, 7));
+            let bases: u128 = batch.bases(5, 5);
+            assert_eq!(bases >> 118, parse_kmer::<u128>(b"ACGTT").unwrap());
+            batch.prepare(3, true, lanes);
+            assert_eq!(batch.windows, [(0, 2), (14, 16)]);
+            assert_eq!(batch.skipped, 7);
+        }
+    }
+
+    #[test]
+    fn every_byte_is_a_base_or_a_break() {
+        for lanes in all_lanes() {
+            for length in [0_u32, 1, 63, 64, 65, 128, 256, 300] {
+                let text: Vec<u8> = (0..length).map(|i| i as u8).collect();
+                let mut batch = Batch { text: text.clone(), ..Batch::default() };
+                batch.prepare(1, false, lanes);
+                let found: Vec<usize> = batch.windows.iter().flat_map(|w| w.0..w.1).collect();
+                let is_base = |i: &usize| b"ACGTacgt".contains(&text[*i]);
+                assert_eq!(found, (0..text.len()).filter(is_base).collect::<Vec<_>>());
+                for at in found {
+                    let base: u128 = batch.bases(at, 1);
+                    let code = u64::from(crate::kmers::word::base_code(text[at]).unwrap());
+                    assert_eq!((base >> 126) as u64, code);
+                    assert_eq!(u64::from(batch.codes[at]), code);
+                }
+            }
+        }
     }
 }

@@ -4,13 +4,14 @@ use super::direct;
 use super::engine::{BatchSource, Counted, Engine, Phase, Rules};
 use super::histogram::Histogram;
 use super::input::{InputFacts, Inputs, TextRules};
-use super::merge::{MergeRules, merge_tables};
+use super::merge::{KeyRange, MergeRules, merge_tables};
 use super::room::Room;
 use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts};
 use super::word::{Kmer, Wide};
 use seqmill_base::checkpoint::StateDirectory;
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, Job, Result};
+use seqmill_io::sequence::archive_claim;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -126,6 +127,18 @@ fn check(options: &CountOptions) -> Result<()> {
     Ok(())
 }
 
+/// Room that the index of the table takes at most, as far as the inputs tell: the arena must not
+/// have it. Sixteen bytes for 512 k-mers, four times of that while it grows.
+fn index_claim(options: &CountOptions, pool: u64) -> u64 {
+    let text = |path: &PathBuf| {
+        let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let packed = path.extension().is_some_and(|e| e != "fa" && e != "fasta" && e != "fna");
+        if packed { 4 * bytes } else { bytes }
+    };
+    let bases: u64 = options.inputs.iter().map(text).sum();
+    (bases / 8).min(pool / 4)
+}
+
 fn rules(options: &CountOptions) -> Rules {
     Rules {
         k: options.k,
@@ -158,7 +171,10 @@ fn count_units<K: Kmer + NewEngine>(
     } else {
         None
     };
-    let plan = |job: &Job| Room::plan(&job.budget, options.threads, OUTPUT_MARGIN);
+    let pool = job.budget.pool();
+    let archive = options.inputs.iter().map(|path| archive_claim(path, pool)).max().unwrap_or(0);
+    let margin = OUTPUT_MARGIN + archive + index_claim(options, pool);
+    let plan = |job: &Job| Room::plan(&job.budget, options.threads, margin);
     let reader_threads = if direct { 0 } else { plan(job)?.reader_threads };
     let text = &options.text;
     let k = options.k as usize;
@@ -274,7 +290,7 @@ fn merge_units<K: Kmer>(
     let tables = parts.iter().map(|path| SkmTable::open(path)).collect::<Result<Vec<_>>>()?;
     let rules = MergeRules { keep: options.keep, ..MergeRules::default() };
     let footer = footer(&report.inputs, &options.footer);
-    let merged = merge_tables::<K>(&tables, rules, &footer, output, force, job)?;
+    let merged = merge_tables::<K>(&tables, rules, KeyRange::ALL, &footer, output, force, job)?;
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;

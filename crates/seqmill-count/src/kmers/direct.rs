@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::engine::{BatchSource, Counted, Phase, Rules};
 use super::histogram::Histogram;
+use super::minimizers::Lanes;
 use super::skm::SkmWriter;
 use super::word::Word;
 use seqmill_base::process::thread_cpu_time;
@@ -69,6 +70,7 @@ fn count_batches(
     let mask = u64::ones(2 * k);
     let top = 2 * (k - 1);
     let mut batch = Batch::default();
+    let lanes = Lanes::detect();
     loop {
         job.cancel.check()?;
         {
@@ -80,7 +82,7 @@ fn count_batches(
                 return Ok(());
             }
         }
-        batch.prepare(k as usize, rules.skip_lower);
+        batch.prepare(k as usize, rules.skip_lower, lanes);
         for (first, end) in &batch.windows {
             let (mut forward, mut back) = (0, 0);
             for (i, code) in batch.codes[*first..end + k as usize - 1].iter().enumerate() {

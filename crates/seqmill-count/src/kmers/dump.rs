@@ -259,7 +259,7 @@ fn dump_lines<K: Word>(
 }
 
 /// Appends a number in decimal digits.
-fn append_number(mut number: u64, text: &mut Vec<u8>) {
+pub(super) fn append_number(mut number: u64, text: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

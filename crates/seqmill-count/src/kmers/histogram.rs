@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// Counts below this have a counter each.
 const DENSE: usize = 4096;
+/// Counts below this are counted in several tables at once.
+const SMALL: usize = 64;
 
 /// Numbers of distinct k-mers by count.
 #[derive(Debug, Clone)]
@@ -21,8 +23,20 @@ impl Default for Histogram {
 impl Histogram {
     /// Adds k-mers with these counts.
     pub fn add(&mut self, counts: &[u64]) {
-        for count in counts {
-            self.add_many(*count, 1);
+        // Neighbours are mostly the same count: each adds to another table than the one before, so
+        // that none waits for it.
+        let mut small = [[0_u64; SMALL]; 4];
+        for (i, count) in counts.iter().enumerate() {
+            match usize::try_from(*count).ok().filter(|count| *count < SMALL) {
+                Some(count) => small[i % 4][count] += 1,
+                None => self.add_many(*count, 1),
+            }
+        }
+        for count in 0..SMALL {
+            let number = small.iter().map(|table| table[count]).sum::<u64>();
+            if number > 0 {
+                self.add_many(count as u64, number);
+            }
         }
     }
 

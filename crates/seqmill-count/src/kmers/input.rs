@@ -7,13 +7,19 @@ use super::engine::BatchSource;
 use bam::BamReads;
 pub use bam::ReadFlags;
 use seqmill_base::budget::AccountId;
-use seqmill_base::{Error, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
-use seqmill_io::{IoMode, Source, open_source};
+use seqmill_base::{Error, Job, Lease, Progress, Result};
+use seqmill_io::Source;
+use seqmill_io::fasta::OpenArchive;
+use seqmill_io::sequence::{
+    Piece, SequenceFormat, SequenceOptions, SequenceStream, TextPart, is_archive_input,
+    open_sequence,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+/// First bytes of gzip and BGZF.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Stretches of records that alone are counted, merged and sorted: by name, 0-based half-open.
 pub type Stretches = BTreeMap<Vec<u8>, Vec<(u64, u64)>>;
@@ -31,6 +37,12 @@ pub struct TextRules {
     pub regions: Option<Stretches>,
     /// A missing end marker is an error.
     pub strict: bool,
+    /// FASTA: the part of each input whose k-mers are counted, those that begin in it; empty: all.
+    pub parts: Vec<Option<TextPart>>,
+    /// Lower case is no base: what ends the last windows of a part.
+    pub skip_lower: bool,
+    /// How archives are opened; without, there are none.
+    pub archives: Option<OpenArchive>,
 }
 
 /// What was found in an input.
@@ -78,8 +90,12 @@ pub(super) struct Inputs<'a> {
     position: u64,
     /// Bases of it whose quality was looked at.
     masked: usize,
+    /// Bases taken from behind the part at hand.
+    beyond: usize,
     stretches: Vec<(u64, u64)>,
     seen: std::collections::BTreeSet<Vec<u8>>,
+    /// Records that the progress does not know of yet.
+    untold: u64,
     lease: Lease,
 }
 
@@ -96,7 +112,8 @@ impl<'a> Inputs<'a> {
         let lease = job.budget.must_reserve(account, 0)?;
         let mut facts = Vec::with_capacity(paths.len());
         for path in paths {
-            let size = if path == Path::new("-") {
+            // How much text an archive holds is not known before it was read.
+            let size = if path == Path::new("-") || is_archive_input(path) {
                 None
             } else {
                 let meta = std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
@@ -128,8 +145,10 @@ impl<'a> Inputs<'a> {
             carry: Vec::new(),
             position: 0,
             masked: 0,
+            beyond: 0,
             stretches: Vec::new(),
             seen: std::collections::BTreeSet::new(),
+            untold: 0,
             lease,
         })
     }
@@ -169,17 +188,20 @@ impl<'a> Inputs<'a> {
     }
 
     fn open_next(&mut self, path: &Path) -> Result<Open> {
-        let source = open_source(path, IoMode::Read)?;
+        let source = open_sequence(path, self.rules.archives, &self.job, self.account)?;
         if bam::is_bam(source.as_ref())? {
             let reads = BamReads::new(source, self.rules, &self.job, self.account)?;
             return Ok(Open::Bam(Box::new(reads)));
         }
         let options = SequenceOptions {
-            threads: if worth_threads(source.as_ref()) { self.threads } else { 0 },
+            threads: if worth_threads(source.as_ref())? { self.threads } else { 0 },
             qualities: self.rules.min_base_quality > 0,
             strict: self.rules.strict,
+            ..SequenceOptions::default()
         };
-        let stream = SequenceStream::new(Arc::clone(&source), options, &self.job, self.account)?;
+        let part = self.rules.parts.get(self.at).copied().flatten();
+        self.beyond = 0;
+        let stream = SequenceStream::of_part(source, part, options, &self.job, self.account)?;
         Ok(Open::Text(Box::new(stream)))
     }
 
@@ -192,13 +214,28 @@ impl<'a> Inputs<'a> {
                 let Some(bases) = reads.append_read(&mut batch.text)? else { return Ok(false) };
                 batch.text.push(RECORD_BREAK);
                 facts.records += 1;
+                self.untold += 1;
                 facts.bases += bases;
                 self.in_unit += bases;
                 self.unit_ended = self.in_unit >= self.unit_bases;
             }
-            Open::Text(stream) => match stream.next_piece()? {
-                None => return Ok(false),
-                Some(Piece::Start { header, .. }) => {
+            Open::Text(stream) => match stream.next_placed()? {
+                Some((Piece::Bases(bases), true)) => {
+                    // Windows of this part reach into the next one, up to its first break.
+                    let wanted = self.k - 1 - self.beyond;
+                    let skip_lower = self.rules.skip_lower;
+                    let run = bases.iter().take(wanted).take_while(|b| is_base(**b, skip_lower));
+                    let before = batch.text.len();
+                    batch.text.extend(run);
+                    let taken = batch.text.len() - before;
+                    self.beyond += taken;
+                    return Ok(taken == bases.len() && self.beyond + 1 < self.k);
+                }
+                // Behind the part another record begins.
+                None | Some((_, true)) => return Ok(false),
+                Some((Piece::Start { header, .. }, _)) => {
+                    facts.records += 1;
+                    self.untold += 1;
                     self.position = 0;
                     if let Some(regions) = &self.rules.regions {
                         let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
@@ -211,7 +248,7 @@ impl<'a> Inputs<'a> {
                         }
                     }
                 }
-                Some(Piece::Bases(bases)) => {
+                Some((Piece::Bases(bases), _)) => {
                     facts.bases += bases.len() as u64;
                     self.in_unit += bases.len() as u64;
                     if self.rules.regions.is_none() {
@@ -221,7 +258,7 @@ impl<'a> Inputs<'a> {
                     }
                     self.position += bases.len() as u64;
                 }
-                Some(Piece::Qualities(qualities)) => {
+                Some((Piece::Qualities(qualities), _)) => {
                     // The record's bases are the last in the batch: nothing was cut since.
                     let begin = batch.text.len() - self.position as usize + self.masked;
                     let least = self.rules.min_base_quality + b'!';
@@ -232,8 +269,7 @@ impl<'a> Inputs<'a> {
                     }
                     self.masked += qualities.len();
                 }
-                Some(Piece::End { .. }) => {
-                    facts.records += 1;
+                Some((Piece::End { .. }, _)) => {
                     batch.text.push(RECORD_BREAK);
                     self.position = 0;
                     self.masked = 0;
@@ -254,9 +290,18 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Threads that read ahead cost more than they bring for small files.
-fn worth_threads(source: &dyn Source) -> bool {
-    source.len().is_none_or(|bytes| bytes >= 1 << 21)
+/// Whether a symbol is a base.
+fn is_base(symbol: u8, skip_lower: bool) -> bool {
+    let upper = if skip_lower { symbol } else { symbol.to_ascii_uppercase() };
+    matches!(upper, b'A' | b'C' | b'G' | b'T')
+}
+
+/// Threads that read ahead cost more than they bring for small files, and where there is nothing to
+/// inflate.
+fn worth_threads(source: &dyn Source) -> Result<bool> {
+    let mut head = [0; 2];
+    let Some(bytes) = source.len() else { return Ok(true) };
+    Ok(bytes >= 1 << 21 && source.read_at(&mut head, 0)? == 2 && head == GZIP_MAGIC)
 }
 
 /// Appends what of the bases at `position` lies in a stretch, with a break behind each stretch.
@@ -302,6 +347,10 @@ impl BatchSource for Inputs<'_> {
             }
             batch.input = self.at;
             if !self.fill(batch)? {
+                // A part may end within a record.
+                if batch.text.last().is_some_and(|last| *last != RECORD_BREAK) {
+                    batch.text.push(RECORD_BREAK);
+                }
                 match self.open.take() {
                     Some(Open::Text(stream)) => self.warnings.extend_from_slice(stream.warnings()),
                     Some(Open::Bam(reads)) => self.warnings.extend(reads.into_warnings()),
@@ -327,6 +376,7 @@ impl BatchSource for Inputs<'_> {
                 }
             }
         }
+        Progress::add(&self.job.progress.records_in, std::mem::take(&mut self.untold));
         if batch.text.last() != Some(&RECORD_BREAK) {
             let from = batch.text.len().saturating_sub(self.k - 1);
             self.carry.clear();

@@ -4,13 +4,13 @@ use super::count::{CountOptions, CountReport, count_to_table, footer};
 use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table};
 use super::histogram::Histogram;
 use super::import::{is_text, text_to_tables};
-use super::merge::{MergeRules, SetOperation, check_mergeable, merge_tables};
+use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
 use super::skm::SkmTable;
 use crate::with_kmer;
-use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
-use seqmill_base::fingerprint::fingerprint;
+use seqmill_base::checkpoint::{JobIdentity, StateDirectory, state_path};
 use seqmill_base::sink::refuse_existing;
 use seqmill_base::{Error, ErrorKind, Job, Result};
+use seqmill_io::sequence::input_fingerprint;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub struct OutputRules {
     pub resume: bool,
     /// Folder of temporary tables where no output is a file.
     pub tmpdir: PathBuf,
+    /// A unit of a larger job: whoever runs it keeps the state, and runs it again from its start.
+    pub is_unit: bool,
 }
 
 /// The folder in which a job works.
@@ -42,7 +44,7 @@ enum Workplace {
 }
 
 impl Workplace {
-    fn open(rules: &OutputRules, identity: &JobIdentity) -> Result<Self> {
+    fn open(rules: &OutputRules, identity: impl FnOnce() -> Result<JobIdentity>) -> Result<Self> {
         for output in &rules.outputs {
             if output.path != Path::new("-") {
                 refuse_existing(&output.path, rules.force)?;
@@ -55,8 +57,13 @@ impl Workplace {
             std::fs::create_dir(&folder).map_err(|e| Error::io(&folder, &e))?;
             return Ok(Self::Passing(folder));
         };
+        if rules.is_unit {
+            let folder = state_path(&file.path);
+            std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
+            return Ok(Self::Passing(folder));
+        }
         let force = rules.force && !rules.resume;
-        let (state, _) = StateDirectory::open(&file.path, identity, rules.resume, force)?;
+        let (state, _) = StateDirectory::open(&file.path, &identity()?, rules.resume, force)?;
         Ok(Self::State(state))
     }
 
@@ -106,7 +113,7 @@ fn identity(command: &str, options: Value, inputs: &[PathBuf]) -> Result<JobIden
         if path == Path::new("-") || (path.exists() && !regular) {
             return Ok(Value::Null);
         }
-        let print = fingerprint(path)?;
+        let print = input_fingerprint(path)?;
         serde_json::to_value(print).map_err(|e| Error::internal(format!("fingerprint: {e}")))
     });
     Ok(JobIdentity {
@@ -179,11 +186,12 @@ pub fn run_count(options: &CountOptions, rules: &OutputRules, job: &Job) -> Resu
         "min_base_quality": text.min_base_quality,
         "flags": [text.flags.require, text.flags.exclude],
         "regions": text.regions.as_ref().map(|r| format!("{r:?}")),
+        "parts": text.parts.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>(),
         "unit_bases": options.unit_bases,
         "footer": options.footer,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
     });
-    let workplace = Workplace::open(rules, &identity("kmers count", what, &options.inputs)?)?;
+    let workplace = Workplace::open(rules, || identity("kmers count", what, &options.inputs))?;
     let path = table_path(rules, &workplace);
     let mut report = CountReport::default();
     let mut work = || {
@@ -213,6 +221,10 @@ pub struct MergeOptions {
     pub canonical: Option<bool>,
     /// Every chunk from 0 up to here must be there exactly once.
     pub chunks: Option<u64>,
+    /// Only keys from the first on, up to the second without it; see [`super::key_boundaries`].
+    pub range: (Option<String>, Option<String>),
+    /// Inputs of which the result tells; none: those of which the tables tell.
+    pub footer: Option<Vec<super::input::InputFacts>>,
 }
 
 /// Numbers of chunks as ranges, for messages.
@@ -296,9 +308,10 @@ pub fn run_merge(options: &MergeOptions, rules: &OutputRules, job: &Job) -> Resu
         "operation": format!("{:?}", options.rules.operation),
         "keep": options.rules.keep,
         "chunks": options.chunks,
+        "range": options.range,
         "formats": rules.outputs.iter().map(|o| format!("{:?}", o.format)).collect::<Vec<_>>(),
     });
-    let workplace = Workplace::open(rules, &identity("kmers merge", what, &options.inputs)?)?;
+    let workplace = Workplace::open(rules, || identity("kmers merge", what, &options.inputs))?;
     let path = table_path(rules, &workplace);
     let mut report = CountReport::default();
     let mut work = || merge_into(options, rules, &workplace, &path, &mut report, job);
@@ -344,11 +357,17 @@ fn merge_into(
     if let Some(chunks) = options.chunks {
         check_chunks(&tables, chunks)?;
     }
-    let footer = merged_footer(&tables, options.chunks.is_some())?;
+    let footer = match &options.footer {
+        Some(inputs) => footer(inputs, &[]),
+        None => merged_footer(&tables, options.chunks.is_some())?,
+    };
     let k = tables.first().map_or(0, |t| t.facts().k);
     let force = rules.force || rules.resume;
     let merge = options.rules;
-    let merged = with_kmer!(k, K => merge_tables::<K>(&tables, merge, &footer, path, force, job))?;
+    let merged = with_kmer!(k, K => {
+        let range = KeyRange::<K>::parse(&options.range)?;
+        merge_tables(&tables, merge, range, &footer, path, force, job)
+    })?;
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;

@@ -1,19 +1,20 @@
 //! Sorted tables merged into one, as streams.
 
+mod cursor;
+mod join;
+mod ranges;
+
+pub use cursor::KeyRange;
+pub(in crate::kmers) use cursor::TableCursor;
+pub use ranges::key_boundaries;
+
 use super::histogram::Histogram;
 use super::skm::{FILTERED, SkmTable, SkmWriter, TableFacts};
 use super::word::Word;
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, FormatKind, Job, Result};
 use serde_json::Value;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::path::Path;
-
-/// K-mers given to the writer at a time.
-const STRIP: usize = 1 << 14;
-/// Blocks after which read pages are let go.
-const FORGET_BLOCKS: usize = 1 << 12;
 
 /// How counts of several tables become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,62 +75,6 @@ pub struct Merged {
     pub histogram: Histogram,
 }
 
-/// Goes through a table from the beginning.
-pub(in crate::kmers) struct TableCursor<'t, K> {
-    table: &'t SkmTable,
-    block: usize,
-    kmers: Vec<K>,
-    counts: Vec<u64>,
-    at: usize,
-}
-
-impl<'t, K: Word> TableCursor<'t, K> {
-    pub(super) fn new(table: &'t SkmTable) -> Self {
-        Self { table, block: 0, kmers: Vec::new(), counts: Vec::new(), at: 0 }
-    }
-
-    /// Goes on behind the first `rows` k-mers.
-    pub(super) fn at(table: &'t SkmTable, rows: u64) -> Result<Self> {
-        let per_block = super::skm::BLOCK_KMERS as u64;
-        let mut cursor = Self::new(table);
-        cursor.block = usize::try_from(rows / per_block).unwrap_or(usize::MAX);
-        cursor.block = cursor.block.min(table.blocks());
-        for _ in 0..rows % per_block {
-            cursor.next()?;
-        }
-        Ok(cursor)
-    }
-
-    /// The next k-mer and its count.
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<(K, u64)>> {
-        if self.at == self.kmers.len() {
-            if self.block == self.table.blocks() {
-                return Ok(None);
-            }
-            let last = self.kmers.last().copied();
-            self.kmers.clear();
-            self.counts.clear();
-            self.at = 0;
-            self.table.decode(self.block, &mut self.kmers, &mut self.counts)?;
-            self.block += 1;
-            if last.is_some_and(|last| self.kmers.first().is_some_and(|first| *first <= last)) {
-                return Err(Error::format(
-                    FormatKind::Other,
-                    format!("block {} of the table is not in order", self.block - 1),
-                )
-                .at_path(self.table.path()));
-            }
-            if self.block.is_multiple_of(FORGET_BLOCKS) {
-                self.table.done_until(self.block - 1);
-            }
-        }
-        let found = (self.kmers[self.at], self.counts[self.at]);
-        self.at += 1;
-        Ok(Some(found))
-    }
-}
-
 /// Fails unless the tables can be merged: same k and strand, nothing filtered.
 pub fn check_mergeable(tables: &[SkmTable], allow_filtered: bool) -> Result<()> {
     let Some(first) = tables.first() else {
@@ -165,10 +110,11 @@ pub fn check_mergeable(tables: &[SkmTable], allow_filtered: bool) -> Result<()> 
     Ok(())
 }
 
-/// Merges tables into one at `output`.
+/// Merges what of tables lies in a range of keys into one at `output`.
 pub fn merge_tables<K: Word>(
     tables: &[SkmTable],
     rules: MergeRules,
+    range: KeyRange<K>,
     footer: &Value,
     output: &Path,
     force: bool,
@@ -177,43 +123,40 @@ pub fn merge_tables<K: Word>(
     check_mergeable(tables, rules.allow_filtered)?;
     let facts = tables.first().map(|t| *t.facts()).ok_or_else(|| Error::internal("no table"))?;
     let account = job.budget.account("merge", u64::MAX);
-    let per_table = 512 * (K::BYTES as u64 + 8) * 2 + (64 << 10);
-    let _buffers = job.budget.must_reserve(account, tables.len() as u64 * per_table + (4 << 20))?;
+    let claim = join::claim_bytes(tables.len(), K::BYTES) + (4 << 20);
+    let _buffers = job.budget.must_reserve(account, claim)?;
     let index = job.budget.must_reserve(account, 0)?;
     let file = AtomicFile::create(output, force)?;
     let mut writer = SkmWriter::<K>::new(file.file(), output, facts.k, index);
     let mut merged = Merged::default();
-    let (mut kmers, mut counts) = (Vec::with_capacity(STRIP), Vec::with_capacity(STRIP));
-    let mut flush = |kmers: &mut Vec<K>, counts: &mut Vec<u64>| {
+    let (mut kept, mut kept_counts) = (Vec::new(), Vec::new());
+    let keeps_all = rules.keep.0 <= 1 && rules.keep.1 == u64::MAX;
+    join::join(tables, rules.operation, range, |kmers, counts| {
         job.cancel.check()?;
-        writer.put(kmers, counts)?;
-        kmers.clear();
-        counts.clear();
-        Ok(())
-    };
-    join(tables, rules.operation, |kmer, count| {
-        merged.histogram.add_many(count, 1);
-        if (rules.keep.0..=rules.keep.1).contains(&count) {
-            kmers.push(kmer);
-            counts.push(count);
-            if kmers.len() == STRIP {
-                return flush(&mut kmers, &mut counts);
+        merged.histogram.add(counts);
+        if keeps_all {
+            return writer.put(kmers, counts);
+        }
+        kept.clear();
+        kept_counts.clear();
+        for (kmer, count) in kmers.iter().zip(counts) {
+            if (rules.keep.0..=rules.keep.1).contains(count) {
+                kept.push(*kmer);
+                kept_counts.push(*count);
             }
         }
-        Ok(())
+        writer.put(&kept, &kept_counts)
     })?;
-    flush(&mut kmers, &mut counts)?;
     merged.distinct = merged.histogram.distinct();
     merged.total = merged.histogram.total();
     merged.stored = writer.distinct();
-    let filtered = rules.keep.0 > 1 || rules.keep.1 < u64::MAX;
     let flags = tables.iter().fold(0, |flags, t| flags | t.facts().flags);
     if rules.allow_filtered && flags != 0 {
         // The sum of the headers is what was counted; the histogram lacks what was filtered.
         merged.total = tables.iter().map(|t| t.facts().total).sum();
     }
     let facts = TableFacts {
-        flags: flags | if filtered { FILTERED } else { 0 },
+        flags: flags | if keeps_all { 0 } else { FILTERED },
         distinct: merged.stored,
         total: merged.total,
         ..facts
@@ -221,51 +164,4 @@ pub fn merge_tables<K: Word>(
     merged.bytes = writer.finish(&facts, footer)?;
     file.commit()?;
     Ok(merged)
-}
-
-/// Goes through all tables in order of the k-mers.
-fn join<K: Word>(
-    tables: &[SkmTable],
-    operation: SetOperation,
-    mut give: impl FnMut(K, u64) -> Result<()>,
-) -> Result<()> {
-    let mut cursors: Vec<TableCursor<'_, K>> = tables.iter().map(TableCursor::new).collect();
-    let mut heap = BinaryHeap::with_capacity(tables.len());
-    for (table, cursor) in cursors.iter_mut().enumerate() {
-        if let Some((kmer, count)) = cursor.next()? {
-            heap.push(Reverse((kmer, table, count)));
-        }
-    }
-    while let Some(Reverse((kmer, mut table, mut count))) = heap.pop() {
-        let from_first = if table == 0 { Some(count) } else { None };
-        let (mut sum, mut least, mut others, mut found) = (0_u64, u64::MAX, 0_u64, 0);
-        loop {
-            sum = sum.checked_add(count).ok_or_else(|| {
-                Error::format(FormatKind::Other, "the sum of counts is beyond 64 bits")
-            })?;
-            least = least.min(count);
-            others += if table == 0 { 0 } else { count };
-            found += 1;
-            if let Some((next, count)) = cursors[table].next()? {
-                heap.push(Reverse((next, table, count)));
-            }
-            match heap.peek() {
-                Some(Reverse((next, ..))) if *next == kmer => {}
-                _ => break,
-            }
-            let Some(Reverse((_, next_table, next_count))) = heap.pop() else { break };
-            (table, count) = (next_table, next_count);
-        }
-        let count = match operation {
-            SetOperation::UnionSum => sum,
-            SetOperation::IntersectMin if found == tables.len() => least,
-            SetOperation::Subtract => from_first.unwrap_or(0).saturating_sub(others),
-            SetOperation::Difference if found == 1 => from_first.unwrap_or(0),
-            SetOperation::IntersectMin | SetOperation::Difference => 0,
-        };
-        if count > 0 {
-            give(kmer, count)?;
-        }
-    }
-    Ok(())
 }

@@ -5,6 +5,8 @@
 //! compiler turns into wide instructions: the same code is compiled for what every machine has and
 //! for AVX2 and AVX-512, and chosen when it runs.
 
+use super::batch::gather_bits;
+
 /// Hashes compared at once.
 const BLOCK: usize = 16;
 /// Windows worked on at once: the arrays stay in the first-level cache.
@@ -253,7 +255,7 @@ impl Minimizers {
         if span < width {
             least_of_two(hashes, windows, width - span);
         }
-        // Flags of a byte each, then eight of them to bits by one multiplication.
+        // Flags of a byte each, then bits.
         let flags = &mut self.pairs[..TILE];
         flags[0] = 0;
         let changes = hashes[..windows].windows(2).map(|pair| u8::from(pair[0] != pair[1]));
@@ -262,12 +264,7 @@ impl Minimizers {
         }
         flags[windows..].fill(0);
         for (word, flags) in self.edges.iter_mut().zip(flags.as_chunks::<64>().0) {
-            let mut bits = 0;
-            for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate() {
-                let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-                bits |= gathered << (8 * i);
-            }
-            *word = bits;
+            *word = gather_bits(flags);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Profiles of whole files, a bounded stretch of windows at a time.
 
+use super::dump::append_number;
 use super::query::profile_bases;
 use super::skm::SkmTable;
 use seqmill_base::{Job, Result};
+use seqmill_io::fasta::OpenArchive;
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,23 @@ pub struct ProfileStretch {
     pub valid: Vec<u8>,
 }
 
+impl ProfileStretch {
+    /// Appends a line for each window: record, first base (0-based), count or `NA`.
+    pub fn append_lines(&self, text: &mut Vec<u8>) {
+        for (start, (count, valid)) in (self.start..).zip(self.counts.iter().zip(&self.valid)) {
+            text.extend_from_slice(&self.name);
+            text.push(b'\t');
+            append_number(start, text);
+            text.push(b'\t');
+            match valid {
+                0 => text.extend_from_slice(b"NA"),
+                _ => append_number(*count, text),
+            }
+            text.push(b'\n');
+        }
+    }
+}
+
 /// Goes through a file.
 pub struct FileProfile {
     table: Arc<SkmTable>,
@@ -33,9 +52,16 @@ pub struct FileProfile {
 
 impl FileProfile {
     /// A profile of `path` in stretches of about `windows` windows.
-    pub fn open(table: Arc<SkmTable>, path: &Path, windows: usize, job: &Job) -> Result<Self> {
+    pub fn open(
+        table: Arc<SkmTable>,
+        path: &Path,
+        archives: Option<OpenArchive>,
+        windows: usize,
+        job: &Job,
+    ) -> Result<Self> {
         let account = job.budget.account("input", u64::MAX);
-        let stream = SequenceStream::open(path, SequenceOptions::default(), job, account)?;
+        let options = SequenceOptions { archives, ..SequenceOptions::default() };
+        let stream = SequenceStream::open(path, options, job, account)?;
         let (name, bases) = (Vec::new(), Vec::new());
         Ok(Self { table, stream, windows: windows.max(1), name, bases, start: 0 })
     }

@@ -1,10 +1,22 @@
 //! Look-ups in a table: single k-mers, arrays of them, windows along sequence.
 
 use super::batch::Batch;
+use super::minimizers::Lanes;
 use super::skm::{SkmTable, key_words};
 use super::word::{Word, canonical, parse_kmer};
 use crate::with_kmer;
 use seqmill_base::{Error, Job, Result};
+
+/// Look-ups that are put in order together.
+const BATCH: usize = 1 << 20;
+/// Fewer than these are not worth an order.
+const FEW: usize = 64;
+/// K-mers of a part that is sorted by itself.
+const PART: usize = 1 << 10;
+/// Most leading bits that make parts: more would miss the cache.
+const PART_BITS_MAX: u32 = 11;
+/// A block of which so many k-mers are wanted is decoded as a whole.
+const DECODE_FROM: usize = 12;
 
 /// Counts of packed k-mers of at most 32 bases, 0 where absent.
 pub fn lookup_packed(table: &SkmTable, kmers: &[u64]) -> Result<Vec<u64>> {
@@ -15,9 +27,128 @@ pub fn lookup_packed(table: &SkmTable, kmers: &[u64]) -> Result<Vec<u64>> {
             facts.k
         )));
     }
-    let turn = |kmer: u64| if facts.canonical { canonical(kmer, facts.k) } else { kmer };
     let limit = u64::ones(2 * facts.k);
-    kmers.iter().map(|kmer| if *kmer > limit { Ok(0) } else { table.find(turn(*kmer)) }).collect()
+    let mut counts = vec![0; kmers.len()];
+    let mut search = Search::new(table);
+    for (kmers, counts) in kmers.chunks(BATCH).zip(counts.chunks_mut(BATCH)) {
+        let known = kmers.iter().enumerate().filter(|(_, kmer)| **kmer <= limit);
+        search.wanted.extend(known.map(|(number, kmer)| {
+            let kmer = if facts.canonical { canonical(*kmer, facts.k) } else { *kmer };
+            (kmer, number as u32)
+        }));
+        search.run(counts)?;
+    }
+    Ok(counts)
+}
+
+/// Many look-ups in the order of the k-mers: each block is touched once.
+struct Search<'t, K> {
+    table: &'t SkmTable,
+    /// K-mers, and where their count goes.
+    wanted: Vec<(K, u32)>,
+    spare: Vec<(K, u32)>,
+    kmers: Vec<K>,
+    counts: Vec<u64>,
+}
+
+impl<'t, K: Word> Search<'t, K> {
+    fn new(table: &'t SkmTable) -> Self {
+        let (wanted, spare) = (Vec::new(), Vec::new());
+        Self { table, wanted, spare, kmers: Vec::new(), counts: Vec::new() }
+    }
+
+    /// Puts the counts of all wanted k-mers that the table has in their places.
+    fn run(&mut self, out: &mut [u64]) -> Result<()> {
+        let wanted = std::mem::take(&mut self.wanted);
+        if wanted.len() < FEW {
+            for (kmer, number) in wanted {
+                out[number as usize] = self.table.find(kmer)?;
+            }
+            return Ok(());
+        }
+        let mut spare = std::mem::take(&mut self.spare);
+        let ends = partition(&wanted, &mut spare, 2 * self.table.facts().k);
+        let (mut begin, mut block) = (0, 0);
+        for end in ends {
+            let part = &mut spare[begin..end as usize];
+            part.sort_unstable_by_key(|(kmer, _)| *kmer);
+            self.find_sorted(part, &mut block, out)?;
+            begin = end as usize;
+        }
+        (self.wanted, self.spare) = (wanted, spare);
+        self.wanted.clear();
+        Ok(())
+    }
+
+    /// Looks sorted k-mers up; none is before block `block`.
+    fn find_sorted(
+        &mut self,
+        wanted: &[(K, u32)],
+        block: &mut usize,
+        out: &mut [u64],
+    ) -> Result<()> {
+        let mut rest = wanted;
+        while let Some((kmer, _)) = rest.first() {
+            let Some(of) = self.table.block_from(*kmer, *block) else {
+                rest = &rest[1..];
+                continue;
+            };
+            *block = of;
+            let next = (of + 1 < self.table.blocks()).then(|| self.table.first::<K>(of + 1));
+            let here = match next {
+                Some(next) => rest.iter().take_while(|(kmer, _)| *kmer < next).count(),
+                None => rest.len(),
+            };
+            let (in_block, others) = rest.split_at(here);
+            self.find_in(of, in_block, out)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    fn find_in(&mut self, block: usize, wanted: &[(K, u32)], out: &mut [u64]) -> Result<()> {
+        if wanted.len() < DECODE_FROM {
+            for (kmer, number) in wanted {
+                out[*number as usize] = self.table.find_in(block, *kmer)?;
+            }
+            return Ok(());
+        }
+        self.kmers.clear();
+        self.counts.clear();
+        self.table.decode(block, &mut self.kmers, &mut self.counts)?;
+        let mut at = 0;
+        for (kmer, number) in wanted {
+            while self.kmers.get(at).is_some_and(|k| k < kmer) {
+                at += 1;
+            }
+            if self.kmers.get(at) == Some(kmer) {
+                out[*number as usize] = self.counts[at];
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts k-mers of so many bits in order by their leading bits; returns where each part ends.
+fn partition<K: Word>(from: &[(K, u32)], to: &mut Vec<(K, u32)>, key_bits: u32) -> Vec<u32> {
+    let bits = (from.len() / PART).max(1).ilog2().min(PART_BITS_MAX).min(key_bits);
+    let part = |kmer: K| kmer.down_all(key_bits - bits).low() as usize;
+    let mut ends = vec![0_u32; 1 << bits];
+    for (kmer, _) in from {
+        ends[part(*kmer)] += 1;
+    }
+    let mut sum = 0;
+    for end in &mut ends {
+        sum += std::mem::replace(end, sum);
+    }
+    to.clear();
+    to.resize(from.len(), (K::default(), 0));
+    for wanted in from {
+        let place = &mut ends[part(wanted.0)];
+        to[*place as usize] = *wanted;
+        *place += 1;
+    }
+    ends
 }
 
 /// The count of a k-mer; `None` if the text is no k-mer of the table's length.
@@ -44,43 +175,30 @@ fn profile<K: Word>(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8>
     let k = facts.k;
     let windows = (bases.len() + 1).saturating_sub(k as usize);
     let (mut counts, mut valid) = (vec![0; windows], vec![0; windows]);
-    let mut batch = Batch { text: bases.to_vec(), ..Batch::default() };
-    batch.prepare(k as usize, false);
+    let lanes = Lanes::detect();
     let (mask, top) = (K::ones(2 * k), 2 * (k - 1));
-    // Look-ups in the order of the k-mers touch each block once.
-    let mut wanted: Vec<(K, usize)> = Vec::with_capacity(windows);
-    for (first, end) in &batch.windows {
-        let (mut forward, mut back) = (K::default(), K::default());
-        let codes = &batch.codes[*first..end + k as usize - 1];
-        for (i, code) in codes.iter().enumerate() {
-            let code = u64::from(*code);
-            forward = forward.up_all(2).or(K::from_low(code)).and(mask);
-            back = back.down(2).or(K::from_low(code ^ 3).up(top));
-            if let Some(window) = (i + 1).checked_sub(k as usize) {
-                let kmer = if facts.canonical { forward.min(back) } else { forward };
-                wanted.push((kmer, first + window));
-                valid[first + window] = 1;
+    let mut search = Search::<K>::new(table);
+    let mut batch = Batch::default();
+    for start in (0..windows).step_by(BATCH) {
+        let end = (start + BATCH).min(windows);
+        batch.text.clear();
+        batch.text.extend_from_slice(&bases[start..end + k as usize - 1]);
+        batch.prepare(k as usize, false, lanes);
+        for (first, end) in &batch.windows {
+            valid[start + first..start + end].fill(1);
+            let (mut forward, mut back) = (K::default(), K::default());
+            let codes = &batch.codes[*first..end + k as usize - 1];
+            for (i, code) in codes.iter().enumerate() {
+                let code = u64::from(*code);
+                forward = forward.up_all(2).or(K::from_low(code)).and(mask);
+                back = back.down(2).or(K::from_low(code ^ 3).up(top));
+                if let Some(window) = (i + 1).checked_sub(k as usize) {
+                    let kmer = if facts.canonical { forward.min(back) } else { forward };
+                    search.wanted.push((kmer, (first + window) as u32));
+                }
             }
         }
-    }
-    wanted.sort_unstable();
-    let (mut kmers, mut found): (Vec<K>, Vec<u64>) = (Vec::new(), Vec::new());
-    let mut block = usize::MAX;
-    let mut at = 0;
-    for (kmer, window) in wanted {
-        let Some(of) = table.block_of(kmer) else { continue };
-        if of != block {
-            (block, at) = (of, 0);
-            kmers.clear();
-            found.clear();
-            table.decode(block, &mut kmers, &mut found)?;
-        }
-        while kmers.get(at).is_some_and(|k| *k < kmer) {
-            at += 1;
-        }
-        if kmers.get(at) == Some(&kmer) {
-            counts[window] = found[at];
-        }
+        search.run(&mut counts[start..end])?;
     }
     Ok((counts, valid))
 }
@@ -105,4 +223,63 @@ pub fn verify_table(table: &SkmTable, job: &Job) -> Result<()> {
     let total = table.blocks() as u64;
     job.progress.records_total.store(total, std::sync::atomic::Ordering::Relaxed);
     with_kmer!(table.facts().k, K => table.verify::<K>(|| job.cancel.check()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kmers::skm::{SkmWriter, TableFacts};
+    use seqmill_base::Budget;
+    use seqmill_base::sink::AtomicFile;
+
+    /// A table of some of the k-mers, with their low bits as counts.
+    fn table(folder: &std::path::Path, k: u32, every: usize, n: u64) -> (SkmTable, Vec<u64>) {
+        let job = Job::new(Budget::new(64 << 20, 0).unwrap());
+        let lease = job.budget.must_reserve(job.budget.account("index", u64::MAX), 0).unwrap();
+        let path = folder.join(format!("{k}-{n}.skm"));
+        let mut x = 1_u64;
+        let mut kmers: Vec<u64> = (0..n)
+            .map(|_| {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(5);
+                x >> (64 - 2 * k)
+            })
+            .collect();
+        kmers.sort_unstable();
+        kmers.dedup();
+        let kept: Vec<u64> = kmers.iter().copied().step_by(every).collect();
+        let counts: Vec<u64> = kept.iter().map(|kmer| kmer % 1000 + 1).collect();
+        let file = AtomicFile::create(&path, true).unwrap();
+        let mut writer = SkmWriter::<u64>::new(file.file(), &path, k, lease);
+        writer.put(&kept, &counts).unwrap();
+        let facts = TableFacts {
+            k,
+            canonical: false,
+            flags: 0,
+            distinct: kept.len() as u64,
+            total: counts.iter().sum(),
+        };
+        writer.finish(&facts, &serde_json::json!({})).unwrap();
+        file.commit().unwrap();
+        (SkmTable::open(&path).unwrap(), kmers)
+    }
+
+    #[test]
+    fn many_are_found_as_one_by_one() {
+        let folder = std::env::temp_dir().join(format!("seqmill-query-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (k, n) in [(31, 40_000), (31, 700), (32, 40_000), (7, 5_000), (31, 0)] {
+            let (table, kmers) = table(&folder, k, 2, n);
+            for part in [1, 5, 70, kmers.len()] {
+                // Out of order, some twice, and some that no k-mer is.
+                let mut wanted: Vec<u64> = kmers.iter().rev().take(part).copied().collect();
+                wanted.extend(kmers.iter().take(part));
+                wanted.extend([0, u64::MAX, u64::MAX >> 2]);
+                let found = lookup_packed(&table, &wanted).unwrap();
+                for (kmer, count) in wanted.iter().zip(found) {
+                    assert_eq!(table.find(*kmer).unwrap(), count, "{k} {n} {kmer}");
+                }
+            }
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -11,6 +11,17 @@ const SUB_BITS_MAX: u32 = 13;
 const PASSES_LONGEST: usize = 20;
 /// Passes over the whole array that bring neighbours in order.
 const PASSES: usize = 6;
+/// Elements that are looked at together for k-mers that are the same.
+const GROUP: usize = 8;
+/// Elements that go through all passes together: they stay in the first-level cache.
+const STRIP: usize = 2048;
+/// Exchanges the two numbers of each pair, or takes the first twice (parts of 32 bits).
+#[cfg(target_arch = "x86_64")]
+const SWAP: i32 = 0b01_00_11_10;
+#[cfg(target_arch = "x86_64")]
+const FIRST: i32 = 0b01_00_01_00;
+/// How much earlier each pass ends than the one ahead of it.
+const STEP: usize = 16;
 
 /// What of an element is the k-mer.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +41,50 @@ pub(super) fn sort_and_count<K: Word>(
     layout: Layout,
     lanes: Lanes,
 ) {
+    match lanes {
+        Lanes::Scalar => sort_body(elements, spare, counts, layout, lanes),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` has found the instructions.
+        Lanes::Avx2 => unsafe { sort_avx2(elements, spare, counts, layout) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` has found the instructions.
+        Lanes::Avx512 => unsafe { sort_avx512(elements, spare, counts, layout) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi2")]
+fn sort_avx2<K: Word>(
+    elements: &mut Vec<K>,
+    spare: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    layout: Layout,
+) {
+    sort_body(elements, spare, counts, layout, Lanes::Avx2);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+fn sort_avx512<K: Word>(
+    elements: &mut Vec<K>,
+    spare: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    layout: Layout,
+) {
+    sort_body(elements, spare, counts, layout, Lanes::Avx512);
+}
+
+#[inline(always)]
+fn sort_body<K: Word>(
+    elements: &mut Vec<K>,
+    spare: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    layout: Layout,
+    lanes: Lanes,
+) {
     let n = elements.len();
-    counts.clear();
     if n == 0 {
+        counts.clear();
         return;
     }
     let sub_bits = (n / SUB_BUCKET).max(1).ilog2().min(SUB_BITS_MAX);
@@ -47,6 +99,7 @@ pub(super) fn sort_and_count<K: Word>(
 }
 
 /// Sorts `from` into `to`: by the leading bits first, then each sub-bucket.
+#[inline(always)]
 fn scatter<K: Word>(from: &[K], to: &mut Vec<K>, depth: u32, sub_bits: u32, lanes: Lanes) {
     let down = K::BITS - depth - sub_bits;
     let mask = (1_u64 << sub_bits) - 1;
@@ -60,7 +113,7 @@ fn scatter<K: Word>(from: &[K], to: &mut Vec<K>, depth: u32, sub_bits: u32, lane
         let n = std::mem::replace(end, sum);
         sum += n;
     }
-    to.clear();
+    // What was there before is overwritten.
     to.resize(from.len(), K::default());
     for element in from {
         let place = &mut ends[sub(*element)];
@@ -101,74 +154,137 @@ fn insert<K: Word>(part: &mut [K]) {
     }
 }
 
-fn passes(words: &mut [u64], lanes: Lanes) {
-    match lanes {
-        Lanes::Scalar => passes_body(words),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` has found the instructions.
-        Lanes::Avx2 => unsafe { passes_avx2(words) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` has found the instructions.
-        Lanes::Avx512 => unsafe { passes_avx512(words) },
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
-fn passes_avx2(words: &mut [u64]) {
-    passes_body(words);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-fn passes_avx512(words: &mut [u64]) {
-    // A strip that stays in registers and cache goes through all passes before the next.
-    passes_body(words);
-}
-
-/// Odd-even passes: neighbours in order, all even pairs, then all odd ones, and again.
+/// Odd-even passes: neighbours in order, all even pairs, then all odd ones, and again. A strip goes
+/// through all passes before the next: each pass ends a place before the pass ahead of it, whose
+/// work behind that place is still to come.
 #[inline(always)]
-fn passes_body(words: &mut [u64]) {
-    for pass in 0..PASSES {
-        let pairs = &mut words[pass % 2..];
-        let (blocks, rest) = pairs.as_chunks_mut::<16>();
-        for block in blocks {
-            let mut low = [0; 8];
-            let mut high = [0; 8];
-            for i in 0..8 {
-                low[i] = block[2 * i].min(block[2 * i + 1]);
-                high[i] = block[2 * i].max(block[2 * i + 1]);
-            }
-            for i in 0..8 {
-                block[2 * i] = low[i];
-                block[2 * i + 1] = high[i];
-            }
-        }
-        for pair in rest.as_chunks_mut::<2>().0 {
-            *pair = [pair[0].min(pair[1]), pair[0].max(pair[1])];
+fn passes(words: &mut [u64], lanes: Lanes) {
+    let mut begins: [usize; PASSES] = std::array::from_fn(|pass| pass % 2);
+    let mut end = 0;
+    while end < words.len() {
+        end = (end + STRIP).min(words.len());
+        let last = end == words.len();
+        for (pass, begin) in begins.iter_mut().enumerate() {
+            let stop = if last { end } else { end - STEP * pass };
+            let pairs = stop.saturating_sub(*begin) / 2;
+            order_pairs(&mut words[*begin..*begin + 2 * pairs], lanes);
+            *begin += 2 * pairs;
         }
     }
+}
+
+/// Brings each pair in order.
+fn order_pairs(pairs: &mut [u64], lanes: Lanes) {
+    match lanes {
+        Lanes::Scalar => order_pairs_scalar(pairs),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` has found the instructions.
+        Lanes::Avx2 => unsafe { order_pairs_avx2(pairs) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` has found the instructions.
+        Lanes::Avx512 => unsafe { order_pairs_avx512(pairs) },
+    }
+}
+
+fn order_pairs_scalar(pairs: &mut [u64]) {
+    for pair in pairs.as_chunks_mut::<2>().0 {
+        *pair = [pair[0].min(pair[1]), pair[0].max(pair[1])];
+    }
+}
+
+// By hand: the compiler makes gathers and scatters of it, which take ten times as long.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn order_pairs_avx2(pairs: &mut [u64]) {
+    use std::arch::x86_64::{
+        _mm256_blendv_epi8, _mm256_cmpgt_epi64, _mm256_loadu_si256, _mm256_set1_epi64x,
+        _mm256_shuffle_epi32, _mm256_storeu_si256, _mm256_xor_si256,
+    };
+    let (blocks, rest) = pairs.as_chunks_mut::<4>();
+    let sign = _mm256_set1_epi64x(i64::MIN);
+    for block in blocks {
+        // SAFETY: the block has the 32 bytes that are read and written.
+        unsafe {
+            let found = _mm256_loadu_si256(block.as_ptr().cast());
+            let swapped = _mm256_shuffle_epi32::<SWAP>(found);
+            let (a, b) = (_mm256_xor_si256(found, sign), _mm256_xor_si256(swapped, sign));
+            // What the first of a pair says goes for both.
+            let wrong = _mm256_shuffle_epi32::<FIRST>(_mm256_cmpgt_epi64(a, b));
+            let ordered = _mm256_blendv_epi8(found, swapped, wrong);
+            _mm256_storeu_si256(block.as_mut_ptr().cast(), ordered);
+        }
+    }
+    order_pairs_scalar(rest);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn order_pairs_avx512(pairs: &mut [u64]) {
+    use std::arch::x86_64::{
+        _mm512_loadu_si512, _mm512_mask_blend_epi64, _mm512_max_epu64, _mm512_min_epu64,
+        _mm512_shuffle_epi32, _mm512_storeu_si512,
+    };
+    let (blocks, rest) = pairs.as_chunks_mut::<8>();
+    for block in blocks {
+        // SAFETY: the block has the 64 bytes that are read and written.
+        unsafe {
+            let found = _mm512_loadu_si512(block.as_ptr().cast());
+            let swapped = _mm512_shuffle_epi32::<SWAP>(found);
+            let (low, high) = (_mm512_min_epu64(found, swapped), _mm512_max_epu64(found, swapped));
+            let ordered = _mm512_mask_blend_epi64(0b1010_1010, low, high);
+            _mm512_storeu_si512(block.as_mut_ptr().cast(), ordered);
+        }
+    }
+    order_pairs_scalar(rest);
 }
 
 /// Sums the weights of neighbours that are the same k-mer.
+#[inline(always)]
 fn fold_equal<K: Word>(sorted: &[K], kmers: &mut Vec<K>, counts: &mut Vec<u64>, free: u32) {
     let Some(first) = sorted.first() else { return };
     let weights = if free >= 64 { u64::MAX } else { (1 << free) - 1 };
-    kmers.clear();
     kmers.resize(sorted.len(), K::default());
     counts.resize(sorted.len(), 0);
-    let mut at = 0;
-    let mut last = first.down(free);
-    let mut sum = 0;
-    for element in sorted {
-        let kmer = element.down(free);
-        let same = kmer == last;
-        // No branch: every place is written until its k-mer is over.
-        at += usize::from(!same);
-        sum = if same { sum } else { 0 } + (element.low() & weights);
-        kmers[at] = kmer;
-        counts[at] = sum;
-        last = kmer;
+    (kmers[0], counts[0]) = (first.down(free), first.low() & weights);
+    // The place of the last k-mer, and the next element.
+    let (mut at, mut next) = (0, 1);
+    while next < sorted.len() {
+        let before = &sorted[next - 1..];
+        if let (Some(before), Some(group)) =
+            (before.first_chunk::<GROUP>(), before[1..].first_chunk::<GROUP>())
+        {
+            let mut same = false;
+            for (element, before) in group.iter().zip(before) {
+                same |= element.down(free) == before.down(free);
+            }
+            // Mostly all are different: then they go as they are, many at a time.
+            if !same {
+                let to = at + 1..at + 1 + GROUP;
+                for (kmer, element) in kmers[to.clone()].iter_mut().zip(group) {
+                    *kmer = element.down(free);
+                }
+                for (count, element) in counts[to].iter_mut().zip(group) {
+                    *count = element.low() & weights;
+                }
+                at += GROUP;
+                next += GROUP;
+                continue;
+            }
+        }
+        let end = (next + GROUP).min(sorted.len());
+        let mut last = kmers[at];
+        let mut sum = counts[at];
+        for element in &sorted[next..end] {
+            let kmer = element.down(free);
+            let same = kmer == last;
+            // No branch: every place is written until its k-mer is over.
+            at += usize::from(!same);
+            sum = if same { sum } else { 0 } + (element.low() & weights);
+            kmers[at] = kmer;
+            counts[at] = sum;
+            last = kmer;
+        }
+        next = end;
     }
     kmers.truncate(at + 1);
     counts.truncate(at + 1);
@@ -177,6 +293,38 @@ fn fold_equal<K: Word>(sorted: &[K], kmers: &mut Vec<K>, counts: &mut Vec<u64>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all_lanes() -> Vec<Lanes> {
+        let mut lanes = vec![Lanes::Scalar, Lanes::detect()];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+            lanes.push(Lanes::Avx2);
+        }
+        lanes
+    }
+
+    #[test]
+    fn pairs_are_put_in_order() {
+        let mut x = 7_u64;
+        let mut numbers: Vec<u64> = (0..5000)
+            .map(|_| {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                x
+            })
+            .collect();
+        numbers.extend([u64::MAX, 0, 1 << 63, (1 << 63) - 1, 5, 5, 0, u64::MAX, 1]);
+        let mut expected = numbers.clone();
+        order_pairs_scalar(&mut expected);
+        for lanes in all_lanes() {
+            let mut found = numbers.clone();
+            order_pairs(&mut found, lanes);
+            assert_eq!(found, expected, "{lanes:?}");
+            // Many passes sort what is nearly sorted.
+            let mut near: Vec<u64> = (0..5000).map(|i| i ^ 3).collect();
+            passes(&mut near, lanes);
+            assert!(near.is_sorted(), "{lanes:?}");
+        }
+    }
 
     #[test]
     fn equal_kmers_are_summed() {
@@ -193,7 +341,7 @@ mod tests {
                 for e in &elements {
                     *expected.entry(e >> 12).or_insert(0) += e & 0xfff;
                 }
-                for lanes in [Lanes::Scalar, Lanes::detect()] {
+                for lanes in all_lanes() {
                     let mut kmers = elements.clone();
                     let (mut spare, mut counts) = (Vec::new(), Vec::new());
                     let layout = Layout { free: 12, depth: 3 };

@@ -227,7 +227,7 @@ impl<T: Word> Store<T> {
         shard: usize,
         items: &mut Vec<T>,
         limit: usize,
-        merge: impl Fn(&mut Vec<T>),
+        mut merge: impl FnMut(&mut Vec<T>),
     ) -> (usize, usize) {
         let state = &self.shards[shard];
         let blocks = std::mem::take(&mut lock(state).full);

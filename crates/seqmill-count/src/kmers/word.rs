@@ -269,6 +269,57 @@ pub trait Kmer: Word {
 
     /// The low bits of a record.
     fn of_record(record: Self::Record) -> Self;
+
+    /// Gives the k-mers of a record whose bases begin in its highest bits, in the order of their
+    /// starts and in the highest bits of a number; of each the lesser strand if `canonical`.
+    #[inline(always)]
+    fn expand(
+        record: Self::Record,
+        k: u32,
+        kmers: u32,
+        canonical: bool,
+        mut give: impl FnMut(Self),
+    ) {
+        let rest = Self::BITS - 2 * k;
+        let mask = Self::ones(2 * k).up(rest);
+        let top = Self::BITS - 2;
+        let words = Self::Record::BYTES / 8;
+        let first = Self::of_record(record.down(Self::Record::BITS - Self::BITS));
+        let mut forward = first.and(mask);
+        let mut back = first.mirror().up(rest);
+        for at in k.. {
+            give(if canonical { forward.min(back) } else { forward });
+            if at + 1 - k == kmers {
+                return;
+            }
+            let base = (record.word(words - 1 - at as usize / 32) >> (62 - 2 * (at % 32))) & 3;
+            forward = forward.up(2).or(Self::from_low(base).up(rest));
+            back = back.down(2).and(mask).or(Self::from_low(base ^ 3).up(top));
+        }
+    }
+}
+
+/// No record of 128 bits has more k-mers.
+const EXPAND_MOST: usize = 32;
+
+/// [`Kmer::expand`] of words: each k-mer from the record by shifts, many at a time.
+#[inline(always)]
+fn expand_words(record: u128, k: u32, kmers: u32, canonical: bool, out: &mut [u64; EXPAND_MOST]) {
+    let mask = u64::MAX << (64 - 2 * k);
+    let (high, low) = ((record >> 64) as u64, record as u64);
+    // The mirrored record ends with the other strand of its first k bases.
+    let turned = record.mirror() << (64 - 2 * k);
+    let (turned_high, turned_low) = ((turned >> 64) as u64, turned as u64);
+    for eight in 0..(kmers as usize).div_ceil(8) {
+        for lane in 0..8 {
+            let i = 8 * eight + lane;
+            let shift = 2 * i as u32;
+            // Two shifts: one by 64 is none.
+            let forward = ((high << shift) | (low >> 1 >> (63 - shift))) & mask;
+            let back = ((turned_low >> shift) | (turned_high << 1 << (63 - shift))) & mask;
+            out[i] = if canonical { forward.min(back) } else { forward };
+        }
+    }
 }
 
 impl Kmer for u64 {
@@ -277,6 +328,15 @@ impl Kmer for u64 {
     #[inline]
     fn of_record(record: u128) -> Self {
         record as Self
+    }
+
+    #[inline(always)]
+    fn expand(record: u128, k: u32, kmers: u32, canonical: bool, mut give: impl FnMut(Self)) {
+        let mut out = [0; EXPAND_MOST];
+        expand_words(record, k, kmers, canonical, &mut out);
+        for kmer in out.iter().take(kmers as usize) {
+            give(*kmer);
+        }
     }
 }
 
@@ -390,6 +450,38 @@ mod tests {
         check::<u128>(64);
         check::<Wide<4>>(128);
         check::<Wide<8>>(255);
+    }
+
+    fn check_expansion<K: Kmer>(k: u32, kmers: u32) {
+        let bases = k + kmers - 1;
+        let text: Vec<u8> = (0..bases).map(|i| b"ACGT"[(i * i + i / 5) as usize % 4]).collect();
+        let record: K::Record = parse_kmer(&text).unwrap();
+        // What stands behind the bases is not looked at.
+        let noise = K::Record::ones(3);
+        let record = record.up(K::Record::BITS - 2 * bases).or(noise);
+        for both in [false, true] {
+            let mut found = Vec::new();
+            K::expand(record, k, kmers, both, |kmer| found.push(kmer.down(K::BITS - 2 * k)));
+            let expected = text.windows(k as usize).map(|w| {
+                let kmer = parse_kmer(w).unwrap();
+                if both { canonical(kmer, k) } else { kmer }
+            });
+            assert_eq!(found, expected.collect::<Vec<K>>(), "{k} {kmers}");
+        }
+    }
+
+    #[test]
+    fn records_are_expanded() {
+        for kmers in 1..=21 {
+            for k in [7, 13, 21, 30, 31, 32] {
+                check_expansion::<u64>(k, kmers);
+            }
+            for k in [33, 51, 64] {
+                check_expansion::<u128>(k, kmers);
+            }
+        }
+        check_expansion::<Wide<4>>(101, 91);
+        check_expansion::<Wide<8>>(255, 245);
     }
 
     #[test]

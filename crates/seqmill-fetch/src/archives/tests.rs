@@ -42,6 +42,11 @@ impl SequenceArchive for Lined {
         Ok(self.of(sample).iter().map(|row| row.1.clone()).collect())
     }
 
+    fn record(&self, sample: usize, contig: usize) -> Result<Option<(Vec<u8>, u64)>> {
+        let found = self.contigs(sample)?.into_iter().nth(contig);
+        Ok(found.map(|info| (info.name, info.length)))
+    }
+
     fn read_range(&self, sample: usize, contig: usize, start: u64, into: &mut [u8]) -> Result<()> {
         let bases = &self.of(sample)[contig].2;
         let start = usize::try_from(start).unwrap();

@@ -26,7 +26,8 @@ impl Store {
         }
         let mut last = None;
         for path in self.packed_paths(file)? {
-            if let Some(folder) = path.parent().filter(|_| last.is_some()) {
+            let in_cache = last.is_some() || self.options().remote.is_some();
+            if let Some(folder) = path.parent().filter(|_| in_cache) {
                 std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
             }
             match write_packed(self, file, self.packed_source(file)?, &path, cancel) {
@@ -50,7 +51,8 @@ impl Store {
         let mut beside = self.root().base().join(name).into_os_string();
         beside.push(SUFFIX);
         let beside = PathBuf::from(beside);
-        let mut paths = vec![beside];
+        // Nothing is written beside what is remote.
+        let mut paths = if self.options().remote.is_some() { Vec::new() } else { vec![beside] };
         if let Some(cache) = &self.options().cache_directory {
             let path = self.path(file)?;
             let whole = std::fs::canonicalize(&path).unwrap_or(path);

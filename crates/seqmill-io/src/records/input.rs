@@ -8,9 +8,9 @@ use crate::bgzf::{BlockMark, BlockReader, VirtualOffset, is_bgzf};
 use crate::cram::{CramDecoder, ReferenceStore, container_place, read_file_header};
 use crate::gzip::GzipStream;
 use crate::sam::{LineParser, SamHeader, is_header_line};
-use crate::source::{IoMode, Source, open_source};
+use crate::source::{IoMode, Remote, Source, open_source};
 use detect::detect;
-use seqmill_base::fingerprint::{Fingerprint, fingerprint};
+use seqmill_base::fingerprint::Fingerprint;
 use seqmill_base::{Error, FormatKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -94,7 +94,7 @@ impl Input {
         if let Some(print) = self.print.get() {
             return Ok(print);
         }
-        let print = fingerprint(&self.path)?;
+        let print = self.source.fingerprint()?;
         Ok(self.print.get_or_init(|| print))
     }
 }
@@ -112,6 +112,8 @@ pub struct OpenOptions {
     pub header_bytes: usize,
     /// FASTA with the reference of a CRAM.
     pub reference: Option<PathBuf>,
+    /// The inputs that are remote.
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// A header that claims more than this is damaged, whatever the budget.
@@ -222,7 +224,10 @@ impl Head {
 
 /// Opens an input and reads its header.
 pub fn open_input(path: &Path, options: &OpenOptions) -> Result<Input> {
-    let source = open_source(path, options.mode)?;
+    let source = match &options.remote {
+        Some(remote) if remote.object(path).is_some() => remote.open(path)?,
+        _ => open_source(path, options.mode)?,
+    };
     open_head(&source, options).map_err(|e| e.at_path(source.path())).map(|mut input| {
         input.path = source.path().to_path_buf();
         input

@@ -9,7 +9,7 @@ type Records = Vec<(String, u64, String, String)>;
 fn read(file: &[u8], threads: usize) -> Result<Records> {
     let job = Job::new(Budget::new(64 << 20, 0).unwrap());
     let account = job.budget.account("input", 64 << 20);
-    let options = SequenceOptions { threads, qualities: true, strict: false };
+    let options = SequenceOptions { threads, qualities: true, ..SequenceOptions::default() };
     let source = Arc::new(MemorySource::new(file.to_vec()));
     let mut stream = SequenceStream::new(source, options, &job, account)?;
     let mut records = Records::new();

@@ -1,5 +1,6 @@
 //! The text of a sequence file in chunks: plain, gzip or BGZF, inflated here or ahead of time.
 
+use super::part::TextPart;
 use crate::bgzf::{BlockMark, Inflater, UnitScanner, VirtualOffset, is_bgzf};
 use crate::gzip::GzipStream;
 use crate::source::Source;
@@ -16,6 +17,8 @@ const UNIT_MARGIN: usize = 1 << 16;
 const HEAD_BYTES: usize = 4096;
 /// Chunks in flight for each thread that reads ahead.
 const AHEAD: u64 = 2;
+/// Bytes of a chunk behind the part that is read: k-mers that begin in it end there.
+const BEYOND_BYTES: usize = 1 << 12;
 
 /// Bytes held at most with so many threads: chunks waiting, in work and at hand, and what the
 /// scanner and gzip hold.
@@ -26,7 +29,7 @@ pub(super) fn claim_bytes(threads: usize) -> u64 {
 
 /// How the text is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
+pub(super) enum Packing {
     Plain,
     Gzip,
     Bgzf,
@@ -38,20 +41,22 @@ struct Chunk {
     marks: Vec<BlockMark>,
     /// Bytes of the file up to its end.
     file_end: u64,
+    /// It lies behind the end of the part that is read.
+    beyond: bool,
     lease: Lease,
 }
 
 /// Chunks one after the other from the file.
 enum Producer {
-    Plain { source: Arc<dyn Source>, at: u64 },
+    Plain { source: Arc<dyn Source>, at: u64, end: Option<u64> },
     Gzip(Box<GzipStream>),
-    Bgzf { scanner: Box<UnitScanner>, marker_missing: bool },
+    Bgzf { scanner: Box<UnitScanner>, marker_missing: bool, stretches: u32 },
 }
 
 /// What is done to a unit outside of the lock.
 enum Raw {
     Text(Chunk),
-    Unit(crate::bgzf::CompressedUnit, Lease),
+    Unit(crate::bgzf::CompressedUnit, bool, Lease),
 }
 
 /// Reserves and hands out the chunks; shared by threads that read ahead.
@@ -72,9 +77,17 @@ impl Feed {
             (Vec::new(), Vec::new(), lease)
         };
         data.clear();
+        let mut beyond = false;
         let (got, file_end) = match &mut self.producer {
-            Producer::Plain { source, at } => {
-                data.resize(CHUNK_BYTES, 0);
+            Producer::Plain { source, at, end } => {
+                let left = end.map(|end| end.saturating_sub(*at));
+                beyond = left == Some(0);
+                let most = match left {
+                    Some(0) => BEYOND_BYTES,
+                    Some(left) => usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES),
+                    None => CHUNK_BYTES,
+                };
+                data.resize(most, 0);
                 let got = source.read_at(&mut data, *at)?;
                 data.truncate(got);
                 *at += got as u64;
@@ -85,17 +98,19 @@ impl Feed {
                 (got, *at)
             }
             Producer::Gzip(stream) => (stream.append(&mut data, CHUNK_BYTES)?, stream.consumed()),
-            Producer::Bgzf { scanner, marker_missing } => {
+            Producer::Bgzf { scanner, marker_missing, stretches } => {
                 let compressed =
                     self.job.budget.must_reserve(self.account, UnitScanner::CLAIM_BYTES)?;
                 let unit = scanner.next_unit(compressed)?;
                 if unit.is_none() {
                     *marker_missing = !scanner.ended_with_marker();
                 }
-                return Ok(unit.map(|unit| Raw::Unit(unit, lease)));
+                let begins = unit.as_ref().is_some_and(|unit| unit.first_record.is_some());
+                *stretches += u32::from(begins);
+                return Ok(unit.map(|unit| Raw::Unit(unit, *stretches > 1, lease)));
             }
         };
-        Ok((got > 0).then_some(Raw::Text(Chunk { data, marks, file_end, lease })))
+        Ok((got > 0).then_some(Raw::Text(Chunk { data, marks, file_end, beyond, lease })))
     }
 
     fn marker_missing(&self) -> bool {
@@ -107,11 +122,19 @@ impl Feed {
 fn finish(raw: Raw, inflater: &mut Inflater) -> Result<Chunk> {
     match raw {
         Raw::Text(chunk) => Ok(chunk),
-        Raw::Unit(unit, mut lease) => {
+        Raw::Unit(unit, beyond, mut lease) => {
             let (mut data, mut marks) = (Vec::new(), Vec::new());
             lease.resize(lease.bytes().max(unit.inflated_bytes() as u64))?;
             inflater.inflate_unit(&unit, &mut data, &mut marks)?;
-            Ok(Chunk { data, marks, file_end: unit.file_end, lease })
+            let before = unit.first_record.unwrap_or(0).min(data.len());
+            if before > 0 {
+                data.drain(..before);
+                let before = u32::try_from(before).unwrap_or(u32::MAX);
+                for mark in &mut marks {
+                    mark.start = mark.start.saturating_sub(before);
+                }
+            }
+            Ok(Chunk { data, marks, file_end: unit.file_end, beyond, lease })
         }
     }
 }
@@ -153,7 +176,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn packing_of(source: &dyn Source) -> Result<Packing> {
+pub(super) fn packing_of(source: &dyn Source) -> Result<Packing> {
     let mut head = vec![0; HEAD_BYTES];
     let got = source.read_at(&mut head, 0)?;
     head.truncate(got);
@@ -177,21 +200,26 @@ fn packing_of(source: &dyn Source) -> Result<Packing> {
 }
 
 impl Text {
+    /// The text of a whole file (`part` is none), or of a part and what follows it.
     pub(super) fn new(
         source: Arc<dyn Source>,
+        part: Option<TextPart>,
         threads: usize,
         job: &Job,
         account: AccountId,
     ) -> Result<Self> {
         let path = source.path().to_path_buf();
         let packing = packing_of(source.as_ref())?;
+        let TextPart { begin, end } = part.unwrap_or(TextPart { begin: 0, end: None });
         let producer = match packing {
-            Packing::Plain => Producer::Plain { source, at: 0 },
+            Packing::Plain => Producer::Plain { source, at: begin, end },
             Packing::Gzip => Producer::Gzip(Box::new(GzipStream::new(source))),
             Packing::Bgzf => {
-                let whole = vec![(VirtualOffset(0), None)];
-                let scanner = Box::new(UnitScanner::new(source, whole, CHUNK_BYTES));
-                Producer::Bgzf { scanner, marker_missing: false }
+                let end = end.map(VirtualOffset);
+                let mut stretches = vec![(VirtualOffset(begin), end)];
+                stretches.extend(end.map(|end| (end, None)));
+                let scanner = Box::new(UnitScanner::new(source, stretches, CHUNK_BYTES));
+                Producer::Bgzf { scanner, marker_missing: false, stretches: 0 }
             }
         };
         let feed = Feed { producer, job: job.clone(), account };
@@ -206,7 +234,7 @@ impl Text {
             packing,
             current: None,
             path,
-            base: 0,
+            base: if packing == Packing::Plain { begin } else { 0 },
             length: 0,
             consumed: 0,
             marker_missing: false,
@@ -248,6 +276,16 @@ impl Text {
         *data = std::mem::take(&mut chunk.data);
         self.current = Some(chunk);
         Ok(true)
+    }
+
+    /// Offset of the first byte, in a plain file.
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether the chunk at hand lies behind the part.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.current.as_ref().is_some_and(|chunk| chunk.beyond)
     }
 
     /// Bytes of the file up to the end of the chunk at hand.

@@ -8,12 +8,21 @@ use std::io::Write;
 /// A match on the diagonal at hand that is taken without looking for a better one.
 const SURE_MATCH: usize = 32;
 
-/// One token, and the text it stands for.
+/// Buffers that are larger than this are given back behind a segment.
+pub(crate) const KEEP_BASES: usize = 256 << 10;
+const KEEP_TOKENS: usize = 8 << 10;
+
+/// Tokens, and the text they stand for. A segment has less than 2^32 bases, and where it resembles
+/// its reference a token for each 20 of them: narrow numbers, or tokens outweigh the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
-    Literal,
-    Run { length: usize },
-    Match { position: usize, length: usize, to_end: bool },
+    Literals { length: u32 },
+    Run { length: u32 },
+    Match { position: u32, length: u32, to_end: bool },
+}
+
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Buffers of a coder, reused from segment to segment.
@@ -34,6 +43,11 @@ impl Effort {
     /// Length of the k-mers in the tables.
     fn key(self) -> usize {
         self.match_least - (super::reference::USUAL_STEP - 1)
+    }
+
+    /// Whether every position of a reference is looked at: size is worth time.
+    pub(crate) fn is_thorough(self) -> bool {
+        self.step == 1
     }
 }
 
@@ -67,6 +81,33 @@ fn head(codes: &[u8], at: usize) -> &[u8] {
 }
 
 impl Coder {
+    /// Gives back what only a long segment needs.
+    pub(crate) fn trim(&mut self) {
+        if self.reference.capacity() > KEEP_BASES {
+            self.reference = Vec::new();
+        }
+        if self.tokens.capacity() > KEEP_TOKENS {
+            self.tokens = Vec::new();
+        }
+    }
+
+    fn add_literal(&mut self) {
+        match self.tokens.last_mut() {
+            Some(Token::Literals { length }) => *length += 1,
+            _ => self.tokens.push(Token::Literals { length: 1 }),
+        }
+    }
+
+    /// Takes the last `n` literals back: a match covers them.
+    fn take_literals(&mut self, n: usize) {
+        if let Some(Token::Literals { length }) = self.tokens.last_mut() {
+            *length = length.saturating_sub(narrow(n));
+            if *length == 0 {
+                self.tokens.pop();
+            }
+        }
+    }
+
     /// Whether a text is the reference itself.
     pub(crate) fn is_same(&mut self, reference: &Reference, text: &[u8]) -> bool {
         if reference.len() != text.len() {
@@ -119,7 +160,7 @@ impl Coder {
                 if window.is_none() {
                     let run = rest.iter().take_while(|&&c| c == CODE_N).count();
                     if run >= RUN_LEAST {
-                        self.tokens.push(Token::Run { length: run });
+                        self.tokens.push(Token::Run { length: narrow(run) });
                         cost += 2 + digits(run - RUN_LEAST);
                         at += run;
                         literals = 0;
@@ -150,21 +191,22 @@ impl Coder {
                 }
             }
             let Some((position, back, forward)) = best else {
-                self.tokens.push(Token::Literal);
+                self.add_literal();
                 cost += 1;
                 at += 1;
                 predicted += 1;
                 literals += 1;
                 continue;
             };
-            self.tokens.truncate(self.tokens.len() - back);
+            self.take_literals(back);
             at -= back;
             cost -= back;
             predicted = predicted.wrapping_sub(back);
             let (start, length) = (position - back, back + forward);
             let to_end = start + length == codes.len() && at + length == text.len();
             cost += match_cost(start, predicted, length, effort.match_least, to_end);
-            self.tokens.push(Token::Match { position: start, length, to_end });
+            let (position, narrowed) = (narrow(start), narrow(length));
+            self.tokens.push(Token::Match { position, length: narrowed, to_end });
             predicted = start + length;
             at += length;
             literals = 0;
@@ -177,12 +219,13 @@ impl Coder {
         let (mut cost, mut predicted) = (0, 0);
         for token in &self.tokens {
             match *token {
-                Token::Literal => {
-                    cost += 1;
-                    predicted += 1;
+                Token::Literals { length } => {
+                    cost += length as usize;
+                    predicted += length as usize;
                 }
-                Token::Run { length } => cost += 2 + digits(length - RUN_LEAST),
+                Token::Run { length } => cost += 2 + digits(length as usize - RUN_LEAST),
                 Token::Match { position, length, to_end } => {
+                    let (position, length) = (position as usize, length as usize);
                     cost += match_cost(position, predicted, length, effort.match_least, to_end);
                     predicted = position + length;
                 }
@@ -191,24 +234,39 @@ impl Coder {
         cost
     }
 
+    /// About the bytes that the tokens found last take in a compressed pack: a literal is one of
+    /// four letters, numbers are digits.
+    pub(crate) fn packed_cost(&self, effort: Effort) -> usize {
+        let literals = self.tokens.iter().map(|token| match token {
+            Token::Literals { length } => *length as usize,
+            _ => 0,
+        });
+        let literals: usize = literals.sum();
+        (27 * literals + 55 * (self.cost(effort) - literals)) / 100
+    }
+
     /// Writes the tokens that were found last for `text`.
     pub(crate) fn write(&self, text: &[u8], effort: Effort, out: &mut Vec<u8>) {
         let codes = &self.reference;
         let (mut at, mut predicted) = (0, 0_usize);
         for token in &self.tokens {
             match *token {
-                Token::Literal => {
-                    out.push(LITERAL + text.get(at).copied().unwrap_or(0));
-                    at += 1;
-                    predicted += 1;
+                Token::Literals { length } => {
+                    let end = at + length as usize;
+                    let literals = text.get(at..end).unwrap_or_default();
+                    out.extend(literals.iter().map(|code| LITERAL + code));
+                    at = end;
+                    predicted += length as usize;
                 }
                 Token::Run { length } => {
+                    let length = length as usize;
                     out.push(RUN_BEGIN);
                     let _ = write!(out, "{}", length - RUN_LEAST);
                     out.push(RUN_END);
                     at += length;
                 }
                 Token::Match { position, length, to_end } => {
+                    let (position, length) = (position as usize, length as usize);
                     let offset = signed(position) - signed(predicted);
                     if offset == 0 {
                         mark_same(codes, position, out);

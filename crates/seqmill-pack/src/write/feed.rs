@@ -1,7 +1,8 @@
 //! The source of the pipeline: from input to segments that know their groups.
 
+use super::compress::Packer;
 use super::describe::SampleEnd;
-use super::groups::{Groups, Placed};
+use super::groups::{Groups, Placed, Target};
 use super::input::{Input, Item};
 use super::kmers::KmerScanner;
 use super::segments::{Piece, Segmenter};
@@ -13,6 +14,8 @@ use seqmill_base::{Job, Lease, Progress, Result};
 
 /// Bases of one task.
 pub(crate) const TASK_BASES: u64 = 512 << 10;
+/// Bytes that finding the group of a segment takes for each of its bases, at most.
+const PLACE_FACTOR: u64 = 6;
 /// Events of one task.
 const TASK_EVENTS: usize = 4096;
 
@@ -27,6 +30,8 @@ pub(crate) enum Event {
 pub(crate) struct Task {
     pub(crate) events: Vec<Event>,
     pub(crate) bytes: u64,
+    /// Bytes that coding the largest segment takes besides its text: the reference and tokens.
+    pub(crate) scratch: u64,
     _lease: Lease,
 }
 
@@ -140,7 +145,8 @@ impl Feeder {
             return Ok(None);
         }
         lease.resize(bytes)?;
-        Ok(Some(Task { events, bytes, _lease: lease }))
+        let scratch = events.iter().map(event_scratch).max().unwrap_or(0);
+        Ok(Some(Task { events, bytes, scratch, _lease: lease }))
     }
 
     /// Takes one item of the input; false at its end.
@@ -239,6 +245,8 @@ impl Feeder {
     }
 
     fn place(&mut self, contig: u32, piece: Piece, events: &mut Vec<Event>) -> Result<()> {
+        // The other strand, a reference of about its length, tokens and costs, on both sides.
+        let _scratch = self.lease.sibling(PLACE_FACTOR * piece.codes.len() as u64)?;
         self.groups.place(piece, &mut self.placed)?;
         for placed in self.placed.drain(..) {
             self.totals.segments += 1;
@@ -321,6 +329,17 @@ impl Feeder {
             self.splitters.build_filter();
         }
         Ok(())
+    }
+}
+
+fn event_scratch(event: &Event) -> u64 {
+    let Event::Segment { placed, .. } = event else { return 0 };
+    let text = placed.codes.len() as u64;
+    match &placed.target {
+        Target::Known(_, reference) => reference.len() as u64 + text,
+        // The tuples, and the tables of the compressor.
+        Target::New(_) => Packer::bytes_for(text / 4),
+        Target::Raw(_) => 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which group a segment belongs to (`agc.md` §8.4).
 
-use super::encode::{Coder, Effort, Token, match_cost};
+use super::encode::{Coder, Effort, KEEP_BASES, Token, match_cost};
 use super::kmers::{Kmer, NO_KMER};
 use super::reference::{Reference, TableRoom};
 use super::segments::Piece;
@@ -83,7 +83,7 @@ impl Groups {
             references: Vec::new(),
             partners: hashbrown::HashMap::default(),
             fresh: Vec::new(),
-            sketch: Sketch::new(kmer_length),
+            sketch: Sketch::new(kmer_length, effort.is_thorough()),
             raw_next: 0,
             kmer_length: kmer_length as usize,
             effort,
@@ -159,6 +159,16 @@ impl Groups {
 
     /// Places a segment; one that straddles two groups becomes two.
     pub(crate) fn place(&mut self, piece: Piece, out: &mut Vec<Placed>) -> Result<()> {
+        let is_long = piece.codes.len() > KEEP_BASES;
+        let placed = self.place_piece(piece, out);
+        self.coder.trim();
+        if is_long {
+            self.other = Vec::new();
+        }
+        placed
+    }
+
+    fn place_piece(&mut self, piece: Piece, out: &mut Vec<Placed>) -> Result<()> {
         match (piece.front, piece.back) {
             (Some(front), Some(back)) => self.place_between(piece.codes, front, back, out),
             (Some(kmer), None) => self.place_at_end(piece.codes, kmer, false, out),
@@ -209,14 +219,24 @@ impl Groups {
         if let Some((group, other_strand)) = self.sketch.find(&codes) {
             let reference = Arc::clone(self.reference(group)?);
             let text = turn(codes, other_strand);
-            let limit = text.len() / SKETCH_GAIN;
-            if self.coder.find_tokens(&reference, &text, self.effort, &self.room, limit) {
+            if self.resembles(&reference, &text) {
                 let target = Target::Known(group, reference);
                 return Ok(Placed { codes: text, reverse: other_strand, target });
             }
             return self.place_anew(turn(text, other_strand), key, reverse);
         }
         self.place_anew(codes, key, reverse)
+    }
+
+    /// Whether a segment is better coded against a reference than kept as one.
+    fn resembles(&mut self, reference: &Reference, text: &[u8]) -> bool {
+        let (effort, quarter) = (self.effort, text.len() / 4);
+        if effort.is_thorough() {
+            let found = self.coder.find_tokens(reference, text, effort, &self.room, text.len());
+            return found && self.coder.packed_cost(effort) < quarter - quarter / 10;
+        }
+        let limit = text.len() / SKETCH_GAIN;
+        self.coder.find_tokens(reference, text, effort, &self.room, limit)
     }
 
     fn place_anew(&mut self, codes: Vec<u8>, key: Option<Key>, reverse: bool) -> Result<Placed> {
@@ -291,7 +311,7 @@ impl Groups {
 
     /// What each base of a segment costs against a group; a match is paid for at its first base
     /// or at its last one.
-    fn costs(&mut self, codes: &[u8], key: Key, reverse: bool, at_first: bool) -> Result<Vec<u32>> {
+    fn costs(&mut self, codes: &[u8], key: Key, reverse: bool, at_first: bool) -> Result<Vec<u8>> {
         let group = self.by_key.get(&key).copied();
         let group = group.ok_or_else(|| Error::internal("partners without a group"))?;
         let reference = Arc::clone(self.reference(group)?);
@@ -301,17 +321,22 @@ impl Groups {
         }
         let text = if reverse { other.as_slice() } else { codes };
         self.coder.find_tokens(&reference, text, self.effort, &self.room, usize::MAX);
-        let mut costs = vec![0_u32; text.len()];
+        // No token costs more than two numbers and three marks.
+        let mut costs = vec![0_u8; text.len()];
         let (mut at, mut predicted) = (0_usize, 0_usize);
         let least = self.effort.match_least;
         for token in &self.coder.tokens {
             let (length, cost) = match *token {
-                Token::Literal => {
-                    predicted += 1;
-                    (1, 1)
+                Token::Literals { length } => {
+                    let length = length as usize;
+                    predicted += length;
+                    costs.iter_mut().skip(at).take(length).for_each(|slot| *slot = 1);
+                    at += length;
+                    continue;
                 }
-                Token::Run { length } => (length, 3),
+                Token::Run { length } => (length as usize, 3),
                 Token::Match { position, length, to_end } => {
+                    let (position, length) = (position as usize, length as usize);
                     let cost = match_cost(position, predicted, length, least, to_end);
                     predicted = position + length;
                     (length, cost)
@@ -319,7 +344,7 @@ impl Groups {
             };
             let payer = if at_first == reverse { at + length - 1 } else { at };
             if let Some(slot) = costs.get_mut(payer) {
-                *slot = u32::try_from(cost).unwrap_or(u32::MAX);
+                *slot = u8::try_from(cost).unwrap_or(u8::MAX);
             }
             at += length;
         }

@@ -5,6 +5,7 @@ use crate::container::{Container, Part, read_exact, write_cint};
 use crate::group_name::{GroupStream, write_group_stream};
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, Result};
+use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,15 @@ struct GroupParts {
     delta: Vec<Part>,
 }
 
+/// Bytes of an archive that hold one kind of thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamShare {
+    /// What they hold.
+    pub name: &'static str,
+    /// How many there are.
+    pub bytes: u64,
+}
+
 /// An archive that is being written; it appears under its name when it is complete.
 pub(crate) struct Output {
     aside: AtomicFile,
@@ -60,6 +70,8 @@ pub(crate) struct Output {
     at: u64,
     named: [Vec<Part>; NAMED.len()],
     groups: Vec<GroupParts>,
+    /// Bytes of packs that were compressed here, before and after.
+    deltas: (u64, u64),
 }
 
 impl Output {
@@ -75,6 +87,7 @@ impl Output {
             at: 0,
             named: Default::default(),
             groups,
+            deltas: (0, 0),
         })
     }
 
@@ -120,7 +133,16 @@ impl Output {
         write_cint(part.metadata, &mut head);
         self.write(&head)?;
         self.write(&part.data)?;
+        if matches!(stream, StreamId::Delta(_)) {
+            let raw = if part.metadata > 0 { part.metadata } else { listed.size };
+            self.deltas = (self.deltas.0 + raw, self.deltas.1 + listed.size);
+        }
         self.list(stream, listed)
+    }
+
+    /// To which part packs were compressed, of a million.
+    pub(crate) fn delta_ppm(&self) -> u64 {
+        (1_000_000 * self.deltas.1).checked_div(self.deltas.0).unwrap_or(0)
     }
 
     /// Copies a part of another archive as it is.
@@ -142,8 +164,28 @@ impl Output {
         self.list(stream, listed)
     }
 
-    /// Writes the footer and gives the file its name.
-    pub(crate) fn finish(mut self) -> Result<u64> {
+    /// Bytes by what they hold, all but the footer; numbers before parts count with it.
+    fn shares(&self) -> Vec<StreamShare> {
+        let sum = |parts: &[Part]| parts.iter().map(|part| part.size).sum::<u64>();
+        let named = |stream: StreamId| match stream {
+            StreamId::Named(i) => self.named.get(i).map_or(0, |parts| sum(parts)),
+            _ => 0,
+        };
+        let groups = |of: fn(&GroupParts) -> &[Part]| self.groups.iter().map(|g| sum(of(g))).sum();
+        let share = |name, bytes| StreamShare { name, bytes };
+        vec![
+            share("references", groups(|g| g.reference.as_slice())),
+            share("deltas", groups(|g| &g.delta)),
+            share("names", named(SAMPLES) + named(CONTIGS)),
+            share("descriptions", named(DETAILS)),
+            share("splitters", named(SPLITTERS) + named(SEGMENT_SPLITTERS)),
+            share("digests", named(DIGESTS)),
+        ]
+    }
+
+    /// Writes the footer and gives the file its name; gives the bytes by what they hold.
+    pub(crate) fn finish(mut self) -> Result<Vec<StreamShare>> {
+        let mut shares = self.shares();
         let streams = NAMED
             .iter()
             .zip(&self.named)
@@ -184,10 +226,11 @@ impl Output {
         footer.extend(length.to_le_bytes());
         self.write(&footer)?;
         self.writer.flush().map_err(|e| Error::io(&self.path, &e))?;
-        let bytes = self.at;
+        let held: u64 = shares.iter().map(|share| share.bytes).sum();
+        shares.push(StreamShare { name: "footer", bytes: self.at.saturating_sub(held) });
         drop(self.writer);
         self.aside.commit()?;
-        Ok(bytes)
+        Ok(shares)
     }
 }
 

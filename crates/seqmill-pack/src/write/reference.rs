@@ -9,6 +9,7 @@ const STEP: usize = 4;
 /// Slots looked at, at most.
 const PROBES: usize = 64;
 const EMPTY: u32 = u32::MAX;
+const EMPTY_NARROW: u16 = u16::MAX;
 
 /// The symbols of a reference at 2 bits each, or 4 if there are others than A, C, G and T.
 #[derive(Debug)]
@@ -22,9 +23,50 @@ pub(crate) struct Reference {
 /// Where k-mers of a reference are.
 #[derive(Debug)]
 pub(crate) struct Table {
-    slots: Vec<u32>,
+    slots: Slots,
     mask: usize,
     step: usize,
+}
+
+/// Positions, counted in steps: of most references they are short numbers.
+#[derive(Debug)]
+enum Slots {
+    Narrow(Vec<u16>),
+    Wide(Vec<u32>),
+}
+
+impl Slots {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Narrow(slots) => 2 * slots.len() as u64,
+            Self::Wide(slots) => 4 * slots.len() as u64,
+        }
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<usize> {
+        match self {
+            Self::Narrow(slots) => {
+                slots.get(at).filter(|&&s| s != EMPTY_NARROW).map(|&s| usize::from(s))
+            }
+            Self::Wide(slots) => slots.get(at).filter(|&&s| s != EMPTY).map(|&s| s as usize),
+        }
+    }
+
+    fn set(&mut self, at: usize, value: usize) {
+        match self {
+            Self::Narrow(slots) => {
+                if let Some(slot) = slots.get_mut(at) {
+                    *slot = u16::try_from(value).unwrap_or(EMPTY_NARROW);
+                }
+            }
+            Self::Wide(slots) => {
+                if let Some(slot) = slots.get_mut(at) {
+                    *slot = u32::try_from(value).unwrap_or(EMPTY);
+                }
+            }
+        }
+    }
 }
 
 /// How many bytes all tables may take together.
@@ -102,7 +144,7 @@ impl Reference {
             return Arc::clone(table);
         }
         let table = Arc::new(Table::new(codes, key, step));
-        let bytes = 4 * table.slots.len() as u64;
+        let bytes = table.slots.bytes();
         if room.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= room.limit {
             *kept = Some(Arc::clone(&table));
         } else {
@@ -134,15 +176,19 @@ impl Table {
     fn new(codes: &[u8], key: usize, step: usize) -> Self {
         let count = codes.len() / step;
         let size = (count * 10 / 7).next_power_of_two().max(8);
-        let mut slots = vec![EMPTY; size];
+        let mut slots = if count < usize::from(EMPTY_NARROW) {
+            Slots::Narrow(vec![EMPTY_NARROW; size])
+        } else {
+            Slots::Wide(vec![EMPTY; size])
+        };
         let mask = size - 1;
         let mut at = 0;
         while let Some(window) = codes.get(at..at + key) {
             if let Some(code) = window_code(window) {
                 let mut slot = hash(code) & mask;
                 for _ in 0..PROBES {
-                    if let Some(free) = slots.get_mut(slot).filter(|s| **s == EMPTY) {
-                        *free = u32::try_from(at / step).unwrap_or(EMPTY);
+                    if slots.get(slot).is_none() {
+                        slots.set(slot, at / step);
                         break;
                     }
                     slot = (slot + 1) & mask;
@@ -158,8 +204,8 @@ impl Table {
     pub(crate) fn positions(&self, code: u64) -> impl Iterator<Item = usize> {
         let first = hash(code) & self.mask;
         (0..PROBES)
-            .map_while(move |i| self.slots.get((first + i) & self.mask).filter(|&&s| s != EMPTY))
-            .map(|&s| s as usize * self.step)
+            .map_while(move |i| self.slots.get((first + i) & self.mask))
+            .map(|position| position * self.step)
     }
 }
 

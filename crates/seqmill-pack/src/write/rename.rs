@@ -53,5 +53,5 @@ pub fn rename(path: &Path, output: &Path, names: &[String], force: bool, job: &J
     }
     out.part(SAMPLES, &Packer::new(Level::Default)?.collection(&raw)?)?;
     write_facts(&mut out, archive.parameters())?;
-    out.finish()
+    Ok(out.finish()?.iter().map(|share| share.bytes).sum())
 }

@@ -7,10 +7,11 @@ use super::encode::Effort;
 use super::feed::{Adaptive, Feeder, Setup, TASK_BASES, Totals};
 use super::groups::Groups;
 use super::input::{Input, Item, Notes};
+use super::ledger::{Ledger, SampleShare};
 use super::options::PackOptions;
 use super::output::{
     CONTIGS, DETAILS, DIGESTS, FILE_TYPE_INFO, Output, PARAMS, ReadyPart, SAMPLES,
-    SEGMENT_SPLITTERS, SPLITTERS,
+    SEGMENT_SPLITTERS, SPLITTERS, StreamShare,
 };
 use super::pending::Pending;
 use super::reference::{TableRoom, USUAL_STEP};
@@ -36,7 +37,7 @@ const TABLE_SHARE: u64 = 6;
 /// More than this is not worth its place: the page cache does as well.
 const SPOOL_MAX_BYTES: u64 = 4 << 20;
 /// Tables beyond this are made again for each sample, which costs a few percent.
-const TABLE_MAX_BYTES: u64 = 16 << 20;
+const TABLE_MAX_BYTES: u64 = 8 << 20;
 const PENDING_SHARE: u64 = 4;
 
 /// What was packed.
@@ -70,6 +71,12 @@ pub struct Packed {
     pub changed_in: Vec<(String, u64)>,
     /// Names that came again.
     pub renamed: u64,
+    /// What each sample put in; of many samples neighbours share a row.
+    pub shares: Vec<SampleShare>,
+    /// Bytes of the archive by what they hold.
+    pub streams: Vec<StreamShare>,
+    /// Bytes that a million bytes of differences became.
+    pub delta_ppm: u64,
     /// Figures of the pipeline.
     pub stages: Vec<StageFigures>,
 }
@@ -126,6 +133,7 @@ impl Ground<'_> {
             dummies: Vec::new(),
             pending: Pending::new(parameters.pack_size, share, self.job, self.folder)?,
             describer: Describer::new(parameters.pack_size, s + k),
+            ledger: Ledger::default(),
             lease: self.job.budget.must_reserve(account, 0)?,
         })
     }
@@ -201,11 +209,14 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     result?;
     merge(&mut stages, more);
     finish_streams(&mut output, &mut recorder, &feeder, parameters, options.level)?;
-    let bytes = output.finish()?;
-    Ok(report(feeder, parameters, bytes, stages))
+    let delta_ppm = output.delta_ppm();
+    let streams = output.finish()?;
+    let bytes = streams.iter().map(|share| share.bytes).sum();
+    let shares = recorder.ledger.into_rows();
+    Ok(Packed { bytes, shares, streams, delta_ppm, stages, ..report(feeder, parameters) })
 }
 
-fn report(feeder: Feeder, parameters: Parameters, bytes: u64, stages: Vec<StageFigures>) -> Packed {
+fn report(feeder: Feeder, parameters: Parameters) -> Packed {
     let Totals { samples, contigs, bases, segments } = feeder.totals;
     let Notes { mut warnings, empty_records, letters_changed, changed_in, renamed } =
         feeder.input.notes;
@@ -223,14 +234,17 @@ fn report(feeder: Feeder, parameters: Parameters, bytes: u64, stages: Vec<StageF
         groups: feeder.groups.count(),
         reference_bases: feeder.groups.reference_bases(),
         splitters: feeder.splitters.len() as u64,
-        bytes,
+        bytes: 0,
         parameters,
         warnings,
         empty_records,
         letters_changed,
         changed_in,
         renamed,
-        stages,
+        shares: Vec::new(),
+        streams: Vec::new(),
+        delta_ppm: 0,
+        stages: Vec::new(),
     }
 }
 

@@ -8,6 +8,8 @@ use rustc_hash::FxBuildHasher;
 
 /// One k-mer of so many is in the sample.
 const RATE: u64 = 512;
+/// The same where size is worth time and memory.
+const THOROUGH_RATE: u64 = 64;
 /// Least k-mers that a reference must share.
 const VOTES_LEAST: usize = 2;
 /// Least part of the sampled k-mers that it must share.
@@ -20,12 +22,13 @@ pub(crate) struct Sketch {
     /// The group, twice, plus one if the k-mer stands there in its canonical form.
     places: hashbrown::HashMap<u64, u32, FxBuildHasher>,
     kmer_length: u32,
+    rate: u64,
 }
 
-fn sample(kmer_length: u32, codes: &[u8], mut take: impl FnMut(u64, bool)) {
+fn sample(kmer_length: u32, rate: u64, codes: &[u8], mut take: impl FnMut(u64, bool)) {
     let mut scanner = KmerScanner::new(kmer_length);
     for &code in codes {
-        if scanner.push(code) && murmur64(scanner.canonical()) < u64::MAX / RATE {
+        if scanner.push(code) && murmur64(scanner.canonical()) < u64::MAX / rate {
             let kmer = scanner.kmer();
             take(kmer.code, kmer.direct);
         }
@@ -33,8 +36,9 @@ fn sample(kmer_length: u32, codes: &[u8], mut take: impl FnMut(u64, bool)) {
 }
 
 impl Sketch {
-    pub(crate) fn new(kmer_length: u32) -> Self {
-        Self { places: hashbrown::HashMap::default(), kmer_length }
+    pub(crate) fn new(kmer_length: u32, thorough: bool) -> Self {
+        let rate = if thorough { THOROUGH_RATE } else { RATE };
+        Self { places: hashbrown::HashMap::default(), kmer_length, rate }
     }
 
     /// Bytes held.
@@ -45,7 +49,7 @@ impl Sketch {
     /// Adds a reference; a k-mer stays with the first one that has it.
     pub(crate) fn insert(&mut self, group: u32, codes: &[u8]) {
         let places = &mut self.places;
-        sample(self.kmer_length, codes, |kmer, direct| {
+        sample(self.kmer_length, self.rate, codes, |kmer, direct| {
             places.entry(kmer).or_insert(2 * group + u32::from(direct));
         });
     }
@@ -54,7 +58,7 @@ impl Sketch {
     pub(crate) fn find(&self, codes: &[u8]) -> Option<(u32, bool)> {
         let mut votes: Vec<u32> = Vec::new();
         let mut sampled = 0;
-        sample(self.kmer_length, codes, |kmer, direct| {
+        sample(self.kmer_length, self.rate, codes, |kmer, direct| {
             sampled += 1;
             if let Some(&place) = self.places.get(&kmer) {
                 let reverse = (place & 1 == 1) != direct;
@@ -81,7 +85,7 @@ mod tests {
         let random = |seed: u64| -> Vec<u8> {
             (0..20_000).map(|i| (murmur64(i ^ (seed << 40)) % 4) as u8).collect()
         };
-        let mut sketch = Sketch::new(31);
+        let mut sketch = Sketch::new(31, false);
         for group in 16..20 {
             sketch.insert(group, &random(u64::from(group)));
         }

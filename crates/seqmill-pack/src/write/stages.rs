@@ -5,6 +5,7 @@ use super::describe::{Describer, FullBatch, SampleEnd};
 use super::encode::{Coder, Effort};
 use super::feed::{Event, Feeder, Task};
 use super::groups::{Placed, Target};
+use super::ledger::Ledger;
 use super::output::{CONTIGS, DETAILS, DIGESTS, Output, ReadyPart, StreamId};
 use super::pending::{FullPack, Pending};
 use super::reference::TableRoom;
@@ -144,6 +145,7 @@ impl Worker {
             });
             bytes += size_of::<CodedEvent>() as u64;
         }
+        self.coder.trim();
         lease.resize(bytes)?;
         Ok(CodedTask { events, bytes, _lease: lease })
     }
@@ -155,6 +157,7 @@ pub(crate) struct Recorder {
     pub(crate) dummies: Vec<FullPack>,
     pub(crate) pending: Pending,
     pub(crate) describer: Describer,
+    pub(crate) ledger: Ledger,
     pub(crate) lease: Lease,
 }
 
@@ -172,6 +175,7 @@ impl Recorder {
                 CodedEvent::Contig(header) => self.describer.contig(header),
                 CodedEvent::EndSample(end) => {
                     self.describer.end_sample(&end.name, Some(&end));
+                    self.ledger.end_sample(&end.name, end.bases);
                     if self.describer.is_full()
                         && let Some(batch) = self.describer.take_batch()
                     {
@@ -185,16 +189,25 @@ impl Recorder {
                     }
                 }
                 CodedEvent::Segment { contig, length, reverse, group, coded } => {
+                    let share = &mut self.ledger.open;
+                    share.segments += 1;
                     let id = match coded {
-                        Coded::Same => 0,
+                        Coded::Same => {
+                            share.known += 1;
+                            0
+                        }
                         Coded::Reference(part) => {
                             bytes += part.data.len() as u64;
+                            share.groups += 1;
+                            share.reference_bases += u64::from(length);
+                            share.reference_bytes += part.data.len() as u64;
                             ready.push(Outgoing::Ready(StreamId::Reference(group), part));
                             0
                         }
                         Coded::Entry(entry) => {
                             let raw = group < RAW_GROUPS;
                             let (number, full) = self.pending.add(group, &entry, !raw, job)?;
+                            share.delta_bytes += entry.len() as u64;
                             if let Some(pack) = full {
                                 let size = pack.bytes.len() as u64;
                                 out.push(Jobs {
@@ -271,7 +284,7 @@ pub(crate) fn run(
             "code",
             0,
             accounts.coded,
-            |task: &Task| task.bytes + (256 << 10),
+            |task: &Task| task.bytes + task.scratch + (64 << 10),
             fresh,
             |worker, task, lease| {
                 let worker = worker.as_mut().map_err(|e| e.clone())?;

@@ -9,6 +9,7 @@ use seqmill_base::Job;
 use seqmill_convert::Resources;
 use seqmill_pack::PackOptions;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Packs inputs into an archive; options and result are JSON (see `seqmill.archive`).
@@ -55,6 +56,11 @@ pub(crate) fn archive_pack(
         "bases": done.bases,
         "bytes": done.bytes,
         "warnings": done.warnings,
+        "overview": {
+            "samples": done.shares,
+            "streams": done.streams.iter().map(|s| (s.name, s.bytes)).collect::<BTreeMap<_, _>>(),
+            "delta_ppm": done.delta_ppm,
+        },
         "metrics": document(&job, totals, &done.stages, detail),
     });
     Ok(answer.to_string())

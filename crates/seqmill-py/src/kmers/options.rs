@@ -5,6 +5,7 @@ use seqmill_count::kmers::{
     CountOptions, DumpOptions, MergeOptions, MergeRules, OutputRules, OutputSpec, ReadFlags,
     SetOperation, Stretches, TableFormat, TextRules,
 };
+use seqmill_io::sequence::TextPart;
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -59,6 +60,16 @@ fn stretches(value: &Value) -> Option<Stretches> {
     Some(found)
 }
 
+/// Pairs of begin and end, or null for an input that is read as a whole.
+fn parts(value: &Value) -> Vec<Option<TextPart>> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let part = |pair: &Value| {
+        let end = pair[1].as_u64();
+        pair[0].as_u64().map(|begin| TextPart { begin, end })
+    };
+    list.iter().map(part).collect()
+}
+
 pub(super) fn count_options(value: &Value) -> CountOptions {
     let canonical = flag(value, "canonical");
     let bits = |name, default| u16::try_from(number(value, name, default)).unwrap_or(u16::MAX);
@@ -79,6 +90,9 @@ pub(super) fn count_options(value: &Value) -> CountOptions {
             sequenced_strand: !canonical,
             regions: stretches(value),
             strict: flag(value, "strict"),
+            parts: parts(&value["parts"]),
+            skip_lower: flag(value, "skip_lower"),
+            archives: crate::archive::ARCHIVES,
         },
         threads: usize::try_from(number(value, "threads", 1)).unwrap_or(1).max(1),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
@@ -109,8 +123,13 @@ pub(super) fn output_rules(value: &Value) -> Result<OutputRules> {
         dump: dump_options(value),
         force: flag(value, "force"),
         resume: flag(value, "resume"),
+        is_unit: flag(value, "is_unit"),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
     })
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }
 
 pub(super) fn merge_options(value: &Value) -> Result<MergeOptions> {
@@ -127,5 +146,7 @@ pub(super) fn merge_options(value: &Value) -> Result<MergeOptions> {
         k: value["k"].as_u64().and_then(|k| u32::try_from(k).ok()),
         canonical: value["canonical"].as_bool(),
         chunks: value["plan_chunks"].as_u64(),
+        range: (text(&value["range"][0]), text(&value["range"][1])),
+        footer: serde_json::from_value(value["footer"].clone()).unwrap_or_default(),
     })
 }

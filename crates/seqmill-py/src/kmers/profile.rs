@@ -5,9 +5,10 @@ use crate::error::to_python;
 use crate::job::new_job;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use seqmill_base::Error;
 use seqmill_convert::Resources;
-use seqmill_count::kmers::FileProfile;
 use seqmill_count::kmers::skm::SkmTable;
+use seqmill_count::kmers::{FileProfile, ProfileStretch};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,15 +29,34 @@ impl KmerProfile {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Stretch<'py>>> {
         py.check_signals()?;
-        let next = py
-            .detach(|| self.profile.lock().unwrap_or_else(PoisonError::into_inner).next_stretch());
-        let Some(stretch) = next.map_err(|e| to_python(py, &e))? else { return Ok(None) };
+        let Some(stretch) = py.detach(|| self.next()).map_err(|e| to_python(py, &e))? else {
+            return Ok(None);
+        };
         Ok(Some((
             PyBytes::new(py, &stretch.name),
             stretch.start,
             PyBytes::new(py, &as_bytes(&stretch.counts)),
             PyBytes::new(py, &stretch.valid),
         )))
+    }
+
+    /// The next stretch as lines of text: record, first base, count or NA.
+    fn next_lines<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        py.check_signals()?;
+        let lines = py.detach(|| {
+            let Some(stretch) = self.next()? else { return Ok(None) };
+            let mut text = Vec::with_capacity(16 * stretch.counts.len());
+            stretch.append_lines(&mut text);
+            Ok(Some(text))
+        });
+        let lines = lines.map_err(|e: Error| to_python(py, &e))?;
+        Ok(lines.map(|text| PyBytes::new(py, &text)))
+    }
+}
+
+impl KmerProfile {
+    fn next(&self) -> Result<Option<ProfileStretch>, Error> {
+        self.profile.lock().unwrap_or_else(PoisonError::into_inner).next_stretch()
     }
 }
 
@@ -51,7 +71,7 @@ pub(crate) fn kmers_profile(
     let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
     let opened = py.detach(|| {
         let table = Arc::new(SkmTable::open(&table)?);
-        FileProfile::open(table, &path, windows, &job)
+        FileProfile::open(table, &path, crate::archive::ARCHIVES, windows, &job)
     });
     let profile = opened.map_err(|e| to_python(py, &e))?;
     Ok(KmerProfile { profile: Mutex::new(profile) })

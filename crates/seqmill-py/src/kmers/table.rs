@@ -6,6 +6,7 @@ use crate::error::to_python;
 use crate::job::{new_job, run};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyCapsule};
 use seqmill_base::{Budget, Job};
 use seqmill_count::kmers::skm::SkmTable;
@@ -74,7 +75,7 @@ impl KmerTable {
     fn profile<'py>(
         &self,
         py: Python<'py>,
-        bases: Vec<u8>,
+        bases: PyBackedBytes,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let found = py.detach(|| {
             profile_bases(&self.table, &bases).map(|(counts, valid)| (as_bytes(&counts), valid))

@@ -2,7 +2,7 @@
 
 use super::grow::fill_ring;
 use super::lanes::{BIAS, Kernel, LANES, Lanes, Portable, Row};
-use super::{Context, Copy_, Direction, Extension, Lane, Scoring, wide};
+use super::{Context, Copy_, Direction, Lane, Scoring, wide};
 
 /// Copies in half a vector.
 const HALF: usize = LANES / 2;
@@ -29,20 +29,29 @@ pub(crate) struct Task {
     mirrored: bool,
 }
 
-/// Splits the sides of copies into vectors.
-pub(crate) fn tasks(copies: &[Copy_], scoring: &Scoring) -> Vec<Task> {
-    let numbers = |wanted: &dyn Fn(&Copy_) -> bool| -> Vec<u32> {
-        (0..).zip(copies).filter(|(_, copy)| wanted(copy)).map(|(i, _)| i).collect()
-    };
-    let mut tasks = Vec::new();
-    if scoring.reprise {
+/// The sides of copies by vectors.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    tasks: Vec<Task>,
+    numbers: Vec<u32>,
+}
+
+impl Tasks {
+    /// Splits the sides of copies into vectors.
+    pub(crate) fn split(&mut self, copies: &[Copy_], scoring: &Scoring) -> &[Task] {
+        self.tasks.clear();
         // The reference reads the letters of the reverse strand at mirrored offsets.
-        pack(&numbers(&|copy| !copy.reverse), false, &mut tasks);
-        pack(&numbers(&|copy| copy.reverse), true, &mut tasks);
-    } else {
-        pack(&numbers(&|_| true), false, &mut tasks);
+        let strands: &[Option<bool>] =
+            if scoring.reprise { &[Some(false), Some(true)] } else { &[None] };
+        for strand in strands {
+            let wanted = |copy: &Copy_| strand.is_none_or(|reverse| copy.reverse == reverse);
+            self.numbers.clear();
+            let numbered = (0..).zip(copies).filter(|(_, copy)| wanted(copy));
+            self.numbers.extend(numbered.map(|(i, _)| i));
+            pack(&self.numbers, *strand == Some(true), &mut self.tasks);
+        }
+        &self.tasks
     }
-    tasks
 }
 
 fn pack(numbers: &[u32], mirrored: bool, tasks: &mut Vec<Task>) {
@@ -98,13 +107,13 @@ impl Aligner {
         &mut self,
         context: &Context<'_>,
         copies: &[Copy_],
-        extensions: &[Extension; 2],
+        [right, left]: [&[u8]; 2],
         task: &Task,
         mut each: impl FnMut(u32, Direction, Side),
     ) {
         let columns = task.halves.map(|direction| match direction {
-            Direction::Right => extensions[0].columns.as_slice(),
-            Direction::Left => extensions[1].columns.as_slice(),
+            Direction::Right => right,
+            Direction::Left => left,
         });
         let lane = |i: usize| {
             let number = task.members[i]?;

@@ -2,7 +2,7 @@
 
 use super::lanes::{BIAS, Kernel, LANES, Lanes, Portable, Row};
 use super::wide::{self, first_largest};
-use super::{Context, Copy_, Direction, Extension, Lane, NO_BASE, Progress, Scoring};
+use super::{Context, Copy_, Direction, Lane, NO_BASE, Progress, Scoring};
 
 /// Copies in half a vector: the unit that belongs to one direction.
 const HALF: usize = LANES / 2;
@@ -27,6 +27,8 @@ pub(crate) struct Grower {
     best: Vec<Row>,
     live: Vec<Row>,
     segments: Vec<Segment>,
+    /// Codes of the columns that were found: right and left, or one direction alone.
+    columns: [Vec<u8>; 2],
 }
 
 /// Vectors whose halves belong to the same directions.
@@ -75,6 +77,7 @@ impl Grower {
             best: Vec::new(),
             live: Vec::new(),
             segments: Vec::new(),
+            columns: [Vec::new(), Vec::new()],
         }
     }
 
@@ -86,13 +89,22 @@ impl Grower {
         (copies.div_ceil(LANES) + 1) as u64 * vector as u64 + u64::from(scoring.max_extend) * 4
     }
 
-    /// Extends both directions: right and left.
-    pub(crate) fn both(&mut self, context: &Context<'_>, copies: &[Copy_]) -> [Extension; 2] {
+    /// Extends both directions: the columns to the right and to the left.
+    pub(crate) fn both(&mut self, context: &Context<'_>, copies: &[Copy_]) -> [&[u8]; 2] {
         if copies.len() <= TOGETHER && context.scoring.is_narrow() {
             self.prepare(context, copies, &[Direction::Right, Direction::Left]);
-            return self.run(context);
+            self.run(context);
+        } else {
+            self.one(context, copies, Direction::Left);
+            self.columns.swap(0, 1);
+            self.one(context, copies, Direction::Right);
         }
-        [Direction::Right, Direction::Left].map(|direction| self.one(context, copies, direction))
+        self.columns()
+    }
+
+    /// What the last extension of both directions gave.
+    pub(crate) fn columns(&self) -> [&[u8]; 2] {
+        self.columns.each_ref().map(Vec::as_slice)
     }
 
     /// Extends one direction.
@@ -101,15 +113,16 @@ impl Grower {
         context: &Context<'_>,
         copies: &[Copy_],
         direction: Direction,
-    ) -> Extension {
-        if !context.scoring.is_narrow() {
+    ) -> &[u8] {
+        if context.scoring.is_narrow() {
+            self.prepare(context, copies, &[direction]);
+            self.run(context);
+        } else {
             let lanes: Vec<Lane> =
                 copies.iter().map(|copy| Lane::new(context, *copy, direction)).collect();
-            return wide::grow(context, &lanes);
+            self.columns[0] = wide::grow(context, &lanes).columns;
         }
-        self.prepare(context, copies, &[direction]);
-        let [first, _] = self.run(context);
-        first
+        &self.columns[0]
     }
 
     /// Whether both directions of so many copies are worth a thread each.
@@ -173,31 +186,31 @@ impl Grower {
         }));
     }
 
-    fn run(&mut self, context: &Context<'_>) -> [Extension; 2] {
+    fn run(&mut self, context: &Context<'_>) {
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernel::detect` has asked the processor.
             Kernel::Avx2 => unsafe { self.run_avx2(context) },
             // SAFETY: needs nothing.
-            Kernel::Portable => unsafe { self.columns::<Portable>(context) },
+            Kernel::Portable => unsafe { self.extend::<Portable>(context) },
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    unsafe fn run_avx2(&mut self, context: &Context<'_>) -> [Extension; 2] {
+    unsafe fn run_avx2(&mut self, context: &Context<'_>) {
         // SAFETY: this function has what the vectors need.
-        unsafe { self.columns::<super::lanes::Avx2>(context) }
+        unsafe { self.extend::<super::lanes::Avx2>(context) }
     }
 
     #[inline(always)]
-    unsafe fn columns<L: Lanes>(&mut self, context: &Context<'_>) -> [Extension; 2] {
+    unsafe fn extend<L: Lanes>(&mut self, context: &Context<'_>) {
         let scoring = &context.scoring;
         let scores = Scores::new(scoring);
         let band = scoring.band();
         let count = self.segments.last().map_or(1, |s| s.halves[1] + 1);
         let mut progress = [Progress::new(), Progress::new()];
-        let mut columns = [Vec::new(), Vec::new()];
+        self.columns[..count].iter_mut().for_each(Vec::clear);
         let mut filled = 0;
         self.fill(context, &mut filled, band);
         // SAFETY: the caller's.
@@ -209,7 +222,7 @@ impl Grower {
                 if !progress[d].stopped {
                     let [a, c, g, t, ..] = sums[d];
                     bases[d] = first_largest([a, c, g, t]);
-                    columns[d].push(bases[d]);
+                    self.columns[d].push(bases[d]);
                 }
             }
             self.fill(context, &mut filled, x as usize + 1 + band);
@@ -229,10 +242,9 @@ impl Grower {
                 break;
             }
         }
-        for (columns, progress) in columns.iter_mut().zip(&progress) {
+        for (columns, progress) in self.columns[..count].iter_mut().zip(&progress) {
             columns.truncate(usize::try_from(progress.x_best + 1).unwrap_or(0));
         }
-        columns.map(|columns| Extension { columns })
     }
 
     /// Fills rings until the letters before `until` (counted from the lowest offset) are there.

@@ -49,6 +49,13 @@ impl Queue {
         if self.sorted.last() >= self.back.peek() { self.sorted.pop() } else { self.back.pop() }
     }
 
+    /// The best one that does not come before `last`; those that came back and do are left where
+    /// they are.
+    pub(super) fn pop_behind(&mut self, last: Option<Waiting>) -> Option<Waiting> {
+        let back = self.back.peek().filter(|top| last.is_none_or(|last| **top <= last));
+        if self.sorted.last() >= back { self.sorted.pop() } else { self.back.pop() }
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.back.push(waiting);
     }

@@ -1,19 +1,94 @@
-//! What one seed gives: its extensions and the spans of its copies.
+//! What seeds give: their extensions and the spans of their copies.
 
 use super::Element;
-use crate::crew;
+use crate::batch::{BatchSeed, CandidateBatch, Pools};
 use crate::extend::lanes::Kernel;
-use crate::extend::{Aligner, Context, Copy_, Direction, Extension, Grower, Scoring, Side, tasks};
-use crate::options::Parameters;
-use crate::rank::Seed;
+use crate::extend::{Aligner, Context, Copy_, Direction, Grower, Scoring, Side, Task, Tasks};
+use crate::mask::Mask;
+use crate::pool::Pooled;
+use seqmill_base::Lease;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Columns that a batch holds beyond those of one seed; the seeds behind are not worked out.
+const COLUMNS_BYTES: usize = 1 << 16;
+/// Alignments of one piece of the work on a large seed.
+const ALIGNED_TOGETHER: usize = 4;
 
 /// What a seed gives as long as its occurrences are the same.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// Right and left.
-    pub(crate) extensions: [Extension; 2],
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome<'o> {
+    /// The consensus to the right and to the left.
+    pub(crate) columns: [&'o [u8]; 2],
     /// One for every copy, in order.
-    pub(crate) spans: Vec<Element>,
+    pub(crate) spans: &'o [Element],
+}
+
+/// Where the outcome of a seed of a batch lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Solved {
+    /// The occurrences it was made from; 0 if it was not worked out.
+    copies: u32,
+    /// Ends of the columns to the right, and of those to the left behind them.
+    columns: [u32; 3],
+    /// Its first span.
+    spans: u32,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct SolvedBatch {
+    pub(crate) solved: Pooled<Solved>,
+    columns: Pooled<u8>,
+    spans: Pooled<Element>,
+    pub(crate) lease: Lease,
+}
+
+impl SolvedBatch {
+    /// The outcome of the `i`th seed and the number of copies it was made from.
+    pub(crate) fn outcome(&self, i: usize) -> Option<(u32, Outcome<'_>)> {
+        let solved = self.solved.get(i).filter(|solved| solved.copies > 0)?;
+        let [from, middle, end] = solved.columns.map(|at| at as usize);
+        let (spans, copies) = (solved.spans as usize, solved.copies as usize);
+        let columns = [&self.columns[from..middle], &self.columns[middle..end]];
+        Some((solved.copies, Outcome { columns, spans: &self.spans[spans..spans + copies] }))
+    }
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Seeds, each by itself.
+    Batch(CandidateBatch),
+    /// One direction of a large seed.
+    Grow(Arc<Vec<Copy_>>, Direction),
+    /// Some alignments of a large seed.
+    Align(Arc<Large>, Range<usize>),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Batch(SolvedBatch),
+    Columns(Vec<u8>),
+    Sides(Vec<(u32, Direction, Side)>),
+}
+
+/// A large seed that all threads work on.
+#[derive(Debug)]
+pub(crate) struct Large {
+    copies: Arc<Vec<Copy_>>,
+    columns: [Vec<u8>; 2],
+    tasks: Vec<Task>,
+}
+
+/// What all workers read.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) context: Context<'a>,
+    pub(crate) masked: &'a Mask,
+    pub(crate) min_frequency: u32,
+    pub(crate) pools: &'a Pools,
 }
 
 /// Memory and kernels of one thread.
@@ -21,8 +96,10 @@ pub(crate) struct Outcome {
 pub(crate) struct Worker {
     grower: Grower,
     aligner: Aligner,
+    tasks: Tasks,
     copies: Vec<Copy_>,
     sides: Vec<[Side; 2]>,
+    spans: Vec<Element>,
 }
 
 impl Worker {
@@ -30,8 +107,10 @@ impl Worker {
         Self {
             grower: Grower::new(kernel),
             aligner: Aligner::new(kernel),
+            tasks: Tasks::default(),
             copies: Vec::new(),
             sides: Vec::new(),
+            spans: Vec::new(),
         }
     }
 
@@ -45,83 +124,169 @@ impl Worker {
     pub(crate) fn solve(
         &mut self,
         context: &Context<'_>,
-        parameters: &Parameters,
-        seed: &Seed,
-        positions: &[u32],
-    ) -> Outcome {
-        fill_copies(seed, positions, &mut self.copies);
-        let extensions = self.grower.both(context, &self.copies);
+        list: &[u32],
+        forward: usize,
+    ) -> Outcome<'_> {
+        self.copies.clear();
+        self.copies.extend(copies_of(list, forward));
+        let columns = self.grower.both(context, &self.copies);
         self.sides.clear();
         self.sides.resize(self.copies.len(), [Side::default(); 2]);
-        for task in tasks(&self.copies, &context.scoring) {
+        for task in self.tasks.split(&self.copies, &context.scoring) {
             let sides = &mut self.sides;
-            self.aligner.align(context, &self.copies, &extensions, &task, |i, direction, side| {
+            self.aligner.align(context, &self.copies, columns, task, |i, direction, side| {
                 sides[i as usize][side_index(direction)] = side;
             });
         }
-        let spans = spans(context, parameters, &self.copies, &self.sides);
-        Outcome { extensions, spans }
+        self.spans.clear();
+        self.spans.extend(spans(&context.scoring, &self.copies, &self.sides));
+        Outcome { columns, spans: &self.spans }
     }
+
+    /// Does what was sent.
+    pub(crate) fn work(&mut self, sight: &Sight<'_>, job: Job) -> Done {
+        match job {
+            Job::Batch(batch) => Done::Batch(self.solve_batch(sight, batch)),
+            Job::Grow(copies, direction) => {
+                Done::Columns(self.grower.one(&sight.context, &copies, direction).to_vec())
+            }
+            Job::Align(large, range) => {
+                let mut sides = Vec::new();
+                let columns = large.columns.each_ref().map(Vec::as_slice);
+                for task in &large.tasks[range] {
+                    let put = |i, direction, side| sides.push((i, direction, side));
+                    self.aligner.align(&sight.context, &large.copies, columns, task, put);
+                }
+                Done::Sides(sides)
+            }
+        }
+    }
+
+    /// Works out every seed of a batch whose turn comes if nothing is masked meanwhile.
+    fn solve_batch(&mut self, sight: &Sight<'_>, batch: CandidateBatch) -> SolvedBatch {
+        let CandidateBatch { seeds, mut positions, lease } = batch;
+        let mut solved = sight.pools.solved.take(seeds.len());
+        let mut columns = sight.pools.columns.take(COLUMNS_BYTES);
+        let mut spans = sight.pools.spans.take(positions.len());
+        let k = sight.context.scoring.k;
+        for seed in seeds.iter() {
+            solved.push(Solved::default());
+            let (count, forward) = drop_masked(seed, &mut positions, sight.masked, k);
+            let turn = count >= sight.min_frequency.max(1) && count >= seed.needed;
+            if !turn || columns.len() >= COLUMNS_BYTES || sight.context.cancel.is_cancelled() {
+                continue;
+            }
+            let from = seed.from as usize;
+            let list = &positions[from..from + count as usize];
+            let outcome = self.solve(&sight.context, list, forward);
+            let one = Solved { copies: count, columns: [0; 3], spans: spans.len() as u32 };
+            let mut ends = [columns.len() as u32; 3];
+            for (end, codes) in ends[1..].iter_mut().zip(outcome.columns) {
+                columns.extend_from_slice(codes);
+                *end = columns.len() as u32;
+            }
+            spans.extend_from_slice(outcome.spans);
+            if let Some(last) = solved.last_mut() {
+                *last = Solved { columns: ends, ..one };
+            }
+        }
+        SolvedBatch { solved, columns, spans, lease }
+    }
+}
+
+/// Bytes of a batch and of what becomes of it.
+pub(crate) fn batch_bytes(scoring: &Scoring, seeds: usize, places: usize) -> u64 {
+    let each = size_of::<BatchSeed>() + size_of::<Solved>();
+    let columns = COLUMNS_BYTES + 2 * scoring.max_extend as usize;
+    (seeds * each + places * (size_of::<u32>() + size_of::<Element>()) + columns) as u64
+}
+
+/// Moves what is not masked to the front of a list; how many, and how many of them forward.
+pub(super) fn keep_unmasked(
+    list: &mut [u32],
+    forward: usize,
+    masked: &Mask,
+    k: u32,
+) -> (usize, usize) {
+    let (mut kept, mut before) = (0, 0);
+    for i in 0..list.len() {
+        if i == forward {
+            before = kept;
+        }
+        let place = list[i];
+        list[kept] = place;
+        kept += usize::from(!masked.touches(place, k));
+    }
+    if forward == list.len() {
+        before = kept;
+    }
+    (kept, before)
+}
+
+fn drop_masked(seed: &BatchSeed, positions: &mut [u32], masked: &Mask, k: u32) -> (u32, usize) {
+    let from = seed.from as usize;
+    let list = &mut positions[from..from + seed.count()];
+    let (kept, forward) = keep_unmasked(list, seed.forward as usize, masked, k);
+    (kept as u32, forward)
 }
 
 fn side_index(direction: Direction) -> usize {
     usize::from(direction == Direction::Left)
 }
 
-fn fill_copies(seed: &Seed, positions: &[u32], out: &mut Vec<Copy_>) {
-    let from = usize::try_from(seed.offset).unwrap_or(usize::MAX);
-    let (forward, reverse) = (seed.forward as usize, seed.reverse as usize);
-    let list = &positions[from..from + forward + reverse];
-    out.clear();
-    let copies = list.iter().enumerate();
-    out.extend(copies.map(|(i, place)| Copy_ { place: *place, reverse: i >= forward }));
+fn copies_of(list: &[u32], forward: usize) -> impl Iterator<Item = Copy_> + '_ {
+    list.iter().enumerate().map(move |(i, place)| Copy_ { place: *place, reverse: i >= forward })
 }
 
-/// Works a seed out with all threads.
+/// Whether a seed of so many copies is worth the work of all threads.
+pub(super) fn is_large(copies: usize) -> bool {
+    Grower::is_large(copies)
+}
+
+/// Works a large seed out with all threads: the columns, and the spans.
 pub(super) fn together(
-    workers: &mut [Worker],
-    context: &Context<'_>,
-    parameters: &Parameters,
-    seed: &Seed,
-    positions: &[u32],
-) -> Outcome {
-    let count = seed.forward as usize + seed.reverse as usize;
-    if workers.len() < 2 || !Grower::is_large(count) {
-        return workers[0].solve(context, parameters, seed, positions);
+    desk: &mut crate::flow::Desk<'_, Worker, Job, Done>,
+    scoring: &Scoring,
+    list: &[u32],
+    forward: usize,
+) -> ([Vec<u8>; 2], Vec<Element>) {
+    let copies: Arc<Vec<Copy_>> = Arc::new(copies_of(list, forward).collect());
+    let grow = |direction| Job::Grow(Arc::clone(&copies), direction);
+    let grown = desk.together([Direction::Right, Direction::Left].map(grow));
+    let mut columns = [Vec::new(), Vec::new()];
+    for (columns, done) in columns.iter_mut().zip(grown) {
+        if let Done::Columns(found) = done {
+            *columns = found;
+        }
     }
-    let mut copies = Vec::new();
-    fill_copies(seed, positions, &mut copies);
-    let directions = [Direction::Right, Direction::Left];
-    let mut grown = crew::each(workers, 2, |worker, task| {
-        worker.grower.one(context, &copies, directions[task])
-    })
-    .into_iter();
-    let extensions = [grown.next().unwrap_or_default(), grown.next().unwrap_or_default()];
-    let tasks = tasks(&copies, &context.scoring);
-    let aligned = crew::each(workers, tasks.len(), |worker, task| {
-        let mut found = Vec::new();
-        worker.aligner.align(context, &copies, &extensions, &tasks[task], |i, direction, side| {
-            found.push((i, direction, side));
-        });
-        found
-    });
+    let tasks = desk.own().tasks.split(&copies, scoring).to_vec();
+    let count = tasks.len();
+    let large = Arc::new(Large { copies: Arc::clone(&copies), columns, tasks });
+    let ranges = (0..count).step_by(ALIGNED_TOGETHER);
+    let aligned = desk.together(
+        ranges.map(|from| Job::Align(Arc::clone(&large), from..count.min(from + ALIGNED_TOGETHER))),
+    );
     let mut sides = vec![[Side::default(); 2]; copies.len()];
-    for (i, direction, side) in aligned.into_iter().flatten() {
-        sides[i as usize][side_index(direction)] = side;
+    for done in aligned {
+        if let Done::Sides(found) = done {
+            for (i, direction, side) in found {
+                sides[i as usize][side_index(direction)] = side;
+            }
+        }
     }
-    let spans = spans(context, parameters, &copies, &sides);
-    Outcome { extensions, spans }
+    let spans = spans(scoring, &copies, &sides).collect();
+    // Every worker has given its part back.
+    let columns = Arc::try_unwrap(large).map_or_else(|large| large.columns.clone(), |l| l.columns);
+    (columns, spans)
 }
 
-fn spans(
-    context: &Context<'_>,
-    parameters: &Parameters,
-    copies: &[Copy_],
-    sides: &[[Side; 2]],
-) -> Vec<Element> {
-    let reprise = parameters.reprise();
-    let k = context.scoring.k as i32;
-    copies.iter().zip(sides).map(|(copy, sides)| span(*copy, *sides, k, reprise)).collect()
+fn spans<'s>(
+    scoring: &Scoring,
+    copies: &'s [Copy_],
+    sides: &'s [[Side; 2]],
+) -> impl Iterator<Item = Element> + 's {
+    let (k, reprise) = (scoring.k as i32, scoring.reprise);
+    copies.iter().zip(sides).map(move |(copy, sides)| span(*copy, *sides, k, reprise))
 }
 
 /// Where a copy begins and ends (specification 9).

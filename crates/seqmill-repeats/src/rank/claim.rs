@@ -1,55 +1,141 @@
 //! Greedy claiming: every seed counts only the places that no seed before it has taken.
+//!
+//! Claiming is one candidate after the other. What takes time is to fetch the lists, which lie
+//! scattered, and most of it is in vain, because most places of most candidates are taken already.
+//! So workers fetch the lists of whole batches ahead of their turn and drop what is taken by then:
+//! only candidates before those of the batch can have taken it. The claimer looks once more.
 
-use super::{Ranking, Seed};
+use super::{Candidate, Ranking, Seed};
+use crate::batch::{BatchSeed, CandidateBatch, Pipe};
+use crate::flow::{self, Desk};
 use crate::mask::Mask;
 use crate::options::Parameters;
 use crate::text::Text;
-use seqmill_base::{Job, Result};
+use seqmill_base::{Error, Job, Result};
 
 /// Most seeds that the reference handles at a time; the rest behind the last full block is lost.
 const REFERENCE_BLOCK: usize = 1000;
-/// Seeds between two looks at the cancel flag.
-const CHECK_EVERY: usize = 4096;
+
+/// What the workers read.
+struct Sight<'a> {
+    candidates: &'a [Candidate],
+    positions: &'a [u32],
+    mask: &'a Mask,
+    k: u32,
+}
 
 /// Counts the candidates of `ranking` anew, in their order, each without the places of those
 /// before it. Those that are still frequent enough become seeds, by count down and first place up.
 pub(crate) fn claim(
     ranking: &mut Ranking,
     text: &Text,
-    mask: &mut Mask,
+    mask: &Mask,
     k: u32,
     parameters: &Parameters,
-    job: &Job,
+    threads: usize,
+    (job, pipe): (&Job, &mut Pipe<'_>),
 ) -> Result<()> {
     let candidates = std::mem::take(&mut ranking.candidates);
     let n = candidates.len();
     let block = n.min(REFERENCE_BLOCK);
     let handled = if parameters.reprise() && n > 0 { n / block * block } else { n };
-    let mut taken = Vec::new();
-    for (i, candidate) in candidates[..handled].iter().enumerate() {
-        if i % CHECK_EVERY == 0 {
+    let sight =
+        Sight { candidates: &candidates[..handled], positions: &ranking.positions, mask, k };
+    let fetch = |(): &mut (), batch: CandidateBatch| sight.fetch(batch);
+    let mut seeds: Vec<Seed> = Vec::new();
+    flow::run(&mut vec![(); threads], &fetch, |desk| {
+        let mut next = 0;
+        loop {
             job.cancel.check()?;
+            while next < handled && pipe.is_open() {
+                let to = handled.min(next + pipe.options.batch_size);
+                if !send(desk, &candidates, next..to, pipe)? {
+                    break;
+                }
+                next = to;
+            }
+            if pipe.in_flight() == 0 {
+                return Ok(());
+            }
+            let mut batch = desk.take().ok_or_else(|| Error::internal("a worker is gone"))?;
+            let CandidateBatch { seeds: taken, positions, .. } = &mut batch;
+            for seed in taken.iter() {
+                let count = sight.settle(seed, positions);
+                if count >= parameters.min_frequency {
+                    let candidate = &candidates[seed.number as usize];
+                    seeds.push(Seed {
+                        kmer: text.kmer(candidate.first, k),
+                        first: candidate.first,
+                        count,
+                        offset: u64::from(candidate.offset),
+                        forward: candidate.forward,
+                        reverse: candidate.reverse,
+                    });
+                }
+            }
+            pipe.taken(batch.lease.bytes());
         }
-        let from = candidate.offset as usize;
-        let list = &ranking.positions[from..from + candidate.count() as usize];
-        // Both lists are filtered before either claims.
-        taken.clear();
-        taken.extend(list.iter().copied().filter(|place| !mask.touches(*place, k)));
-        for place in &taken {
-            mask.set(*place, place.saturating_add(k));
-        }
-        let count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        if count >= parameters.min_frequency {
-            ranking.seeds.push(Seed {
-                kmer: text.kmer(candidate.first, k),
-                first: candidate.first,
-                count,
-                offset: u64::from(candidate.offset),
-                forward: candidate.forward,
-                reverse: candidate.reverse,
-            });
-        }
-    }
-    ranking.seeds.sort_unstable_by_key(|seed| (u32::MAX - seed.count, seed.first));
+    })?;
+    seeds.sort_unstable_by_key(|seed| (u32::MAX - seed.count, seed.first));
+    ranking.seeds = seeds;
     Ok(())
+}
+
+/// Sends a batch of candidates whose lists are still to be fetched; false if it has to wait.
+fn send(
+    desk: &mut Desk<'_, (), CandidateBatch, CandidateBatch>,
+    candidates: &[Candidate],
+    range: std::ops::Range<usize>,
+    pipe: &mut Pipe<'_>,
+) -> Result<bool> {
+    let own = &candidates[range.clone()];
+    let places: usize = own.iter().map(|c| c.count() as usize).sum();
+    let bytes = (places * 4 + own.len() * size_of::<BatchSeed>()) as u64;
+    let Some(lease) = pipe.reserve(bytes)? else { return Ok(false) };
+    let mut seeds = pipe.pools.seeds.take(own.len());
+    let mut from = 0;
+    for (number, candidate) in (range.start as u32..).zip(own) {
+        let Candidate { forward, reverse, .. } = *candidate;
+        seeds.push(BatchSeed { number, from, forward, reverse, needed: 0 });
+        from += candidate.count();
+    }
+    let positions = pipe.pools.positions.take(places);
+    desk.send(CandidateBatch { seeds, positions, lease });
+    pipe.sent(own.len(), bytes);
+    Ok(true)
+}
+
+impl Sight<'_> {
+    /// Fills a batch with what is not taken yet.
+    fn fetch(&self, mut batch: CandidateBatch) -> CandidateBatch {
+        let CandidateBatch { seeds, positions, .. } = &mut batch;
+        for seed in seeds.iter_mut() {
+            let candidate = &self.candidates[seed.number as usize];
+            let (from, forward) = (candidate.offset as usize, candidate.forward as usize);
+            let list = &self.positions[from..from + candidate.count() as usize];
+            let free = |place: &u32| !self.mask.touches(*place, self.k);
+            seed.from = positions.len() as u32;
+            positions.extend(list[..forward].iter().copied().filter(free));
+            seed.forward = positions.len() as u32 - seed.from;
+            positions.extend(list[forward..].iter().copied().filter(free));
+            seed.reverse = positions.len() as u32 - seed.from - seed.forward;
+        }
+        batch
+    }
+
+    /// Takes the places of a seed that are free; how many. All are looked at before one is taken.
+    fn settle(&self, seed: &BatchSeed, positions: &mut [u32]) -> u32 {
+        let from = seed.from as usize;
+        let list = &mut positions[from..from + seed.count()];
+        let mut kept = 0;
+        for i in 0..list.len() {
+            let place = list[i];
+            list[kept] = place;
+            kept += usize::from(!self.mask.touches(place, self.k));
+        }
+        for place in &list[..kept] {
+            self.mask.set(*place, place.saturating_add(self.k));
+        }
+        kept as u32
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
             to += 1;
         }
         // Places, and the pairs of one bucket on each thread.
-        let pairs = totals[from..to].iter().max().copied().unwrap_or(0) * 16;
+        let pairs = Grouping::bytes_for(totals[from..to].iter().max().copied().unwrap_or(0));
         let _places = reserve(total * 4 + pairs * search.threads as u64)?;
         ranking.figures.partitions += 1;
         ranking.figures.admitted += total;
@@ -269,23 +269,88 @@ pub(super) fn offsets<const N: usize>(histograms: &[[u32; N]]) -> (Vec<[usize; N
     (starts, ends)
 }
 
-/// Calls `each` with every class of a bucket: its sorted places.
-pub(super) fn classes(
-    search: &Search<'_>,
-    bucket: &[AtomicU32],
-    pairs: &mut Vec<(u64, u32)>,
-    mut each: impl FnMut(&[(u64, u32)]),
-) {
-    let k = search.k;
-    pairs.clear();
-    pairs.extend(bucket.iter().map(|place| {
-        let at = place.load(Ordering::Relaxed);
-        let forward = search.text.kmer(at, k);
-        (forward.min(reverse_complement(forward, k)), at)
-    }));
-    pairs.sort_unstable();
-    for class in pairs.chunk_by(|a, b| a.0 == b.0) {
-        each(class);
+/// Most classes that share a cell, on average, before the cells are sorted.
+const PER_CELL: usize = 4;
+/// Most bits of the number of a cell.
+const CELL_BITS: u32 = 12;
+/// Cells of up to so many places are sorted by insertion.
+const FEW: usize = 32;
+
+/// Memory for the classes of a bucket.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Grouping {
+    /// Hash and place.
+    unsorted: Vec<(u64, u32)>,
+    sorted: Vec<(u64, u32)>,
+    ends: Vec<u32>,
+}
+
+impl Grouping {
+    /// Bytes for buckets of so many places.
+    pub(super) fn bytes_for(places: u64) -> u64 {
+        places * 2 * size_of::<(u64, u32)>() as u64 + (4 << CELL_BITS)
+    }
+
+    /// Calls `each` with every class of a bucket: hashes, which are as different as the k-mers
+    /// are, and places in order.
+    pub(super) fn classes(
+        &mut self,
+        search: &Search<'_>,
+        bucket: &[AtomicU32],
+        mut each: impl FnMut(&[(u64, u32)]),
+    ) {
+        let k = search.k;
+        self.unsorted.clear();
+        self.unsorted.extend(bucket.iter().map(|place| {
+            let at = place.load(Ordering::Relaxed);
+            let forward = search.text.kmer(at, k);
+            (mix(forward.min(reverse_complement(forward, k))), at)
+        }));
+        // Sorted roughly by the bits below those of the bucket, then each cell by itself.
+        let cells = (bucket.len() / PER_CELL + 1).next_power_of_two().min(1 << CELL_BITS);
+        let cell = |hash: u64| (hash >> (56 - CELL_BITS)) as usize & (cells - 1);
+        self.ends.clear();
+        self.ends.resize(cells, 0);
+        for (hash, _) in &self.unsorted {
+            self.ends[cell(*hash)] += 1;
+        }
+        let mut at = 0;
+        for end in &mut self.ends {
+            at += std::mem::replace(end, at);
+        }
+        self.sorted.clear();
+        self.sorted.resize(bucket.len(), (0, 0));
+        for pair in &self.unsorted {
+            let next = &mut self.ends[cell(pair.0)];
+            self.sorted[*next as usize] = *pair;
+            *next += 1;
+        }
+        let mut from = 0;
+        for end in &self.ends {
+            let own = &mut self.sorted[from..*end as usize];
+            from = *end as usize;
+            sort_cell(own);
+            for class in own.chunk_by(|a, b| a.0 == b.0) {
+                each(class);
+            }
+        }
+    }
+}
+
+/// Sorts by hash; the places of one hash stay in their order.
+fn sort_cell(cell: &mut [(u64, u32)]) {
+    if cell.len() > FEW {
+        cell.sort_unstable();
+        return;
+    }
+    for i in 1..cell.len() {
+        let pair = cell[i];
+        let mut to = i;
+        while to > 0 && cell[to - 1].0 > pair.0 {
+            cell[to] = cell[to - 1];
+            to -= 1;
+        }
+        cell[to] = pair;
     }
 }
 
@@ -298,14 +363,14 @@ fn group(
 ) -> Result<()> {
     let complexity = Complexity::new(search.k);
     let rules = Rules::new(search.text, search.parameters);
-    let mut scratch: Vec<Vec<(u64, u32)>> = vec![Vec::new(); search.threads];
+    let mut scratch = vec![Grouping::default(); search.threads];
     // A few buckets at a time, so that lists stand twice only for those.
     let batch = 8 * search.threads;
     for from in (first..last).step_by(batch) {
         search.job.cancel.check()?;
-        let results = crew::each(&mut scratch, batch.min(last - from), |pairs, task| {
+        let results = crew::each(&mut scratch, batch.min(last - from), |grouping, task| {
             let mut lists = Lists::default();
-            classes(search, buckets.bucket(from + task), pairs, |class| {
+            grouping.classes(search, buckets.bucket(from + task), |class| {
                 let (first, k) = (class[0].1, search.k);
                 let kmer = search.text.kmer(first, k);
                 let both = if kmer == reverse_complement(kmer, k) { 2 } else { 1 };

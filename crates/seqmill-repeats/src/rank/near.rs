@@ -11,6 +11,7 @@
 
 mod forms;
 mod marks;
+mod shelves;
 
 use super::exact::{self, BUCKETS};
 use super::group::{Lists, Rules};
@@ -19,9 +20,12 @@ use crate::crew;
 use crate::kmer::{Complexity, reverse_complement};
 use forms::{Entry, Forms, Scratch};
 use marks::Ranked;
-use seqmill_base::{Lease, Result};
+use seqmill_base::process::release_free_memory;
+use seqmill_base::{ErrorKind, Lease, Result};
+use shelves::{Found, Shelf, Shelves};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Most that one form adds to the bound of its window, so that a byte can hold all.
 const MOST_ADDED: u32 = 100;
@@ -38,9 +42,10 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
         let bounds: Vec<AtomicU8> = (0..length).map(|_| AtomicU8::new(0)).collect();
         let shared = search.threads > 1;
         for slice in 0..forms.slices() {
-            forms.each_group(search, slice, |scratch, group, (): &mut ()| {
+            let add = |scratch: &mut Scratch, group: &[Entry], (): &mut ()| {
                 add_bounds(&forms, scratch, group, &bounds, shared);
-            })?;
+            };
+            forms.each_group(search, slice, add, |()| {})?;
         }
         let least = u8::try_from(search.parameters.min_frequency.min(3)).unwrap_or(3);
         Ranked::new(search, |at| bounds[at as usize].load(Ordering::Relaxed) >= least)?
@@ -100,13 +105,13 @@ fn add_bounds(
 /// For every marked window the first place of its class, or `NONE` if that is no seed.
 fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)> {
     let total = marks.count();
-    let lease = reserve(search, total * 8, "classes of candidates")?;
+    let mut lease = reserve(search, total * 8, "classes of candidates")?;
     let owners: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(NONE)).collect();
     let buckets = exact::sort_marked(search, marks.words());
     let complexity = Complexity::new(search.k);
-    let mut scratch: Vec<Vec<(u64, u32)>> = vec![Vec::new(); search.threads];
-    crew::each(&mut scratch, BUCKETS, |pairs, task| {
-        exact::classes(search, buckets.bucket(task), pairs, |class| {
+    let mut scratch = vec![exact::Grouping::default(); search.threads];
+    crew::each(&mut scratch, BUCKETS, |grouping, task| {
+        grouping.classes(search, buckets.bucket(task), |class| {
             let first = class[0].1;
             if complexity.is_complex(search.text.kmer(first, search.k)) {
                 for (_, place) in class {
@@ -116,11 +121,17 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
         });
     });
     search.job.cancel.check()?;
+    drop(buckets);
+    lease.resize(total * 4)?;
     Ok((lease, owners))
 }
 
-/// Occurrences as `first place of the seed << 32 | place`, forward and reverse.
-type Found = [Vec<u64>; 2];
+/// Items that the exact occurrences wait for before they are put away.
+const PUT_TOGETHER: usize = 1 << 12;
+/// Rounds of shelves between two times that free memory is given back.
+const RELEASE_EVERY: usize = 16;
+/// A range of so few first places is not split any more.
+const LEAST_RANGE: usize = 64;
 
 /// Adds the seeds whose first place lies in `range`; false if their lists do not fit.
 fn collect(
@@ -135,35 +146,24 @@ fn collect(
         let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
         (owner != NONE && range.contains(&owner)).then_some(owner)
     };
-    let mut lease = reserve(search, 0, "occurrences")?;
-    let mut found = Found::default();
-    own_places(search, marks, owner, &mut found);
+    let splits = range.len() > LEAST_RANGE;
+    let shelves = Shelves::new(search, range.clone(), splits)?;
+    own_places(search, marks, owner, &shelves);
     for slice in 0..forms.slices() {
-        let parts = forms.each_group(search, slice, |scratch, group, found: &mut Found| {
+        let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
             neighbours(search, forms, scratch, group, marks, &owner, found);
-        })?;
-        for (strand, all) in found.iter_mut().enumerate() {
-            // Exactly: doubling would take what nobody has reserved.
-            all.reserve_exact(parts.iter().map(|part| part[strand].len()).sum());
-        }
-        for mut part in parts {
-            for (all, own) in found.iter_mut().zip(&mut part) {
-                all.append(own);
-            }
-        }
-        let bytes = found.iter().map(|f| f.capacity() as u64 * 8).sum::<u64>();
-        let fits = bytes <= search.index_bytes || range.len() <= 64;
-        if !fits || lease.resize(bytes).is_err() {
-            if range.len() > 64 {
-                return Ok(false);
-            }
-            lease.resize(bytes).map_err(|e| e.within("occurrences"))?;
-        }
+        };
+        let done = forms.each_group(search, slice, find, |found| shelves.put(found));
+        // Either there was no room for occurrences, or they left none for the forms of a slice.
+        let error = match (shelves.full(), done) {
+            (Some(error), _) => error.within("occurrences"),
+            (None, Err(error)) => error,
+            (None, Ok(())) => continue,
+        };
+        let fits_in_parts = splits && matches!(error.kind(), ErrorKind::Budget);
+        return if fits_in_parts { Ok(false) } else { Err(error) };
     }
-    for list in &mut found {
-        crew::sort(search.threads, list);
-    }
-    build_lists(search, &found, out)?;
+    build_lists(search, shelves, out)?;
     Ok(true)
 }
 
@@ -172,9 +172,10 @@ fn own_places(
     search: &Search<'_>,
     marks: &Ranked,
     owner: impl Fn(u32) -> Option<u32>,
-    found: &mut Found,
+    shelves: &Shelves,
 ) {
     let (text, k) = (search.text, search.k);
+    let mut found = Found::default();
     marks.each(|place| {
         let Some(first) = owner(place) else { return };
         let (kmer, own) = (text.kmer(first, k), text.kmer(place, k));
@@ -185,7 +186,11 @@ fn own_places(
         if own == reverse_complement(kmer, k) {
             found[1].push(item);
         }
+        if found[0].len() + found[1].len() >= PUT_TOGETHER {
+            shelves.put(&mut found);
+        }
     });
+    shelves.put(&mut found);
 }
 
 /// The occurrences that differ in the varied half of a form of a group.
@@ -240,43 +245,54 @@ fn neighbours(
     scratch.empty(forms, group);
 }
 
-/// From sorted occurrences to seeds with lists.
+/// From occurrences to seeds with lists, some shelves at a time.
 fn build_lists(
     search: &Search<'_>,
-    found: &Found,
+    shelves: Shelves,
     (ranking, held): (&mut Ranking, &mut Lease),
 ) -> Result<()> {
-    let [forward, reverse] = found;
-    let rules = Rules::new(search.text, search.parameters);
-    let tasks = 64_usize;
-    let length = u64::from(search.text.len()) + 1;
-    let border = |list: &[u64], task: usize| {
-        let first = length * task as u64 / tasks as u64;
-        list.partition_point(|item| item >> 32 < first)
-    };
-    let mut threads = vec![(); search.threads];
-    let results = crew::each(&mut threads, tasks, |(), task| {
-        let part = |list: &'_ [u64]| border(list, task)..border(list, task + 1);
-        let (mut f, mut r) = (&forward[part(forward)], &reverse[part(reverse)]);
-        let mut lists = Lists::default();
-        // The first place of a seed is one of its own forward occurrences.
-        while let Some(item) = f.first() {
-            let first = item >> 32;
-            let ends = [f, r].map(|list| list.partition_point_near(|i| i >> 32 <= first));
-            let (own_f, rest_f) = f.split_at(ends[0]);
-            let (own_r, rest_r) = r.split_at(ends[1]);
-            (f, r) = (rest_f, rest_r);
-            let first = first as u32;
-            let places = |list: &'_ [u64]| list.iter().map(|i| *i as u32).collect::<Vec<_>>();
-            if own_f.len() + own_r.len() >= rules.min_frequency as usize {
-                let (own_f, own_r) = (places(own_f), places(own_r));
-                lists.add(rules, first, own_f.into_iter(), own_r.into_iter());
-            }
+    let (mut shelves, mut lease) = shelves.take();
+    let mut sorted = vec![Found::default(); search.threads];
+    let bytes = lease.bytes();
+    let (count, together) = (shelves.len(), 2 * search.threads);
+    for (i, part) in shelves.chunks_mut(together).enumerate() {
+        search.job.cancel.check()?;
+        let slots: Vec<Mutex<&mut Shelf>> = part.iter_mut().map(Mutex::new).collect();
+        let results = crew::each(&mut sorted, slots.len(), |found, task| {
+            slots[task].lock().unwrap_or_else(PoisonError::into_inner).empty_into(found);
+            lists_of(search, found)
+        });
+        // What was on the shelves is gone; the seeds reserve their own.
+        lease.resize(bytes - bytes / count as u64 * ((i + 1) * together).min(count) as u64)?;
+        Lists::append_all(results, ranking, held)?;
+        // Small blocks that are free in the middle of the heap would otherwise stay.
+        if i % RELEASE_EVERY == RELEASE_EVERY - 1 {
+            release_free_memory();
         }
-        lists
-    });
-    search.job.cancel.check()?;
-    Lists::append_all(results, ranking, held)
+    }
+    Ok(())
+}
+
+/// The seeds of sorted occurrences.
+fn lists_of(search: &Search<'_>, found: &Found) -> Lists {
+    let rules = Rules::new(search.text, search.parameters);
+    let [mut f, mut r] = found.each_ref().map(Vec::as_slice);
+    let mut lists = Lists::default();
+    // The first place of a seed is one of its own forward occurrences.
+    while let Some(item) = f.first() {
+        let first = item >> 32;
+        let ends = [f, r].map(|list| list.partition_point_near(|i| i >> 32 <= first));
+        let (own_f, rest_f) = f.split_at(ends[0]);
+        let (own_r, rest_r) = r.split_at(ends[1]);
+        (f, r) = (rest_f, rest_r);
+        let place = |item: &u64| *item as u32;
+        if own_f.len() + own_r.len() >= rules.min_frequency as usize {
+            let places = [own_f, own_r].map(|own| own.iter().map(place));
+            let [own_f, own_r] = places;
+            lists.add(rules, first as u32, own_f, own_r);
+        }
+    }
+    lists
 }
 
 /// Searching from the front, because what is looked for is near.

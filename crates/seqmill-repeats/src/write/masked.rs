@@ -3,7 +3,7 @@
 use crate::mask::Mask;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Result};
-use seqmill_io::sequence::TextStream;
+use seqmill_io::sequence::{SequenceOptions, TextStream};
 use std::io::Write;
 use std::path::Path;
 
@@ -25,9 +25,9 @@ pub(crate) fn masked(
     covered: &Mask,
     length: u32,
     masking: Masking,
-    (threads, job, account): (usize, &Job, AccountId),
+    (options, job, account): (SequenceOptions, &Job, AccountId),
 ) -> Result<()> {
-    let mut stream = TextStream::open(path, threads, job, account)?;
+    let mut stream = TextStream::open(path, options, job, account)?;
     let mut chunk = Vec::new();
     let mut at = 0_u32;
     let (mut line_start, mut header) = (true, false);

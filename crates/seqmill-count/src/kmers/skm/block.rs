@@ -8,29 +8,32 @@ const FIXED_BYTES: usize = 8;
 /// A count byte of this value is followed up among the escapes.
 const ESCAPE: u64 = 255;
 
-/// Appends bits, the least significant first.
+/// Puts bits into words, the least significant first.
 struct BitWriter<'o> {
-    out: &'o mut Vec<u8>,
-    pending: u128,
+    words: std::slice::IterMut<'o, [u8; 8]>,
+    pending: u64,
     filled: u32,
 }
 
 impl BitWriter<'_> {
-    /// Appends the low `bits` (at most 64) of `value`, which has no others.
+    /// Adds the low `bits` (1 to 64) of `value`, which has no others.
     #[inline(always)]
     fn put(&mut self, value: u64, bits: u32) {
-        self.pending |= u128::from(value) << self.filled;
+        self.pending |= value << self.filled;
         self.filled += bits;
         if self.filled >= 64 {
-            self.out.extend_from_slice(&(self.pending as u64).to_le_bytes());
-            self.pending >>= 64;
+            self.flush();
             self.filled -= 64;
+            // Two shifts: one by 64 is none. `bits - filled` bits were written.
+            self.pending = (value >> 1) >> (bits - self.filled - 1);
         }
     }
 
-    fn finish(self) {
-        let bytes = self.filled.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.pending.to_le_bytes()[..bytes]);
+    #[inline(always)]
+    fn flush(&mut self) {
+        if let Some(word) = self.words.next() {
+            *word = self.pending.to_le_bytes();
+        }
     }
 }
 
@@ -58,8 +61,13 @@ pub(super) fn encode_block<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u
     out.extend_from_slice(&(n as u16).to_le_bytes());
     out.extend_from_slice(&(l as u16).to_le_bytes());
     out.extend_from_slice(&(h as u32).to_le_bytes());
-    let mut bits = BitWriter { out, pending: 0, filled: 0 };
+    let (low, low_bytes) = (out.len(), (n * l as usize).div_ceil(8));
+    out.reserve(low_bytes + h + n + 64);
+    // Whole words, each written once it is full; then cut to what is needed.
+    out.resize(low + low_bytes.next_multiple_of(8), 0);
     if l > 0 {
+        let words = out[low..].as_chunks_mut::<8>().0.iter_mut();
+        let mut bits = BitWriter { words, pending: 0, filled: 0 };
         let mask = K::ones(l);
         for kmer in kmers {
             let low = kmer.minus(first).and(mask);
@@ -71,14 +79,23 @@ pub(super) fn encode_block<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u
                 bits.put(low.word(word as usize), (l - 64 * word).min(64));
             }
         }
+        bits.flush();
     }
-    bits.finish();
+    out.truncate(low + low_bytes);
     let high = out.len();
-    out.resize(high + h, 0);
+    out.resize(high + h.next_multiple_of(8), 0);
+    let words = out[high..].as_chunks_mut::<8>().0;
+    let (mut word, mut bits) = (0, 0_u64);
     for (j, kmer) in kmers.iter().enumerate() {
         let at = kmer.minus(first).down_all(l).low() as usize + j;
-        out[high + at / 8] |= 1 << (at % 8);
+        if at / 64 != word {
+            words[word] = bits.to_le_bytes();
+            (word, bits) = (at / 64, 0);
+        }
+        bits |= 1 << (at % 64);
     }
+    words[word] = bits.to_le_bytes();
+    out.truncate(high + h);
     out.extend(counts.iter().map(|count| (*count).min(ESCAPE) as u8));
     for count in counts.iter().filter(|count| **count >= ESCAPE) {
         let mut rest = count - ESCAPE;

@@ -200,20 +200,31 @@ impl SkmTable {
 
     /// The count of a k-mer as it is stored, 0 where it is absent.
     pub fn find<K: Word>(&self, kmer: K) -> Result<u64> {
-        let behind = self.blocks_from(kmer);
-        let Some(block) = behind.checked_sub(1) else { return Ok(0) };
+        let behind = self.blocks_until(kmer, 0, self.blocks);
+        behind.checked_sub(1).map_or(Ok(0), |block| self.find_in(block, kmer))
+    }
+
+    /// The count of a k-mer in a block.
+    pub(in crate::kmers) fn find_in<K: Word>(&self, block: usize, kmer: K) -> Result<u64> {
         find_in_block(self.block(block)?, self.first(block), kmer)
             .ok_or_else(|| self.damaged(block, FormatKind::Other, "is malformed"))
     }
 
-    /// The only block that may hold a k-mer.
-    pub fn block_of<K: Word>(&self, kmer: K) -> Option<usize> {
-        self.blocks_from(kmer).checked_sub(1)
+    /// The only block that may hold a k-mer that is in no block before `from`.
+    pub(in crate::kmers) fn block_from<K: Word>(&self, kmer: K, from: usize) -> Option<usize> {
+        // In steps that grow: k-mers that are looked up in order are near.
+        let (mut low, mut step) = (from, 1);
+        while low + step < self.blocks && self.first::<K>(low + step) <= kmer {
+            low += step;
+            step *= 2;
+        }
+        let high = (low + step).min(self.blocks);
+        self.blocks_until(kmer, low, high - low).checked_sub(1)
     }
 
-    /// Blocks whose first k-mer is not greater than `kmer`.
-    fn blocks_from<K: Word>(&self, kmer: K) -> usize {
-        let (mut low, mut size) = (0, self.blocks);
+    /// Blocks whose first k-mer is not greater than `kmer`, where it is known that so are the first
+    /// `low`, and that no more than `low + size` are.
+    fn blocks_until<K: Word>(&self, kmer: K, mut low: usize, mut size: usize) -> usize {
         // Without a branch that depends on the k-mer: look-ups are random.
         while size > 0 {
             let half = size / 2;

@@ -209,6 +209,8 @@ struct Order<'f, K> {
     made: u64,
     written: u64,
     failed: bool,
+    /// Buffers of blocks that were written, to be filled again.
+    spare: Vec<Encoded>,
 }
 
 /// Takes the k-mers of many buckets in order from many threads; blocks are encoded by each.
@@ -230,6 +232,7 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
             made: 0,
             written: 0,
             failed: false,
+            spare: Vec::new(),
         };
         Self { order: Mutex::new(order), changed: Condvar::new(), words }
     }
@@ -280,9 +283,9 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
         let number = order.made;
         order.made += 1;
         order.turn += usize::from(last);
+        let mut encoded = order.spare.pop().unwrap_or_default();
         drop(order);
         self.changed.notify_all();
-        let mut encoded = Encoded::default();
         encoded.push(&head, &head_counts, self.words);
         let blocks = kmers[fill..end].chunks(BLOCK_KMERS);
         for (kmers, counts) in blocks.zip(counts[fill..end].chunks(BLOCK_KMERS)) {
@@ -292,6 +295,8 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
         order.writer.append(&encoded)?;
         order.writer.distinct += whole as u64;
         order.written += 1;
+        encoded.clear();
+        order.spare.push(encoded);
         drop(order);
         self.changed.notify_all();
         Ok(())

@@ -169,13 +169,14 @@ impl Forms {
         Ok(())
     }
 
-    /// Calls `work` with every group of a slice; each bucket has a result of its own.
+    /// Calls `work` with every group of a slice, and `done` with what a bucket gave.
     pub(super) fn each_group<R: Default + Send>(
         &self,
         search: &Search<'_>,
         slice: usize,
         work: impl Fn(&mut Scratch, &[Entry], &mut R) + Sync,
-    ) -> Result<Vec<R>> {
+        done: impl Fn(&mut R) + Sync,
+    ) -> Result<()> {
         search.job.cancel.check()?;
         let histograms = &self.histograms[slice];
         let (starts, ends) = offsets(histograms);
@@ -189,9 +190,9 @@ impl Forms {
         let bytes = total as u64 * 4 + scratch_bytes * search.threads as u64;
         let _lease = super::reserve(search, bytes, "forms of k-mers")?;
         let places = self.scatter(search, slice, starts, total);
-        let mut scratch: Vec<Scratch> = (0..search.threads).map(|_| Scratch::new(self)).collect();
-        let results = crew::each(&mut scratch, LISTS / 2, |scratch, bucket| {
-            let mut result = R::default();
+        let mut scratch: Vec<(Scratch, R)> =
+            (0..search.threads).map(|_| (Scratch::new(self), R::default())).collect();
+        crew::each(&mut scratch, LISTS / 2, |(scratch, result), bucket| {
             if !search.job.cancel.is_cancelled() {
                 let from = if bucket == 0 { 0 } else { ends[2 * bucket - 1] };
                 let lists = [
@@ -200,14 +201,13 @@ impl Forms {
                 ];
                 let entries = scratch.load(self, search, lists);
                 for group in entries.chunk_by(|a, b| a.group() == b.group()) {
-                    work(scratch, group, &mut result);
+                    work(scratch, group, result);
                 }
                 scratch.entries = entries;
+                done(result);
             }
-            result
         });
-        search.job.cancel.check()?;
-        Ok(results)
+        search.job.cancel.check()
     }
 
     fn scatter(

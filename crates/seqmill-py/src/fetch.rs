@@ -2,8 +2,10 @@
 
 pub(crate) mod arguments;
 
+use crate::attention::attentive;
 use crate::error::to_python;
 use crate::job::{new_job, run};
+use crate::remote::{RemoteFiles, engine_side};
 use arguments::{Name, Output, PlaceTuple, Windows, name_to_python, place_of, policy};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,17 +13,13 @@ use pyo3::types::PyBytes;
 use seqmill_base::process::memory_figures;
 use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::Resources;
-use seqmill_fetch::{Content, Contig, Encoder, Layout, OpenOptions, Pack, Root, Store};
+use seqmill_fetch::{Content, Contig, Encoder, Layout, OpenOptions, Pack, Place, Root, Store};
+use seqmill_io::Remote;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 
-/// What opens the archives of a store.
-const ARCHIVES: Option<seqmill_io::fasta::OpenArchive> = Some(seqmill_pack::open_archive);
 /// Batches of so few windows are read on the calling thread.
 const SHORT_BATCH: usize = 256;
-/// Longest time the calling thread is away from the interpreter.
-const AWAY: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A table of 256 entries and their layout.
 #[pyclass(frozen, module = "seqmill._native", name = "FetchEncoder")]
@@ -53,11 +51,31 @@ impl FetchEncoder {
 #[pyclass(frozen, module = "seqmill._native", name = "FetchStore")]
 pub(crate) struct FetchStore {
     store: Arc<Store>,
+    remote: Option<Arc<Remote>>,
 }
 
 impl FetchStore {
     fn contig(&self, py: Python<'_>, file: u32, contig: u32) -> PyResult<Contig<'_>> {
         self.store.contig(file, contig).map_err(|e| to_python(py, &e))
+    }
+
+    /// Reads a placed window; whoever waits for a server can be interrupted.
+    fn read_window(
+        &self,
+        py: Python<'_>,
+        contig: &Contig<'_>,
+        place: &Place,
+        minus: bool,
+        encoding: (&Encoder, u8),
+        out: &mut [u8],
+    ) -> PyResult<()> {
+        let work = |out: &mut [u8]| self.store.read(contig, place, minus, encoding, out);
+        let read = if self.remote.is_some() {
+            attentive(py, self.remote.as_ref(), &CancelToken::default(), || work(out))?
+        } else {
+            py.detach(|| work(out))
+        };
+        read.map_err(|e| to_python(py, &e))
     }
 }
 
@@ -69,7 +87,7 @@ impl FetchStore {
         verify_index = false, no_cache = false, force_build = false, verify_blocks = true,
         cache_bytes = 16 << 20, open_files = 256, threads = 1, memory = 256 << 20,
         cache_directory = None, pack = "auto", map_plain = false, private = false,
-        reopen = None, index = None))]
+        reopen = None, index = None, remote = None))]
     #[expect(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "keywords")]
     fn new(
         py: Python<'_>,
@@ -96,6 +114,7 @@ impl FetchStore {
         private: bool,
         reopen: Option<(PathBuf, u64, u32)>,
         index: Option<&[u8]>,
+        remote: Option<Py<RemoteFiles>>,
     ) -> PyResult<Self> {
         let root = match files {
             Some(files) => Root::Files(base, files),
@@ -128,18 +147,24 @@ impl FetchStore {
             pack,
             map_plain,
             private,
-            archives: ARCHIVES,
+            archives: crate::archive::ARCHIVES,
+            remote: engine_side(remote.as_ref()),
         };
-        let store = py
-            .detach(|| match (index, reopen) {
-                (Some(index), _) => Store::from_content(root, options, index),
-                (None, Some((path, build_id, files))) => {
-                    Store::reopen(root, options, &path, (build_id, files))
-                }
-                (None, None) => Store::open(root, options),
-            })
-            .map_err(|e| to_python(py, &e))?;
-        Ok(Self { store: Arc::new(store) })
+        let remote = options.remote.clone();
+        let open = || match (index, reopen) {
+            (Some(index), _) => Store::from_content(root, options, index),
+            (None, Some((path, build_id, files))) => {
+                Store::reopen(root, options, &path, (build_id, files))
+            }
+            (None, None) => Store::open(root, options),
+        };
+        let store = if remote.is_some() {
+            attentive(py, remote.as_ref(), &CancelToken::default(), open)?
+        } else {
+            py.detach(open)
+        };
+        let store = store.map_err(|e| to_python(py, &e))?;
+        Ok(Self { store: Arc::new(store), remote })
     }
 
     #[getter]
@@ -282,10 +307,8 @@ impl FetchStore {
     ) -> PyResult<()> {
         let contig = self.contig(py, file, contig)?;
         let place = place_of(place, &contig)?;
-        let out = out.bytes();
         let encoding = (&encoder.encoder, pad);
-        py.detach(|| self.store.read(&contig, &place, minus, encoding, out))
-            .map_err(|e| to_python(py, &e))
+        self.read_window(py, &contig, &place, minus, encoding, out.bytes())
     }
 
     /// Reads a placed window as bytes.
@@ -305,8 +328,7 @@ impl FetchStore {
         let bases = usize::try_from(place.bases())?;
         let encoding = (&encoder.encoder, pad);
         PyBytes::new_with(py, encoder.encoder.output_bytes(bases), |out| {
-            py.detach(|| self.store.read(&contig, &place, minus, encoding, out))
-                .map_err(|e| to_python(py, &e))
+            self.read_window(py, &contig, &place, minus, encoding, out)
         })
     }
 
@@ -345,37 +367,16 @@ impl FetchStore {
         let encoding = (&encoder.encoder, pad);
         let store = &self.store;
         let cancel = CancelToken::default();
-        let short = windows.len() <= SHORT_BATCH;
-        let work = |out: &mut [u8]| {
+        let remote = self.remote.as_ref();
+        // Who waits for a server needs no core: as many ranges are asked for as may be.
+        let ranges = remote.map_or(0, |r| usize::try_from(r.ranges()).unwrap_or(0));
+        let threads = threads.max(ranges);
+        let short = windows.len() <= SHORT_BATCH && remote.is_none();
+        let work = || {
             let placed = windows.place(store, policy)?;
             store.read_many(&placed, row_bases, encoding, out, threads, &cancel)
         };
-        let done = py.detach(|| {
-            if short {
-                return Ok(work(out));
-            }
-            let (sender, receiver) = channel();
-            std::thread::scope(|scope| {
-                scope.spawn(move || sender.send(work(out)));
-                let mut interrupt = None;
-                loop {
-                    match receiver.recv_timeout(AWAY) {
-                        Ok(result) => return interrupt.map_or(Ok(result), Err),
-                        Err(RecvTimeoutError::Disconnected) => {
-                            return Ok(Err(Error::internal("a thread ended without a result")));
-                        }
-                        Err(RecvTimeoutError::Timeout) if interrupt.is_none() => {
-                            // This is the calling thread, so it may look for signals.
-                            if let Err(error) = signals() {
-                                cancel.cancel();
-                                interrupt = Some(error);
-                            }
-                        }
-                        Err(RecvTimeoutError::Timeout) => {}
-                    }
-                }
-            })
-        });
+        let done = if short { Ok(py.detach(work)) } else { attentive(py, remote, &cancel, work) };
         done?.map_err(|e| to_python(py, &e))
     }
 
@@ -388,6 +389,7 @@ impl FetchStore {
     fn pack(&self, py: Python<'_>, file: u32) -> PyResult<(PathBuf, u64)> {
         let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
         let store = Arc::clone(&self.store);
+        let _watch = self.remote.as_ref().map(|r| r.stop_with(job.cancel.clone()));
         run(py, &job, None, move |job: &Job| store.pack(file, &job.cancel))?
             .map_err(|e| to_python(py, &e))
     }
@@ -400,13 +402,8 @@ impl FetchStore {
         let resources = Resources { threads, memory, ..Resources::default() };
         let job = new_job(py, &resources)?;
         let store = Arc::clone(&self.store);
+        let _watch = self.remote.as_ref().map(|r| r.stop_with(job.cancel.clone()));
         run(py, &job, None, move |job: &Job| store.check_file(file, threads, job))?
             .map_err(|e| to_python(py, &e))
     }
-}
-
-/// What a signal that has come raises.
-#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general enough")]
-fn signals() -> PyResult<()> {
-    Python::attach(|py| py.check_signals())
 }

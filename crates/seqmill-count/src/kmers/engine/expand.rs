@@ -1,0 +1,138 @@
+//! Bins to elements in buckets by prefix.
+
+use super::Engine;
+use super::records::merge_records;
+use crate::kmers::minimizers::Lanes;
+use crate::kmers::room::MERGE_BYTES;
+use crate::kmers::store::{Store, Writer};
+use crate::kmers::word::{Kmer, Word};
+use seqmill_base::Result;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Elements that a bucket should hold: the sort then stays in the second-level cache.
+const BUCKET_ELEMENTS: u64 = 24 << 10;
+/// Fewest bucket bits: these bits are also room for weights.
+const BUCKET_BITS_LEAST: u32 = 8;
+
+/// Buckets and how they are cut.
+pub(super) struct Buckets<K> {
+    pub store: Store<K>,
+    pub bits: u32,
+    /// Bits of the weight in an element.
+    pub free: u32,
+}
+
+impl<K: Kmer> Engine<'_, K> {
+    /// Chooses how many buckets there are, by what the bins hold.
+    pub(super) fn make_buckets(&self) -> Buckets<K> {
+        let records: u64 = (0..self.bins.shards()).map(|bin| self.bins.items(bin)).sum();
+        let made = self.records.load(Ordering::Relaxed).max(1);
+        let occurrences = self.occurrences.load(Ordering::Relaxed);
+        let elements = u128::from(records) * u128::from(occurrences) / u128::from(made);
+        let wanted = (elements as u64 / BUCKET_ELEMENTS).max(1).ilog2() + 1;
+        let bits = wanted.clamp(BUCKET_BITS_LEAST, self.room.bucket_bits_max);
+        let store = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), 1 << bits);
+        Buckets { store, bits, free: K::BITS - 2 * self.rules.k + bits }
+    }
+
+    /// Bins to elements in buckets.
+    pub(super) fn expand(&self, buckets: &Buckets<K>, next: &AtomicUsize) -> Result<()> {
+        let mut writer = Writer::new(&buckets.store);
+        let limit = MERGE_BYTES / K::Record::BYTES;
+        let (mut records, mut places) = (Vec::with_capacity(limit), Vec::new());
+        loop {
+            let bin = next.fetch_add(1, Ordering::Relaxed);
+            if bin >= self.bins.shards() {
+                return Ok(());
+            }
+            self.bins.drain(bin, &mut records, limit, |records| {
+                self.check()?;
+                merge_records(records, &mut places, self.layout);
+                self.expand_records(records, buckets, &mut writer)
+            })?;
+        }
+    }
+
+    fn expand_records(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        match self.lanes {
+            Lanes::Scalar => self.expand_body(records, buckets, writer),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx2 => unsafe { self.expand_avx2(records, buckets, writer) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` has found the instructions.
+            Lanes::Avx512 => unsafe { self.expand_avx512(records, buckets, writer) },
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn expand_avx2(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        self.expand_body(records, buckets, writer)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn expand_avx512(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        self.expand_body(records, buckets, writer)
+    }
+
+    #[inline(always)]
+    fn expand_body(
+        &self,
+        records: &[K::Record],
+        buckets: &Buckets<K>,
+        writer: &mut Writer<'_, K>,
+    ) -> Result<()> {
+        let (layout, canonical) = (self.layout, self.rules.canonical);
+        let (bits, down) = (buckets.bits, K::BITS - buckets.bits);
+        let most = (1_u64 << buckets.free.min(32)) - 1;
+        let mut relieve = || self.relieve_buckets(&buckets.store);
+        let mut failure = None;
+        for record in records {
+            let mut weight = layout.weight(*record);
+            // A weight that an element has no room for makes several.
+            while weight > 0 {
+                let part = weight.min(most);
+                weight -= part;
+                let part = K::from_low(part);
+                K::expand(*record, layout.k, layout.kmers(*record), canonical, |kmer| {
+                    let bucket = kmer.down(down).low() as usize;
+                    let pushed = writer.push(bucket, kmer.up(bits).or(part), &mut relieve);
+                    if let Err(error) = pushed {
+                        failure = Some(error);
+                    }
+                });
+            }
+            if failure.is_some() {
+                break;
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn relieve_buckets(&self, store: &Store<K>) -> Result<()> {
+        self.check()?;
+        if store.fullest(false).1 > 0 {
+            return self.spill_fullest(store).map(|_| ());
+        }
+        self.spill_fullest(&self.bins).map(|_| ())
+    }
+}

@@ -1,0 +1,150 @@
+"""Which files a store is made of, and where its index may lie."""
+
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from seqmill import _native
+from seqmill._addresses import Address, is_remote
+from seqmill._objects import look_at
+from seqmill._remote import RANGES, RANGES_MAX, look_beside, serve
+from seqmill.errors import InputError
+
+__all__ = ["absolute", "cache_directory", "find_files", "is_remote_root", "open_remote"]
+
+PathLike = str | os.PathLike[str]
+
+_SIDES: Final = {"sequence": (".fai", ".gzi"), "tracks": (".idx", ".gzi")}
+
+
+def cache_directory() -> str | None:
+    """Find the folder for indices whose root cannot be written, None if there is none."""
+    told = os.environ.get("SEQMILL_CACHE_DIR")
+    if told:
+        return told
+    base = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("HOME")
+    if base:
+        return os.fspath(Path(base, "seqmill"))
+    return os.fspath(Path(home, ".cache", "seqmill")) if home else None
+
+
+def _paths(path: PathLike | Sequence[PathLike]) -> list[str]:
+    return [os.fspath(item) for item in ([path] if isinstance(path, str | os.PathLike) else path)]
+
+
+def is_remote_root(path: PathLike | Sequence[PathLike]) -> bool:
+    """Tell whether a store is made of remote files.
+
+    Raises
+    ------
+    InputError
+        If only some of its files are.
+    """
+    remote = [is_remote(item) for item in _paths(path)]
+    if any(remote) and not all(remote):
+        message = "remote and local files cannot be one store; open one for each"
+        raise InputError(message, option="path")
+    return any(remote)
+
+
+def absolute(path: PathLike | Sequence[PathLike]) -> str | list[str]:
+    """Give the paths as another process finds them; symbolic links stay what they are."""
+    if isinstance(path, str | os.PathLike):
+        return os.fspath(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
+    return [item if is_remote(item) else os.path.abspath(item) for item in _paths(path)]  # noqa: PTH100
+
+
+def open_remote(
+    path: PathLike | Sequence[PathLike],
+    content: str,
+    options: Mapping[str, Any],
+    memory: int,
+) -> tuple[str, list[str], _native.RemoteFiles]:
+    """Look at remote files and their side files, and make them readable.
+
+    Returns
+    -------
+    tuple
+        What all addresses begin with, the rest of each, and the files.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be had.
+    """
+    addresses = [Address.parse(item) for item in _paths(path)]
+    for address in addresses:
+        if address.key.endswith(".agc"):
+            message = f"{address.shown}: archives are not read from afar; copy it first"
+            raise InputError(message, option="path", value=address.shown)
+    ranges = options.get("concurrent_ranges", RANGES)
+    if not isinstance(ranges, int) or not 1 <= ranges <= RANGES_MAX:
+        message = f"{ranges!r} is not allowed; concurrent_ranges takes 1 to {RANGES_MAX}"
+        raise InputError(message, option="concurrent_ranges", value=ranges)
+    with ThreadPoolExecutor(ranges) as pool:
+        found = list(pool.map(look_at, addresses))
+        wanted = [(address, (side,)) for address in addresses for side in _SIDES[content]]
+        sides = pool.map(lambda pair: look_beside(*pair), wanted)
+        known = [*found, *(side for side in sides if side is not None)]
+    base = _common_folder([address.shown for address in addresses])
+    rest = [address.shown[len(base) :].lstrip("/") for address in addresses]
+    return base, rest, serve(known, memory=memory, ranges=ranges)
+
+
+def _common_folder(places: Iterable[str]) -> str:
+    """Give the folder that all addresses have in common.
+
+    Examples
+    --------
+    >>> _common_folder(["https://a.org/x/1.fa", "https://a.org/x/y/2.fa"])
+    'https://a.org/x'
+    >>> _common_folder(["https://a.org/1.fa", "https://b.org/1.fa"])
+    'https://'
+    """
+    parts = [place.split("/")[:-1] for place in places]
+    common = []
+    for names in zip(*parts, strict=False):
+        if len(set(names)) > 1:
+            break
+        common.append(names[0])
+    base = "/".join(common)
+    return f"{base}/" if base.endswith("/") else base
+
+
+def find_files(path: PathLike | Sequence[PathLike]) -> tuple[str, list[str] | None]:
+    """Give a directory, and the paths below it where not all of it is meant."""
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if os.path.isdir(text):  # noqa: PTH112 - bytes of a path stay as they are
+            return text, None
+        if not os.path.exists(text) and glob.has_magic(text):  # noqa: PTH110
+            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
+            if not found:
+                message = f"no file matches {text!r}"
+                raise InputError(message, option="path", value=text)
+            return find_files([item for item in found if os.path.isfile(item)])  # noqa: PTH113
+        archive = _check_exists(text)
+        base = os.path.dirname(archive)  # noqa: PTH120
+        return base or ".", [text[len(base) :].lstrip("/")]
+    files = [os.path.abspath(item) for item in path]  # noqa: PTH100
+    if not files:
+        message = "an empty list of files is no store"
+        raise InputError(message, option="path")
+    folders = {os.path.dirname(_check_exists(item)) for item in files}  # noqa: PTH120
+    base = os.path.commonpath(folders)
+    return base, [os.path.relpath(item, base) for item in files]
+
+
+def _check_exists(path: str) -> str:
+    """Raise for a file that is not there; of ``ARCHIVE.agc:SAMPLE`` the archive is what must be."""
+    if not os.path.exists(path):  # noqa: PTH110
+        borders = [at for at, letter in enumerate(path) if letter == ":"]
+        for at in reversed(borders):
+            if path[:at].endswith(".agc") and os.path.exists(path[:at]):  # noqa: PTH110
+                return path[:at]
+    os.stat(path)  # noqa: PTH116
+    return path
