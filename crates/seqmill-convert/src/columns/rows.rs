@@ -100,12 +100,12 @@ impl RowColumns {
         let text = |content, bytes| has(content).then(|| Text::new(rows, bytes));
         // The last base of an odd number is unpacked with one more.
         let seq_bytes = if layout.packed_seq { sums.packed } else { bases + 1 };
-        let cigar = has(Content::Cigar).then(|| match layout.cigar {
-            CigarMode::Text => Cigars::Text(Text::new(rows, hints.scaled(hints.cigar, weight))),
-            _ => {
-                let Text { ends, validity, .. } = Text::new(rows, 0);
-                Cigars::Operations { list: Vec::with_capacity(sums.operations), ends, validity }
+        let cigar = has(Content::Cigar).then(|| {
+            if layout.cigar == CigarMode::Text {
+                return Cigars::Text(Text::new(rows, hints.scaled(hints.cigar, weight)));
             }
+            let Text { ends, validity, .. } = Text::new(rows, 0);
+            Cigars::Operations { list: Vec::with_capacity(sums.operations), ends, validity }
         });
         let tags = match layout.tags {
             TagMode::Sam => RowTags::Sam(Text::new(rows, sums.tags)),
