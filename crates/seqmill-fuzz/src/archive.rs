@@ -1,4 +1,4 @@
-//! Mutated archives: read whole, checked, added to. `seqmill-fuzz --archives true`.
+//! Mutated archives: read whole, checked, added to. `seqmill-fuzz --kind archives`.
 
 use crate::allocator;
 use crate::mutate::{self, value};

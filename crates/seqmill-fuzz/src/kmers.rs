@@ -1,4 +1,4 @@
-//! Mutated sequences counted, and mutated k-mer tables used. `seqmill-fuzz --kmers true`.
+//! Mutated sequences counted, and mutated k-mer tables used. `seqmill-fuzz --kind kmers`.
 
 use crate::allocator;
 use crate::frame::{gzip, reframe_anyhow};

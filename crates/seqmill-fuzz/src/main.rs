@@ -4,9 +4,7 @@
 //! ```text
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
-//! seqmill-fuzz --archives true --inputs 100000 --seed 1    AGC archives instead
-//! seqmill-fuzz --repeats true --inputs 100000 --seed 1     genomes, for repeats
-//! seqmill-fuzz --kmers true --inputs 100000 --seed 1       k-mers of sequences, and tables
+//! seqmill-fuzz --kind archives|kmers|repeats --inputs 100000 --seed 1    another job's inputs
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -42,6 +40,19 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
+/// The job whose inputs are mutated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Everything that is converted, and what measures coverage.
+    Convert,
+    /// AGC archives.
+    Archives,
+    /// Sequences whose k-mers are counted, and tables of them.
+    Kmers,
+    /// Genomes in which repeats are looked for.
+    Repeats,
+}
+
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments {
@@ -60,12 +71,7 @@ pub(crate) struct Arguments {
     pub work: Option<PathBuf>,
     /// This process runs the cases itself.
     pub worker: bool,
-    /// Archives instead of what is converted.
-    pub archives: bool,
-    /// Genomes, in which repeats are looked for, instead.
-    pub repeats: bool,
-    /// K-mers instead of what is converted.
-    pub kmers: bool,
+    pub kind: Kind,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -78,9 +84,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         keep: PathBuf::from("target/fuzz"),
         work: None,
         worker: false,
-        archives: false,
-        repeats: false,
-        kmers: false,
+        kind: Kind::Convert,
     };
     while let Some(option) = words.next() {
         if option == "--worker" {
@@ -96,9 +100,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number()?,
             "--case" => arguments.case = Some(number()?),
             "--keep" => arguments.keep = PathBuf::from(value),
-            "--kmers" => arguments.kmers = value == "true",
-            "--archives" => arguments.archives = value == "true",
-            "--repeats" => arguments.repeats = value == "true",
+            "--kind" => arguments.kind = parse_kind(&value)?,
             "--work" => arguments.work = Some(PathBuf::from(value)),
             _ => return Err(format!("option {option:?} does not exist")),
         }
@@ -106,18 +108,25 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
+fn parse_kind(word: &str) -> Result<Kind, String> {
+    Ok(match word {
+        "convert" => Kind::Convert,
+        "archives" => Kind::Archives,
+        "kmers" => Kind::Kmers,
+        "repeats" => Kind::Repeats,
+        _ => return Err(format!("--kind {word:?}: convert, archives, kmers or repeats")),
+    })
+}
+
 fn main() -> ExitCode {
     let result = parse(std::env::args().skip(1)).and_then(|arguments| {
-        let ran = if arguments.archives {
-            archive::run(&arguments)
-        } else if arguments.repeats {
-            repeats::run(&arguments)
-        } else if arguments.kmers {
-            kmers::run(&arguments)
-        } else if arguments.worker || arguments.case.is_some() {
-            worker::run(&arguments)
-        } else {
-            supervise::run(&arguments)
+        let alone = arguments.worker || arguments.case.is_some();
+        let ran = match arguments.kind {
+            Kind::Archives => archive::run(&arguments),
+            Kind::Kmers => kmers::run(&arguments),
+            Kind::Repeats => repeats::run(&arguments),
+            Kind::Convert if alone => worker::run(&arguments),
+            Kind::Convert => supervise::run(&arguments),
         };
         ran.map_err(|e| e.to_string())
     });

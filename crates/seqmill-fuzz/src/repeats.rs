@@ -1,4 +1,4 @@
-//! Genomes, mutated, through the search for repeats. `seqmill-fuzz --repeats true`.
+//! Genomes, mutated, through the search for repeats. `seqmill-fuzz --kind repeats`.
 //!
 //! Each is searched twice, with other threads, budget and batches: what comes out must be the same.
 
