@@ -22,8 +22,8 @@ class Peer:
         The command's name.
     command
         Makes the command of k, input and folder for its files.
-    output
-        Suffixes of what it writes, below the folder.
+    most_k
+        The longest k-mer it counts.
     """
 
     program: str

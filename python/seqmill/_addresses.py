@@ -2,14 +2,14 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from seqmill.errors import InputError
 
-__all__ = ["Address", "is_remote", "shown", "without_secrets"]
+__all__ = ["Address", "is_remote", "keep_secret", "shown", "whole_address", "without_secrets"]
 
 _SCHEMES: Final = ("http", "https", "s3", "gs", "az")
 _SCHEME: Final = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://")
@@ -49,7 +49,30 @@ def without_secrets(text: str) -> str:
     return _HTTP.sub(lambda found: _seen(found[0]), text)
 
 
+# What an address is read with, by what of it may be seen; queries can be signatures, which belong
+# neither into outputs nor into reports or messages.
+_WHOLE: Final[dict[str, str]] = {}
+_WHOLE_LOCK: Final = threading.Lock()
+
+
+def keep_secret(path: str) -> str:
+    """Give an address as it may be seen, and keep the whole of it for this process."""
+    seen = shown(path)
+    if path != seen:
+        with _WHOLE_LOCK:
+            _WHOLE[seen] = path
+    return seen
+
+
+def whole_address(seen: str) -> "Address":
+    """Give the address with which a file is read."""
+    with _WHOLE_LOCK:
+        return Address.parse(_WHOLE.get(seen, seen))
+
+
 def _seen(address: str) -> str:
+    from urllib.parse import urlsplit, urlunsplit  # noqa: PLC0415 - most inputs are local
+
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme.lower(), host, parts.path, "", ""))
@@ -87,6 +110,8 @@ class Address:
         >>> Address.parse("s3://bucket/a/b.fa.gz")
         Address(store='s3://bucket', key='a/b.fa.gz', shown='s3://bucket/a/b.fa.gz')
         """
+        from urllib.parse import unquote, urlsplit, urlunsplit  # noqa: PLC0415 - as above
+
         match = _SCHEME.match(text)
         scheme = match["scheme"].lower() if match else ""
         if scheme not in _SCHEMES:

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, TypedDict, Unpack
 from seqmill import _native
 from seqmill._archive_jobs import choose_limits
 from seqmill._lists import read_list
-from seqmill.errors import InputError, OutputExistsError
+from seqmill._outputs import refuse_existing
+from seqmill.errors import InputError
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
 
@@ -227,9 +228,8 @@ def pack(
     target = os.fspath(output)
     if append:
         check_exists(target)
-    elif os.path.lexists(target) and not force:
-        message = f"{target}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=target)
+    else:
+        refuse_existing(target, force=force)
     limits = choose_limits(threads, memory, _USEFUL_BYTES)
     request = {
         "output": target,

@@ -1,6 +1,5 @@
 """Parts of a coverage job put together in the order of the list (`kmers.md` §6.5)."""
 
-import gzip
 import json
 import os
 import re
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from seqmill._coverage_request import Regions
-from seqmill.errors import FormatError, InputError, OutputExistsError
+from seqmill._outputs import refuse_existing
+from seqmill._text_lines import read_lines
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["merge_parts"]
 
@@ -133,11 +134,8 @@ def merge_parts(
             raise InputError(message, option="parts", value=str(path))
         if not folder.is_dir():
             raise FileNotFoundError(2, "no such folder", str(folder))
-    if not force:
-        for name in (_TABLE, _MERGED, _SUMMARY, _FOLDER):
-            if (output / name).exists():
-                message = f"{output / name}: output exists; use --force to replace it"
-                raise OutputExistsError(message, path=str(output / name))
+    for name in (_TABLE, _MERGED, _SUMMARY, _FOLDER):
+        refuse_existing(output / name, force=force)
     parts = _Parts(folders)
     for number in range(len(folders)):
         parts.take(number)
@@ -186,23 +184,21 @@ def _asked(regions: Regions) -> Iterator[_Asked]:
 
 def _asked_in_file(path: Path) -> Iterator[_Asked]:
     bed = path.name.lower().removesuffix(".gz").endswith(".bed")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, raw in enumerate(lines, start=1):
-            text, place = raw.strip(), f"{path}: line {number}"
-            if not text or text.startswith("#"):
-                continue
-            if not bed:
-                region, _, label = text.partition("\t")
-                yield _parse(region.strip(), label.split("\t")[0].strip() or None, place)
-                continue
-            fields = text.split("\t") if "\t" in text else text.split()
-            if fields[0] in ("track", "browser"):
-                continue
-            if len(fields) < _BED_FIELDS or not (fields[1] + fields[2]).isdecimal():
-                raise FormatError(f"{place}: {text[:200]!r} is no line of BED", path=str(path))
-            named = (fields[3].strip() if len(fields) > _BED_FIELDS else "") or None
-            yield _Asked(text, fields[0], int(fields[1]) + 1, int(fields[2]), named, place)
+    for number, line in read_lines(path):
+        text, place = line.strip(), f"{path}: line {number}"
+        if not text or text.startswith("#"):
+            continue
+        if not bed:
+            region, _, label = text.partition("\t")
+            yield _parse(region.strip(), label.split("\t")[0].strip() or None, place)
+            continue
+        fields = text.split("\t") if "\t" in text else text.split()
+        if fields[0] in ("track", "browser"):
+            continue
+        if len(fields) < _BED_FIELDS or not (fields[1] + fields[2]).isdecimal():
+            raise FormatError(f"{place}: {text[:200]!r} is no line of BED", path=str(path))
+        named = (fields[3].strip() if len(fields) > _BED_FIELDS else "") or None
+        yield _Asked(text, fields[0], int(fields[1]) + 1, int(fields[2]), named, place)
 
 
 _RANGE: Final = re.compile(r"(?P<begin>[0-9,]+)(?:-(?P<end>[0-9,]*))?")

@@ -144,7 +144,8 @@ def coverage_semantic(regions: Regions | None, options: CoverageOptions) -> dict
     for name in ("exclude_flags", "require_flags"):
         if name in given:
             semantic[name] = parse_flags(given[name], name)
-    semantic |= {name: os.fspath(given[name]) for name in ("reference",) if name in given}
+    if "reference" in given:
+        semantic["reference"] = os.fspath(given["reference"])
     semantic |= _of_table(given)
     semantic["skip_bad_regions"] = given.get("on_bad_region") == "skip"
     semantic["skip_soft_masked"] = given.get("soft_mask") == "skip"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seqmill import _native
 from seqmill._footer import count_rows, is_made_of
-from seqmill._remote import open_inputs
+from seqmill._inputs import open_inputs
+from seqmill._outputs import state_directory
 from seqmill._sums import sum_figures
-from seqmill._tasks import PHASE, FileResult, Task, state_directory
+from seqmill._tasks import PHASE, FileResult, Task
 from seqmill.report import JobReport
 
 if TYPE_CHECKING:

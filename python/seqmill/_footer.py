@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from seqmill import _native
 from seqmill._addresses import is_remote
-from seqmill._remote import fingerprint
 from seqmill.errors import FormatError
 
 __all__ = ["RowGroup", "count_rows", "is_made_of", "read_metadata", "read_row_groups"]
@@ -246,6 +245,11 @@ def is_made_of(output: str, options: Mapping[str, Any]) -> bool:
 def _identity(path: str, *, full: bool) -> dict[str, Any]:
     if path == "-":
         return {"name": path}
-    print_ = fingerprint(path) if is_remote(path) else _native.fingerprint(path)
+    if is_remote(path):
+        from seqmill._remote import fingerprint  # noqa: PLC0415 - most inputs are local
+
+        print_ = fingerprint(path)
+    else:
+        print_ = _native.fingerprint(path)
     name = path if full else Path(path).name
     return {"name": name, "size": print_["size"], "xxh3": print_["hash"]}

@@ -1,11 +1,9 @@
 """Windows of many contigs as flat arrays: 25 bytes each, never Python objects."""
 
-import gzip
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from seqmill._sampling import draw_bits
 from seqmill._store import is_minus
+from seqmill._text_lines import read_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ Anchor = Literal["center", "start", "end", "summit"]
 _CODES: Final = ("I", "I", "q", "q", "b")
 _PIECE_BASES: Final = 16 << 20
 _DTYPES: Final = (np.uint32, np.uint32, np.int64, np.int64, np.int8)
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _BED_COLUMNS: Final = 3
 _STRAND_COLUMN: Final = 5
 
@@ -318,21 +316,17 @@ def _read_summit(columns: Sequence[str], at: int) -> int:
 def read_bed_lines(path: PathLike) -> Iterable[list[str]]:
     """Read the columns of the lines of a BED file, the first three of them checked."""
     shown = os.fspath(path)
-    with Path(path).open("rb") as head:
-        packed = head.read(2) == _GZIP_MAGIC
-    with gzip.open(path, "rt") if packed else Path(path).open() as lines:
-        for number, line in enumerate(lines, 1):
-            text = line.rstrip("\r\n")
-            if not text.strip() or text.startswith(("#", "track", "browser")):
-                continue
-            columns = text.split("\t") if "\t" in text else text.split()
-            if len(columns) < _BED_COLUMNS or not (columns[1] + columns[2]).isdecimal():
-                message = f"{shown}: line {number}: a BED line is contig, start and end"
-                raise FormatError(message, path=shown, line=number)
-            if int(columns[1]) > int(columns[2]):
-                message = f"{shown}: line {number}: start is behind end"
-                raise FormatError(message, path=shown, line=number)
-            yield columns
+    for number, text in read_lines(path, errors="surrogateescape"):
+        if not text.strip() or text.startswith(("#", "track", "browser")):
+            continue
+        columns = text.split("\t") if "\t" in text else text.split()
+        if len(columns) < _BED_COLUMNS or not (columns[1] + columns[2]).isdecimal():
+            message = f"{shown}: line {number}: a BED line is contig, start and end"
+            raise FormatError(message, path=shown, line=number)
+        if int(columns[1]) > int(columns[2]):
+            message = f"{shown}: line {number}: start is behind end"
+            raise FormatError(message, path=shown, line=number)
+        yield columns
 
 
 def find_unique_contig(store: "StoreBase", contig: str) -> int:

@@ -3,14 +3,15 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from seqmill import _native
-from seqmill.errors import InputError, SeqmillError
+from seqmill._engines import open_job
+from seqmill._outputs import state_directory, telling_of_state
+from seqmill.errors import InputError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
@@ -26,7 +27,6 @@ __all__ = [
     "as_paths",
     "choose_outputs",
     "choose_tmpdir",
-    "is_on_engine",
     "run_job",
     "to_text",
 ]
@@ -219,20 +219,27 @@ def run_job(
         progress=progress,
     )
     phase = command.rpartition(" ")[2]
-    with report, _telling_of_state(outputs):
-        if is_on_engine(engine, scheduler):
-            limits = (
-                None if threads is None else used.value,
-                None if memory is None else budget.value,
-            )
-            told = {**options, "tmpdir": to_text(tmpdir) if tmpdir is not None else None}
-            answer = _run_on_engine(
-                (engine, scheduler), report, told, inputs, outputs, limits=limits
-            )
-        else:
+    files = [path for _, path in outputs if path != "-"]
+    opening = open_job(
+        engine,
+        scheduler,
+        report=report,
+        state=state_directory(files[0]) if files else None,
+        threads=None if threads is None else used,
+        memory=None if memory is None else budget,
+        resume=resume,
+        force=force,
+    )
+    with report, telling_of_state(files[:1]), opening as job:
+        if job is None:
             answer = json.loads(
                 native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))
             )
+        else:
+            from seqmill.engine.kmers import count_on_engine  # noqa: PLC0415 - seldom
+
+            told = {**options, "tmpdir": to_text(tmpdir) if tmpdir is not None else None}
+            answer = count_on_engine(job, told, inputs, outputs)
         report.add_run(_figures(answer, outputs))
         for text in answer["warnings"]:
             report.warn(text)
@@ -247,47 +254,6 @@ def run_job(
         inputs=answer["inputs"],
         metrics=report.metrics,
     )
-
-
-def is_on_engine(engine: Any, scheduler: Any) -> bool:
-    """Tell whether a job is divided into units.
-
-    Examples
-    --------
-    >>> is_on_engine("local", None), is_on_engine(None, "local:2")
-    (False, True)
-    """
-    return engine not in (None, "local") or scheduler is not None
-
-
-def _run_on_engine(
-    where: tuple[Any, Any],
-    report: JobReport,
-    options: Mapping[str, Any],
-    inputs: Sequence[str],
-    outputs: Sequence[Output],
-    *,
-    limits: tuple[int | None, int | None],
-) -> dict[str, Any]:
-    from seqmill.engine.job import EngineJob  # noqa: PLC0415 - seldom
-    from seqmill.engine.kmers import count_on_engine  # noqa: PLC0415
-    from seqmill.engine.registry import open_engine  # noqa: PLC0415
-
-    with open_engine(*where) as opened:
-        state = _state_of(outputs)
-        if opened is None or state is None:
-            message = "an engine reads and writes files, not standard input and output"
-            raise InputError(message, option="engine")
-        job = EngineJob(
-            engine=opened,
-            report=report,
-            state=state,
-            threads=limits[0],
-            memory=limits[1],
-            resume=bool(options["resume"]),
-            force=bool(options["force"]),
-        )
-        return count_on_engine(job, options, inputs, outputs)
 
 
 def _figures(answer: Mapping[str, Any], outputs: Sequence[Output]) -> dict[str, Any]:
@@ -319,24 +285,6 @@ def _figures(answer: Mapping[str, Any], outputs: Sequence[Output]) -> dict[str, 
             "seconds": answer["seconds"],
         },
     }
-
-
-def _state_of(outputs: Sequence[Output]) -> Path | None:
-    files = [path for _, path in outputs if path != "-"]
-    return Path(f"{files[0]}.seqmill") if files else None
-
-
-@contextmanager
-def _telling_of_state(outputs: Sequence[Output]) -> Iterator[None]:
-    """Add to what ends a job that it can go on, if it can."""
-    try:
-        yield
-    except BaseException as error:
-        state = _state_of(outputs)
-        again = not isinstance(error, InputError) or not isinstance(error, SeqmillError)
-        if state is not None and state.is_dir() and again:
-            error.add_note(f"--resume (resume=True) goes on from {state}")
-        raise
 
 
 def native_count(options: str, tell: Callable[[dict[str, Any]], object] | None) -> str:

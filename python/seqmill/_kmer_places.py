@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from seqmill._kmer_plan import ChunkPlan
+from seqmill._text_lines import is_gzip
 from seqmill.errors import FormatError
 
 __all__ = ["BatchPart", "check_part", "find_part"]
 
 _FAI_FIELDS: Final = 5
-_GZIP: Final = b"\x1f\x8b"
 _BLOCK_TEXT_BYTES: Final = 1 << 16
 _BLOCK_PAIR: Final = struct.Struct("<QQ")
 
@@ -79,7 +79,7 @@ def find_part(reference: str | os.PathLike[str], plan: ChunkPlan, batch: int) ->
     if records is None or not _fits(plan, records):
         return None
     blocks: list[tuple[int, int]] | None = None
-    if _is_gzip(path):
+    if is_gzip(path):
         blocks = _read_gzi(path)
         if blocks is None:
             return None
@@ -193,8 +193,3 @@ def _beside(path: Path, suffix: str) -> Path | None:
     except OSError:
         return None
     return side if fresh else None
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == _GZIP

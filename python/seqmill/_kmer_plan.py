@@ -8,6 +8,7 @@ from typing import Final
 
 from seqmill import _native
 from seqmill._kmer_jobs import PathLike, check_k
+from seqmill._outputs import refuse_existing
 from seqmill.errors import FormatError, InputError, NotFoundError
 
 __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
@@ -63,10 +64,7 @@ class ChunkPlan:
     def save(self, path: PathLike, *, force: bool = False) -> None:
         """Write the plan; it appears under its name when it is whole."""
         target = Path(path)
-        if target.exists() and not force:
-            from seqmill.errors import OutputExistsError  # noqa: PLC0415 - rarely
-
-            raise OutputExistsError(f"{target}: output exists; use --force to replace it")
+        refuse_existing(target, force=force)
         aside = target.with_name(f".{target.name}.part")
         text = "".join(f"{line}\n" for line in self.lines())
         aside.write_text(text, encoding="utf-8", errors="surrogateescape")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
+from seqmill._text_lines import read_lines
 from seqmill.errors import FormatError
 
 __all__ = ["Interval", "read_list", "read_regions_file"]
@@ -13,29 +14,18 @@ Interval: TypeAlias = tuple[str, int, int | None]
 _BED_FIELDS: Final = 3
 
 
-def _open_text(path: str) -> Iterator[tuple[int, str]]:
-    """Give the lines of a list, which may be gzip-compressed, with their numbers."""
-    import gzip  # noqa: PLC0415 - most jobs have no list in a file
-
-    number = 0
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rb") as file:
-        try:
-            for number, raw in enumerate(file, start=1):
-                line = raw.decode("utf-8").strip()
-                if line:
-                    yield number, line
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-            raise FormatError(
-                f"{path}: line {number} cannot be read: {error}", path=path, line=number
-            ) from None
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """Give the lines of a list that hold something, with their numbers."""
+    for number, line in read_lines(path):
+        if text := line.strip():
+            yield number, text
 
 
 def read_list(text: str) -> list[str]:
     """Read the lines of ``@FILE``; any other text is a list of itself."""
     if not text.startswith("@"):
         return [text]
-    return [line for _, line in _open_text(text[1:])]
+    return [line for _, line in _lines(text[1:])]
 
 
 def read_regions_file(path: str) -> tuple[list[str], list[Interval]]:
@@ -43,7 +33,7 @@ def read_regions_file(path: str) -> tuple[list[str], list[Interval]]:
     is_bed = path.removesuffix(".gz").lower().endswith(".bed")
     regions: list[str] = []
     intervals: list[Interval] = []
-    for number, line in _open_text(path):
+    for number, line in _lines(path):
         if line.startswith("#"):
             continue
         if not is_bed:

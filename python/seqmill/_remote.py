@@ -15,48 +15,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._addresses import Address, is_remote, shown
+from seqmill._addresses import Address, is_remote, whole_address
+from seqmill._inputs import RANGES
 from seqmill._objects import RemoteFile, look_at, read_range
 from seqmill.errors import ChangedError, InputError
 
-__all__ = [
-    "RANGES",
-    "RANGES_MAX",
-    "fingerprint",
-    "keep_secret",
-    "look_beside",
-    "open_inputs",
-    "serve",
-]
+__all__ = ["bring_inputs", "fingerprint", "look_beside", "serve"]
 
-RANGES: Final = 8
-"""Ranges that may be on their way at a time."""
-RANGES_MAX: Final = 64
 _RANGE_BYTES: Final = 8 << 20
 _LEAST_RANGE_BYTES: Final = 128 << 10
 _REGIONS: Final = {"regions", "intervals"}
 _BUDGET_PART: Final = 16
 """A job reads ahead no more than this part of its memory."""
-
-# What an address is read with, by what of it may be seen; queries can be signatures, which belong
-# neither into outputs nor into reports or messages.
-_WHOLE: Final[dict[str, str]] = {}
-_WHOLE_LOCK: Final = threading.Lock()
-
-
-def keep_secret(path: str) -> str:
-    """Give an address as it may be seen, and keep the whole of it for this process."""
-    seen = shown(path)
-    if path != seen:
-        with _WHOLE_LOCK:
-            _WHOLE[seen] = path
-    return seen
-
-
-def _whole_address(seen: str) -> Address:
-    """Give the address with which a file is read."""
-    with _WHOLE_LOCK:
-        return Address.parse(_WHOLE.get(seen, seen))
 
 
 def serve(files: Sequence[RemoteFile], *, memory: int, ranges: int = RANGES) -> _native.RemoteFiles:
@@ -133,7 +103,7 @@ def look_beside(address: Address, suffixes: Sequence[str]) -> RemoteFile | None:
 
 def fingerprint(path: str) -> dict[str, Any]:
     """Give size and hash of a remote file, as `_native.fingerprint` does of a local one."""
-    files = serve([look_at(_whole_address(path))], memory=_BUDGET_PART * _RANGE_BYTES)
+    files = serve([look_at(whole_address(path))], memory=_BUDGET_PART * _RANGE_BYTES)
     try:
         return files.fingerprint(path)
     finally:
@@ -141,39 +111,31 @@ def fingerprint(path: str) -> dict[str, Any]:
 
 
 @contextmanager
-def open_inputs(
-    options: Mapping[str, Any], *, any_region: bool = False
+def bring_inputs(
+    options: dict[str, Any], remote: Sequence[str], *, ranges: int, any_region: bool
 ) -> Iterator[tuple[dict[str, Any], _native.RemoteFiles | None]]:
-    """Make the remote inputs of a conversion readable.
+    """Make remote inputs readable; see :func:`seqmill._inputs.open_inputs`.
 
     Parameters
     ----------
     options
-        What the engine is asked to do.
+        What the engine is asked to do; an index that was brought here is noted in it.
+    remote
+        The inputs that are remote.
+    ranges
+        Most ranges at a time.
     any_region
         Regions may be asked for later.
-
-    Yields
-    ------
-    tuple
-        The same with what only concerns this module taken out and an index brought here, and the
-        remote files, None if there is none.
     """
-    options = dict(options)
-    ranges = options.pop("concurrent_ranges", RANGES)
-    semantic, index = options["semantic"], options.get("index")
-    inputs = [path for path in (*options["inputs"], semantic.get("mate")) if path is not None]
-    remote = [path for path in inputs if is_remote(path)]
-    if not remote and not (index is not None and is_remote(index)):
-        yield options, None
-        return
     _refuse(options)
+    semantic, index = options["semantic"], options.get("index")
+    alone = len(options["inputs"]) == 1 and semantic.get("mate") is None
     with ExitStack() as stack:
-        found = [look_at(_whole_address(path)) for path in remote]
+        found = [look_at(whole_address(path)) for path in remote]
         side: RemoteFile | None = None
         if index is not None and is_remote(index):
-            side = look_at(_whole_address(index))
-        elif index is None and len(inputs) == 1 and (any_region or _REGIONS & semantic.keys()):
+            side = look_at(whole_address(index))
+        elif index is None and alone and (any_region or _REGIONS & semantic.keys()):
             side = look_beside(found[0].address, (".bai", "^.bai", ".csi", "^.csi"))
         if side is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqmill-")))

@@ -1,7 +1,6 @@
 """A known annotation of repeats, and how far what was found agrees with it, base by base."""
 
 import fnmatch
-import gzip
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from seqmill._keywords import PathLike
+from seqmill._text_lines import read_lines
 from seqmill.errors import FormatError, InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KnownClass", "KnownComparison", "KnownRepeats", "compare", "read_known"]
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _SOFT_MASK: Final = "soft mask"
 _UNNAMED: Final = "repeat"
 _KINDS: Final = {
@@ -162,7 +161,9 @@ def read_known(path: PathLike, types: Sequence[str] = ()) -> KnownRepeats:
     kind = _kind_of(name)
     spans: dict[str, dict[str, list[tuple[int, int]]]] = {}
     patterns = [pattern.lower() for pattern in types]
-    for chrom, start, end, label, words in _READERS[kind](name, _lines(name)):
+    for chrom, start, end, label, words in _READERS[kind](
+        name, read_lines(name, errors="surrogateescape")
+    ):
         if patterns and not any(
             fnmatch.fnmatchcase(word.lower(), pattern) for word in words for pattern in patterns
         ):
@@ -284,19 +285,6 @@ def _kind_of(name: str) -> str:
         message = f"{name}: unknown kind of annotation; its name must end with {allowed} (or .gz)"
         raise InputError(message, option="known", value=name, allowed=allowed)
     return kind
-
-
-def _lines(name: str) -> Iterator[tuple[int, str]]:
-    """Give the lines of a plain or gzip file with their numbers."""
-    with Path(name).open("rb") as raw:
-        packed = raw.read(2) == _GZIP_MAGIC
-    try:
-        with gzip.open(name, "rb") if packed else Path(name).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-    except (EOFError, gzip.BadGzipFile) as error:
-        message = f"{name}: not intact as gzip: {error}"
-        raise FormatError(message, path=name) from error
 
 
 Row = tuple[str, int, int, str, tuple[str, ...]]

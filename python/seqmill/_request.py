@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from seqmill._addresses import is_remote, shown
+from seqmill._addresses import is_remote, keep_secret, shown
 from seqmill._filters import parse_filter, parse_flags
+from seqmill._inputs import RANGES_MAX
 from seqmill._keywords import ConvertOptions, PathLike, Texts
 from seqmill._lists import Interval, read_list, read_regions_file
-from seqmill._remote import RANGES_MAX, keep_secret
 from seqmill.errors import InputError
 from seqmill.limits import parse_size
 

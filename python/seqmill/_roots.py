@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from seqmill import _native
 from seqmill._addresses import Address, is_remote
-from seqmill._objects import look_at
-from seqmill._remote import RANGES, RANGES_MAX, look_beside, serve
+from seqmill._inputs import RANGES, RANGES_MAX
 from seqmill.errors import InputError
 
 __all__ = ["absolute", "cache_directory", "find_files", "is_remote_root", "open_remote"]
@@ -76,6 +75,9 @@ def open_remote(
     OSError
         If a file cannot be had.
     """
+    from seqmill._objects import look_at  # noqa: PLC0415 - most stores are local
+    from seqmill._remote import look_beside, serve  # noqa: PLC0415
+
     addresses = [Address.parse(item) for item in _paths(path)]
     for address in addresses:
         if address.key.endswith(".agc"):

@@ -9,8 +9,8 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from seqmill import _native
+from seqmill._inputs import open_inputs
 from seqmill._keywords import Region, Texts
-from seqmill._remote import open_inputs
 from seqmill._request import semantic_options
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-__all__ = ["PHASE", "FileResult", "Task", "state_directory"]
+__all__ = ["PHASE", "FileResult", "Task"]
 
 PHASE: Final = "convert"
 
@@ -87,8 +87,3 @@ class Task:
             with suppress(OSError):
                 total += Path(path).stat().st_size
         return total
-
-
-def state_directory(output: str) -> Path:
-    """Give the folder in which an interrupted job keeps what it needs to go on."""
-    return Path(f"{output}.seqmill")

@@ -92,6 +92,10 @@ class Tour:
     repeats: dict[str, Any] = field(default_factory=dict)
     archive: dict[str, Any] = field(default_factory=dict)
 
+    def options(self, *names: str) -> dict[str, Any]:
+        """Give those of the keywords of every job that one of them takes."""
+        return {name: self.job_options[name] for name in names}
+
     def measure(
         self, what: str, work: Callable[[], str], *, source: Path | None = None
     ) -> StepResult:

@@ -1,12 +1,12 @@
 """The stop of the tour at `pack` and `unpack`."""
 
-import gzip
 import hashlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from seqmill._archive_pack import pack, plan_inputs, sample_name
+from seqmill._text_lines import open_bytes
 from seqmill._units import format_count, format_size
 from seqmill.archive import Archive
 from seqmill.errors import InternalError
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from seqmill._tour import StepResult, Tour
 
 __all__ = ["show_archives"]
-
-_PACK_KEYWORDS: Final = ("threads", "memory", "tmpdir")
 
 
 def show_archives(tour: "Tour") -> "Iterator[StepResult]":
@@ -35,18 +33,14 @@ def show_archives(tour: "Tour") -> "Iterator[StepResult]":
 
 
 def _pack(tour: "Tour", genomes: list[Path], archive: Path) -> str:
-    options = {key: value for key, value in tour.job_options.items() if key in _PACK_KEYWORDS}
     inputs = plan_inputs([str(path) for path in genomes], "file")
-    done = pack(archive, inputs, force=True, **options)
+    done = pack(archive, inputs, force=True, **tour.options("threads", "memory", "tmpdir"))
     files = sum(path.stat().st_size for path in genomes)
     text = (
         f"{done.samples} genomes of {format_count(done.bases)} bases in {format_size(done.bytes)}, "
         f"{files / done.bytes:.1f} times smaller than the files"
     )
-    tour.archive = {
-        "text": text,
-        "overview": done.overview,
-    }
+    tour.archive = {"text": text, "overview": done.overview}
     return text
 
 
@@ -54,7 +48,7 @@ def _unpack(tour: "Tour", archive: Path, genome: Path) -> str:
     """Write a genome and compare it with the file that went in."""
     name = sample_name(genome)
     output = tour.folder / f"{name}.fa"
-    options = {key: tour.job_options[key] for key in ("threads", "memory")}
+    options = tour.options("threads", "memory")
     with Archive(archive) as opened:
         done = opened.unpack(output, samples=[name], force=True, **options)
     if _contigs(output) != _contigs(genome):
@@ -65,9 +59,7 @@ def _unpack(tour: "Tour", archive: Path, genome: Path) -> str:
 def _contigs(path: Path) -> dict[bytes, str]:
     """Give hashes of the sequences of a file by name; letters count in upper case."""
     found: dict[bytes, hashlib._Hash] = {}
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as text:
+    with open_bytes(path) as text:
         for line in text:
             if line.startswith(b">"):
                 sequence = found[line[1:].strip()] = hashlib.sha256()
@@ -78,9 +70,7 @@ def _contigs(path: Path) -> dict[bytes, str]:
 
 def _verify(tour: "Tour", archive: Path) -> str:
     with Archive(archive) as opened:
-        found = opened.verify(
-            threads=tour.job_options["threads"], memory=tour.job_options["memory"]
-        )
+        found = opened.verify(**tour.options("threads", "memory"))
     if not found.ok:
         raise InternalError(str(found.faults[0]))
     return f"{format_count(found.bases)} bases sound, {found.checksums} checksums compared"

@@ -1,7 +1,7 @@
 """The stop of the tour at `repeats`."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import seqmill
 from seqmill._units import format_count
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show_repeats"]
 
-_KEYWORDS: Final = ("threads", "memory", "tmpdir")
-
 
 def show_repeats(tour: "Tour") -> "Iterator[StepResult]":
     """Find the families of the first genome and mask it."""
@@ -26,14 +24,13 @@ def show_repeats(tour: "Tour") -> "Iterator[StepResult]":
 def _find(tour: "Tour", genome: "Path") -> str:
     folder = tour.folder / "repeats"
     folder.mkdir(exist_ok=True)
-    options = {key: value for key, value in tour.job_options.items() if key in _KEYWORDS}
     done = seqmill.find_repeats(
         genome,
         output=folder / genome.name.split(".")[0],
         formats=("library", "bed", "softmask"),
         overview=True,
         force=True,
-        **options,
+        **tour.options("threads", "memory", "tmpdir"),
     )
     detail, bases = done.metrics.detail, done.metrics.totals["bases"] or 1
     share = 100 * detail["masked_bases"] / bases

@@ -6,14 +6,15 @@ comes out is put into objects.
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
+from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
 from seqmill._driver import Driver
+from seqmill._engines import open_job
 from seqmill._keywords import ConvertOptions, PathLike, ScanOptions
+from seqmill._outputs import state_directory, telling_of_state
 from seqmill._request import (
     check_names,
     engine_options,
@@ -23,14 +24,11 @@ from seqmill._request import (
 )
 from seqmill._scan import AlignmentScan
 from seqmill._targets import plan_tasks
-from seqmill._tasks import FileResult, Task, state_directory
+from seqmill._tasks import FileResult
 from seqmill.errors import InputError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
-
-if TYPE_CHECKING:
-    from seqmill.engine.protocol import Engine
 
 __all__ = [
     "AlignmentScan",
@@ -217,33 +215,20 @@ def convert(
         fail_fast=fail_fast,
         overview=overview,
     )
-    with report, _opened(engine, scheduler) as opened, _telling_of_state(tasks):
-        if opened is None:
-            files = driver.run(tasks)
-        else:
-            from seqmill.engine.job import EngineJob  # noqa: PLC0415 - seldom
-
-            place = os.fspath(out_dir) if out_dir is not None else str(tasks[0].output)
-            job = EngineJob(
-                engine=opened,
-                report=report,
-                state=state_directory(place),
-                threads=None if threads is None else limits[0].value,
-                memory=None if memory is None else limits[1].value,
-                resume=resume,
-                force=force,
-            )
-            files = driver.run_on_engine(job, tasks)
+    opening = open_job(
+        engine,
+        scheduler,
+        report=report,
+        state=state_directory(out_dir if out_dir is not None else str(tasks[0].output)),
+        threads=None if threads is None else limits[0],
+        memory=None if memory is None else limits[1],
+        resume=resume,
+        force=force,
+    )
+    places = [task.output for task in tasks if task.output is not None]
+    with report, opening as job, telling_of_state(places):
+        files = driver.run(tasks) if job is None else driver.run_on_engine(job, tasks)
     return _result(files, driver, report)
-
-
-def _opened(engine: Any, scheduler: Any) -> "AbstractContextManager[Engine | None]":
-    """Open an engine, if one is asked for: the package is a third of the start of a command."""
-    if engine is None and scheduler is None:
-        return nullcontext()
-    from seqmill.engine.registry import open_engine  # noqa: PLC0415 - see above
-
-    return open_engine(engine, scheduler)
 
 
 def _result(files: Sequence[FileResult], driver: Driver, report: JobReport) -> ConvertResult:
@@ -319,17 +304,3 @@ def scan_alignments(
 
 def _limits(threads: int | str | None, memory: int | str | None) -> tuple[Limit, Limit]:
     return choose_threads(threads), choose_memory(memory, useful=_USEFUL_BYTES)
-
-
-@contextmanager
-def _telling_of_state(tasks: Sequence[Task]) -> Iterator[None]:
-    """Add to what ends a job that it can go on, if it can."""
-    try:
-        yield
-    except BaseException as error:
-        kept = [task for task in tasks if task.output and state_directory(task.output).is_dir()]
-        if kept and not isinstance(error, InputError):
-            places = str(state_directory(str(kept[0].output)))
-            more = f" and {len(kept) - 1} others" if len(kept) > 1 else ""
-            error.add_note(f"--resume (resume=True) goes on from {places}{more}")
-        raise

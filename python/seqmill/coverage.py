@@ -10,7 +10,6 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
@@ -23,9 +22,8 @@ from seqmill._coverage_request import (
     check_output,
     coverage_semantic,
 )
-from seqmill.engine.coverage import coverage_on_engine
-from seqmill.engine.job import EngineJob
-from seqmill.engine.registry import open_engine
+from seqmill._engines import open_job
+from seqmill._outputs import state_directory, telling_of_state
 from seqmill.errors import InputError, NotFoundError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -33,6 +31,8 @@ from seqmill.report import JobReport, Metrics
 
 if TYPE_CHECKING:
     from typing_extensions import CapsuleType
+
+    from seqmill.engine.job import EngineJob
 
 __all__ = ["CoverageTable", "measure_coverage", "merge_coverage"]
 
@@ -258,18 +258,17 @@ def measure_coverage(
         progress=progress,
     )
     try:
-        with report, _telling_of_state(folder), open_engine(engine, scheduler) as opened:
-            job = None
-            if opened is not None:
-                job = EngineJob(
-                    engine=opened,
-                    report=report,
-                    state=Path(f"{folder}.seqmill"),
-                    threads=None if threads is None else threads_limit.value,
-                    memory=None if memory is None else memory_limit.value,
-                    resume=resume,
-                    force=force,
-                )
+        opening = open_job(
+            engine,
+            scheduler,
+            report=report,
+            state=state_directory(folder),
+            threads=None if threads is None else threads_limit,
+            memory=None if memory is None else memory_limit,
+            resume=resume,
+            force=force,
+        )
+        with report, telling_of_state([folder]), opening as job:
             _run(request, report, job, unit_bases)
         table = CoverageTable(folder)
     except BaseException:
@@ -289,7 +288,7 @@ def _optional_path(path: PathLike | None) -> str | None:
 
 
 def _run(
-    request: dict[str, Any], report: JobReport, job: EngineJob | None, unit_bases: int | None
+    request: dict[str, Any], report: JobReport, job: "EngineJob | None", unit_bases: int | None
 ) -> None:
     def tell(raw: dict[str, Any]) -> bool:
         return report.feed({"phase": _PHASE, **raw})
@@ -298,6 +297,8 @@ def _run(
         if job is None:
             answer = json.loads(_native.measure_coverage(json.dumps(request), tell))
         else:
+            from seqmill.engine.coverage import coverage_on_engine  # noqa: PLC0415 - seldom
+
             answer = coverage_on_engine(job, request, unit_bases)
     except BaseException as error:
         for text in getattr(error, "warnings", []):
@@ -310,18 +311,6 @@ def _run(
     for text in answer["warnings"]:
         report.warn(text)
         warnings.warn(text, stacklevel=4)
-
-
-@contextmanager
-def _telling_of_state(folder: Path) -> Iterator[None]:
-    """Add to what ends a job that it can go on, if it can."""
-    try:
-        yield
-    except BaseException as error:
-        state = Path(f"{folder}.seqmill")
-        if state.is_dir() and not isinstance(error, InputError):
-            error.add_note(f"--resume (resume=True) goes on from {state}")
-        raise
 
 
 def merge_coverage(

@@ -1,6 +1,5 @@
 """The five-minute tour: every capability once; each joins with an entry in :data:`STEPS`."""
 
-import gzip
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import seqmill
 from seqmill import _tour_coverage, _tour_fetch, _tour_kmers, _tour_pack, _tour_repeats, simulate
+from seqmill._text_lines import open_bytes
 from seqmill._tour import StepResult, Tour
 from seqmill._units import format_count, format_size
 from seqmill.errors import InternalError, OutputExistsError
@@ -38,7 +38,6 @@ _LONG_READS: Final = 700
 _RELIABLE_MAPQ: Final = 30
 # A page has room for the pictures of so many files.
 _PICTURED_FILES: Final = 2
-_GZIP: Final = b"\x1f\x8b"
 _FIRST_BYTES: Final = 4096
 _SHARED_SECTIONS: Final = ("totals", "stages", "memory", "io", "inputs", "outputs")
 
@@ -193,9 +192,7 @@ def _scan(tour: Tour) -> Iterator[StepResult]:
 
 
 def _count(tour: Tour, path: Path, **filters: Any) -> str:
-    keys = ("threads", "memory")
-    options = {key: value for key, value in tour.job_options.items() if key in keys}
-    with seqmill.scan_alignments(path, **filters, **options) as scan:
+    with seqmill.scan_alignments(path, **filters, **tour.options("threads", "memory")) as scan:
         records = scan.count()
     return f"{format_count(records)} records" if filters else _compare(tour, path, records)
 
@@ -291,9 +288,7 @@ def run_demo(
 def _is_fasta(path: Path) -> bool:
     """Tell whether a file begins as FASTA does, compressed or not; damage is found by the jobs."""
     try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == _GZIP
-        with gzip.open(path) if packed else path.open("rb") as text:
+        with open_bytes(path) as text:
             return bool(text.read(_FIRST_BYTES).lstrip().startswith(b">"))
     except (EOFError, OSError, zlib.error):
         return False

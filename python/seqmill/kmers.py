@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
 from seqmill import _native
+from seqmill._engines import is_on_engine
 from seqmill._kmer_jobs import (
     CountResources,
     KmerJob,
@@ -21,7 +22,6 @@ from seqmill._kmer_jobs import (
     as_paths,
     check_k,
     choose_outputs,
-    is_on_engine,
     native_count,
     run_job,
 )

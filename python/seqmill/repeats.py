@@ -7,12 +7,12 @@ Coordinates are 0-based and half-open.
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from seqmill import _native
 from seqmill._keywords import PathLike
+from seqmill._outputs import telling_of_state
 from seqmill._repeat_config import (
     IndexConfig,
     MemoryHints,
@@ -22,7 +22,6 @@ from seqmill._repeat_config import (
 )
 from seqmill._repeat_known import KnownComparison, KnownRepeats, compare, read_known
 from seqmill._repeat_result import RepeatResult, RepeatTable
-from seqmill._tasks import state_directory
 from seqmill.errors import InputError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -297,7 +296,7 @@ def _run(
     overview: bool,
     track: bool,
 ) -> RepeatResult:
-    with report, _telling_of_state(request["output"]):
+    with report, telling_of_state([output] if (output := request["output"]) is not None else []):
         run = _native.find_repeats(
             json.dumps(request), lambda raw: report.feed({"phase": _PHASE, **raw})
         )
@@ -339,16 +338,3 @@ def _compare(run: Any, known: KnownRepeats, report: JobReport) -> KnownCompariso
         text = f"{known.path}: sequences that are not in the genome: {chrom!r}, {number} in all"
         report.warn(text)
     return comparison
-
-
-@contextmanager
-def _telling_of_state(output: str | None) -> Iterator[None]:
-    """Add to what ends a job that it can go on, if it can."""
-    try:
-        yield
-    except BaseException as error:
-        if output is not None and not isinstance(error, InputError):
-            state = state_directory(output)
-            if state.is_dir():
-                error.add_note(f"--resume (resume=True) goes on from {state}")
-        raise

@@ -256,7 +256,7 @@ def test_budget_that_cannot_grow_names_the_least(nextflow: MakeNextflow) -> None
     flow = nextflow()
     assert flow.run(*small(), *ENOUGH, "--memory", "30.MB") == 1
     assert "exit status (78)" in flow.told
-    assert re.search(r"seqmill: error: .* at least [0-9.]+ ?MiB is needed", flow.told), flow.told
+    assert re.search(r"seqmill: error: .* at least (--memory )?[0-9.]+ ?MiB", flow.told), flow.told
     assert {task["attempt"] for task in flow.trace() if task["exit"] == "78"} == {"1"}
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import seqmill
-from seqmill import errors
+from seqmill import _native, errors
 from seqmill._kmer_spectrum import read_spectrum
 from seqmill.kmers import combine_kmers, count_sequence, run_count
 
@@ -361,3 +361,22 @@ def test_spectrum_of_a_diploid() -> None:
     assert spectrum.coverage == 40
     assert spectrum.heterozygosity is not None
     assert 0 < spectrum.heterozygosity < 0.02
+
+
+def test_a_first_kmer_that_makes_the_others_wrap_is_an_error(tmp_path: Path) -> None:
+    letters = np.random.default_rng(1).choice(list("ACGT"), 300)
+    (tmp_path / "a.fa").write_text(f">a\n{''.join(letters)}\n")
+    table = tmp_path / "a.skm"
+    seqmill.count_kmers(tmp_path / "a.fa", k=21, output=table)
+    data = bytearray(table.read_bytes())
+    index, footer = (int.from_bytes(data[at : at + 8], "little") for at in (32, 40))
+    data[index : index + 8] = b"\xff" * 8
+    # The checksum of the index is right: only the order of the k-mers tells.
+    (tmp_path / "index").write_bytes(data[index : footer - 8])
+    digest = _native.hash_file(tmp_path / "index")[1]
+    data[footer - 8 : footer] = int(digest, 16).to_bytes(8, "little")
+    table.write_bytes(data)
+    with pytest.raises(errors.FormatError, match="not in order"):
+        seqmill.merge_kmers([table], output=tmp_path / "b.skm")
+    with pytest.raises(errors.FormatError, match="not in order"):
+        seqmill.KmerTable(table).to_numpy()

@@ -38,6 +38,11 @@ pub(crate) struct Serial<'i> {
 }
 
 impl<'i> Serial<'i> {
+    /// Whether no budget would give more memory than is there.
+    pub(crate) fn has_most(&self) -> bool {
+        self.budget.pool() == MEMORY_BYTES
+    }
+
     /// Reads from the first record on, at most `most` bytes of the input. A stream keeps what is
     /// read, so that the run can read it again.
     ///

@@ -4,6 +4,7 @@ use crate::allocator;
 use crate::frame::{gzip, reframe_anyhow};
 use crate::random::Random;
 use crate::supervise::say;
+use crate::target::take_panic;
 use crate::{mutate, text};
 use seqmill_base::{Budget, Error, ErrorKind, Job, Result};
 use seqmill_count::kmers::skm::SkmTable;
@@ -226,7 +227,10 @@ fn attempt(
     let (outcome, mut fault) = match &caught {
         Ok(Ok(())) => ("done".to_owned(), None),
         Ok(Err(error)) => (format!("{:?}", error.kind()), judge(what, error)),
-        Err(_) => ("panic".to_owned(), Some(format!("{what}: panic"))),
+        Err(_) => {
+            let place = take_panic().unwrap_or_default();
+            ("panic".to_owned(), Some(format!("{what}: panic: {place}")))
+        }
     };
     *outcomes.entry(format!("{what} {outcome}")).or_default() += 1;
     if figures.peak > MEMORY_BYTES[0] as usize + SLACK_BYTES {

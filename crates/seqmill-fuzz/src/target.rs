@@ -56,7 +56,7 @@ pub(crate) fn watch_panics() {
     }));
 }
 
-fn take_panic() -> Option<String> {
+pub(crate) fn take_panic() -> Option<String> {
     PANIC.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

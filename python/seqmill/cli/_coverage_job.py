@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import Session
 from seqmill.coverage import CoverageTable, measure_coverage
-from seqmill.errors import InputError, OutputExistsError
+from seqmill.errors import InputError
 
 __all__ = ["run_coverage", "run_single"]
 
@@ -63,9 +64,8 @@ def run_single(source: str, region: str, output: str | None, options: dict[str, 
     for name in ("resume", "per_base", "parquet", "region_files"):
         keywords.pop(name, None)
     path = None if output in (None, "-") else Path(str(output))
-    if path is not None and path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
+    if path is not None:
+        refuse_existing(path, force=force)
     asked = None if region == "all" else [region]
     table = measure_coverage(source, asked, region_files=False, **keywords)
     if "acgt" not in table.columns:

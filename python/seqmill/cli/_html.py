@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill._units import format_count, format_seconds, format_size
-from seqmill.errors import InputError, OutputExistsError
+from seqmill.errors import InputError
 
 __all__ = [
     "MOST_BYTES",
@@ -18,7 +18,6 @@ __all__ = [
     "Section",
     "Table",
     "missing_packages",
-    "refuse_page",
     "require_extra",
     "write_page",
 ]
@@ -117,19 +116,6 @@ def require_extra() -> None:
             f"--html needs {' and '.join(missing)}, which this installation lacks: "
             "pip install 'seqmill[report]'"
         )
-
-
-def refuse_page(path: Path, *, force: bool) -> None:
-    """Refuse to go on when a page is there already that may not be replaced.
-
-    Raises
-    ------
-    OutputExistsError
-        Names the page.
-    """
-    if path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
 
 
 def write_page(

@@ -1,14 +1,13 @@
 """Pictures of `seqmill kmers`: the spectrum and what it tells."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from seqmill._kmer_spectrum import read_spectrum
+from seqmill._outputs import refuse_existing
 from seqmill._units import format_count
 from seqmill.cli._html import Figure, Section, Table, write_page
 from seqmill.cli._pictures import draw_bars, draw_line
-from seqmill.errors import OutputExistsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +29,7 @@ _NO_PEAK: Final = (
 
 def write_spectrum(path: "Path", job: "KmerJob", *, k: int, force: bool) -> None:
     """Write the page of a count."""
-    if os.path.lexists(path) and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message)
+    refuse_existing(path, force=force)
     document: Mapping[str, Any] = job.metrics.to_dict()
     write_page(path, title="K-mers", document=document, sections=[spectrum_section(job, k)])
 

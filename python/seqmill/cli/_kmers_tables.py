@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._kmers_options import format_options, split_formats
 from seqmill.cli._options import (
     Example,
@@ -183,10 +184,7 @@ def _writing(output: str | None, *, force: bool) -> Iterator[IO[str]]:
         yield sys.stdout
         return
     target = Path(str(output))
-    if target.exists() and not force:
-        from seqmill.errors import OutputExistsError  # noqa: PLC0415
-
-        raise OutputExistsError(f"{target}: output exists; use --force to replace it")
+    refuse_existing(target, force=force)
     aside = target.with_name(f".{target.name}.part")
     try:
         with aside.open("w", encoding="utf-8", errors="surrogateescape") as out:

@@ -102,38 +102,38 @@ def _streams(streams: Mapping[str, int]) -> Figure:
 
 
 def _sizes(samples: Sequence[Mapping[str, Any]]) -> Figure:
-    values = [row["stored"] for row in samples]
     note = (
         "References of groups that a genome opened, and its share of the differences. The first "
         "genome is the reference: nearly all of it is stored as it is."
     )
-    if len(samples) <= _MOST_BARS:
-        svg = draw_bars(
-            [row["label"] for row in samples],
-            [("bytes", values, [format_size(value) for value in values])],
-            label="Stored bytes by sample",
-        )
-    else:
-        svg = _along(samples, values, "Stored bytes by sample", "bytes")
-    return Figure(caption="Size by sample", svg=svg, note=note, wide=len(samples) > _MOST_BARS)
+    values = [row["stored"] for row in samples]
+    drawn = ("Stored bytes by sample", "bytes", values, [format_size(value) for value in values])
+    return Figure(caption="Size by sample", note=note, **_by_sample(samples, *drawn))
 
 
 def _novelty(samples: Sequence[Mapping[str, Any]]) -> Figure:
-    values = [row["novelty"] for row in samples]
     note = (
         "Percent of a genome's bases that resembled nothing in the archive yet and became a new "
         "reference. Falling bars: the collection is nearly complete."
     )
+    values = [row["novelty"] for row in samples]
+    drawn = ("New sequence by sample", "percent", values, [f"{value:.2f} %" for value in values])
+    return Figure(caption="Novelty of each added genome", note=note, **_by_sample(samples, *drawn))
+
+
+def _by_sample(
+    samples: Sequence[Mapping[str, Any]],
+    label: str,
+    unit: str,
+    values: Sequence[float],
+    texts: Sequence[str],
+) -> dict[str, Any]:
+    """Draw a bar for each sample, or a line where they are many."""
     if len(samples) <= _MOST_BARS:
-        svg = draw_bars(
-            [row["label"] for row in samples],
-            [("percent", values, [f"{value:.2f} %" for value in values])],
-            label="New sequence by sample",
-        )
+        svg = draw_bars([row["label"] for row in samples], [(unit, values, texts)], label=label)
     else:
-        svg = _along(samples, values, "New sequence by sample", "percent")
-    caption = "Novelty of each added genome"
-    return Figure(caption=caption, svg=svg, note=note, wide=len(samples) > _MOST_BARS)
+        svg = _along(samples, values, label, unit)
+    return {"svg": svg, "wide": len(samples) > _MOST_BARS}
 
 
 def _along(

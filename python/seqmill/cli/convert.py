@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._convert_options import (
     column_options,
     filter_options,
@@ -100,7 +101,7 @@ def command(
         from seqmill.cli._html import require_extra  # noqa: PLC0415 - not needed by `--help`
 
         require_extra()
-        _refuse_page(html, force=options["force"])
+        refuse_existing(html, force=options["force"])
     import seqmill  # noqa: PLC0415 - brings the engine
 
     arguments = {name: value for name, value in options.items() if value not in (None, ())}
@@ -199,15 +200,6 @@ def _print_files(done: "ConvertResult", session: Session) -> None:
     states = [file.status for file in done.files]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     click.echo(f"{len(states)} files: {counts}; {format_count(done.records)} records", err=True)
-
-
-def _refuse_page(path: Path, *, force: bool) -> None:
-    from seqmill.errors import OutputExistsError  # noqa: PLC0415 - not needed by `--help`
-
-    if path.exists() and not force:
-        raise OutputExistsError(
-            f"{path}: output exists; use --force to replace it", path=os.fspath(path)
-        )
 
 
 def _write_page(path: Path, done: "ConvertResult", *, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -255,7 +256,7 @@ def command(
         from seqmill.cli._html import require_extra  # noqa: PLC0415 - not needed by `--help`
 
         require_extra()
-        _refuse(html, force=options["force"])
+        refuse_existing(html, force=options["force"])
     asked = list(regions)
     if output in (None, "-"):
         with tempfile.TemporaryDirectory(dir=options["tmpdir"]) as folder:
@@ -277,14 +278,6 @@ def command(
             err=True,
         )
     return _finish(table, html, session)
-
-
-def _refuse(path: Path, *, force: bool) -> None:
-    from seqmill.errors import OutputExistsError  # noqa: PLC0415 - not needed by `--help`
-
-    if path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
 
 
 def _finish(table: "CoverageTable", html: Path | None, session: Session) -> int:

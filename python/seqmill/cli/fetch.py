@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -154,7 +155,7 @@ def command(
         from seqmill.cli._html import require_extra  # noqa: PLC0415 - brings jinja2
 
         require_extra()
-        _refuse_existing(html, force=force)
+        refuse_existing(html, force=force)
     asked = [*more, *regions]
     with _report(path, options) as report:
         store = _open(path, options)
@@ -292,7 +293,7 @@ def _output(output: str | None, *, force: bool) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(str(output))
-    _refuse_existing(path, force=force)
+    refuse_existing(path, force=force)
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as out:
@@ -300,14 +301,6 @@ def _output(output: str | None, *, force: bool) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _refuse_existing(path: Path, *, force: bool) -> None:
-    from seqmill.errors import OutputExistsError  # noqa: PLC0415
-
-    if path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
 
 
 def _list(store: "FastaStore", listing: str, out: BinaryIO) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -155,10 +156,10 @@ def command(
 
     options.pop("resume")
     if html is not None:
-        from seqmill.cli._html import refuse_page, require_extra  # noqa: PLC0415 - brings the extra
+        from seqmill.cli._html import require_extra  # noqa: PLC0415 - brings the extra
 
         require_extra()
-        refuse_page(html, force=options["force"])
+        refuse_existing(html, force=options["force"])
     rule = options.pop("samples")
     done = pack(
         str(append or output),

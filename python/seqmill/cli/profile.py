@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -22,7 +23,7 @@ from seqmill.cli._options import (
     grouped_option,
     pass_session,
 )
-from seqmill.errors import InputError, OutputExistsError
+from seqmill.errors import InputError
 
 __all__ = ["command"]
 
@@ -96,10 +97,7 @@ def command(
     COMMAND is a command of seqmill with its options, or any program. It ends with the exit code of
     COMMAND. Memory and waiting are not in the picture; --metrics of each job tells of them.
     """
-    if output.exists() and not force:
-        raise OutputExistsError(
-            f"{output}: output exists; use --force to replace it", path=str(output)
-        )
+    refuse_existing(output, force=force)
     from seqmill._flame import draw_flame  # noqa: PLC0415 - not needed by `--help`
 
     chosen = _choose(by)

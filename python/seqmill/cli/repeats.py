@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from seqmill._outputs import refuse_existing
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -175,7 +176,7 @@ def command(
         from seqmill.cli._html import require_extra  # noqa: PLC0415 - not needed by `--help`
 
         require_extra()
-        _refuse_page(html, force=options["force"])
+        refuse_existing(html, force=options["force"])
     from seqmill.repeats import find_repeats  # noqa: PLC0415 - brings the engine
 
     names = [name for name in formats.split(",") if name]
@@ -204,14 +205,6 @@ def command(
         click.echo(done.memory_usage.human_readable(), err=True)
         show_metrics(done.metrics, session)
     return 0
-
-
-def _refuse_page(path: Path, *, force: bool) -> None:
-    from seqmill.errors import OutputExistsError  # noqa: PLC0415 - not needed by `--help`
-
-    if path.exists() and not force:
-        message = f"{path}: output exists; use --force to replace it"
-        raise OutputExistsError(message, path=str(path))
 
 
 def _show_summary(done: "RepeatResult") -> None:

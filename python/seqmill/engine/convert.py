@@ -11,7 +11,7 @@ from typing import Any
 from seqmill import _native
 from seqmill._driver import is_finished
 from seqmill._footer import count_rows
-from seqmill._remote import open_inputs
+from seqmill._inputs import open_inputs
 from seqmill._tasks import PHASE, FileResult, Task
 from seqmill.engine.job import EngineJob
 from seqmill.engine.parts import move_into_place

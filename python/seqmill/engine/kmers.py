@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
+from seqmill._kmer_jobs import to_text
+from seqmill._outputs import refuse_existing
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import move_into_place
 from seqmill.engine.protocol import Unit, UnitResult
-from seqmill.errors import FormatError, InputError, OutputExistsError
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["UNIT_BYTES", "count_on_engine", "plan_batches"]
 
@@ -123,9 +125,7 @@ def _check(
         message = "a batch of a plan is a unit already; leave the engine out"
         raise InputError(message, option="engine")
     for _, path in outputs:
-        if Path(path).exists() and not job.force and not job.resume:
-            message = f"{path}: output exists; use --force to replace it"
-            raise OutputExistsError(message, path=str(path))
+        refuse_existing(path, force=job.force or job.resume)
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class Counting:
         }
         for number, items in enumerate(self._batches()):
             what = f"batch {number}: {os.path.basename(self.paths[items[0][0]])}"  # noqa: PTH119
-            files = [[*item, _as_text(self.paths[item[0]])] for item in items]
+            files = [[*item, to_text(self.paths[item[0]])] for item in items]
             work = {"options": semantic, "items": files, "tmpdir": self.options["tmpdir"]}
             units.append(self.running.make_unit(_COUNT, "kmers.count", what, work))
         return self._run(_COUNT, units)
@@ -283,11 +283,11 @@ class Counting:
         staged = [folder / str(n) / Path(path).name for n, (_, path) in enumerate(outputs)]
         request = {
             **self.options,
-            "inputs": [_as_text(journal.parts / name) for name in parts],
+            "inputs": [to_text(journal.parts / name) for name in parts],
             "outputs": [
-                [name, _as_text(path)] for (name, _), path in zip(outputs, staged, strict=True)
+                [name, to_text(path)] for (name, _), path in zip(outputs, staged, strict=True)
             ],
-            "tmpdir": _as_text(folder),
+            "tmpdir": to_text(folder),
             "footer": inputs,
             "force": True,
             "resume": False,
@@ -317,9 +317,3 @@ def bad_parts(error: BaseException, names: Iterable[str]) -> list[str]:
 
 def _names(results: Iterable[UnitResult]) -> list[str]:
     return [str(file["name"]) for result in results for file in result.files]
-
-
-def _as_text(path: str | os.PathLike[str]) -> str:
-    from seqmill._kmer_jobs import to_text  # noqa: PLC0415 - imports this module when it runs
-
-    return to_text(path)

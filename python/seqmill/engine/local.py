@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -84,11 +84,13 @@ class LocalEngine:
         yield from self._done.take(handles, timeout)
 
     def cancel(self, handles: Iterable[Handle]) -> None:
-        """Give up units that have not begun."""
+        """Give up units that have not begun, and wait for those that run.
+
+        What a unit still wrote would come back after the state of its job was removed.
+        """
         mine = [handle for handle in handles if isinstance(handle, _LocalHandle)]
         self._done.forget(mine)
-        for handle in mine:
-            handle.future.cancel()
+        wait([handle.future for handle in mine if not handle.future.cancel()])
 
     def close(self) -> None:
         """Wait for units that run, and end the threads."""

@@ -25,7 +25,7 @@ from seqmill.engine.protocol import Unit, UnitResult
 from seqmill.errors import EngineError
 from seqmill.limits import choose_memory
 
-__all__ = ["POISON_DEATHS", "USEFUL_BYTES", "Resources", "run_unit"]
+__all__ = ["POISON_DEATHS", "Resources", "run_unit"]
 
 POISON_DEATHS: Final = 3
 """A unit that this many workers did not survive is not tried again."""
@@ -36,8 +36,8 @@ _RUNNERS: Final[Mapping[str, str]] = {
     "kmers.merge": "seqmill.engine.kmer_units:run_merge_unit",
     "coverage": "seqmill.engine.coverage:run",
 }
-USEFUL_BYTES: Final = 512 << 20
-"""More memory than this does not make a unit faster."""
+# More memory than this does not make a unit faster.
+_USEFUL_BYTES: Final = 512 << 20
 _THREAD_BYTES: Final = 1 << 20
 
 
@@ -175,7 +175,7 @@ def _work(unit: Unit) -> Mapping[str, Any]:
 def _resources(unit: Unit) -> Resources:
     # The native pipeline takes off its budget what the process holds when it begins, which here
     # is also the engine's own and that of other units; it comes on top of the unit's share.
-    share = choose_memory(unit.memory, useful=USEFUL_BYTES).value
+    share = choose_memory(unit.memory, useful=_USEFUL_BYTES).value
     held = Host().status_bytes("VmRSS") or 0
     memory = (share + held + _THREAD_BYTES * unit.threads) * 20 // 19 + 1
     return Resources(unit.threads, memory)

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::serial::Serial;
 use memchr::memchr;
-use seqmill_base::Result;
+use seqmill_base::{ErrorKind, Result};
 use seqmill_io::bam::Record;
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, BlockReader};
 use seqmill_io::records::{Container, Input, Kind, record_body};
@@ -19,8 +19,15 @@ impl Sample {
         let mut records = Serial::new(input, most, memory)?;
         let (mut taken, mut bytes, mut done_until) = (0, 0, 0);
         while taken < FIRST_RECORDS && bytes < FIRST_MAX_BYTES {
-            // Damage is reported by the run itself, with its place.
-            let Ok(Some(stitched)) = records.next_records() else { return Ok(()) };
+            let stitched = match records.next_records() {
+                Ok(Some(stitched)) => stitched,
+                // What a sample shows must not depend on the budget.
+                Err(error) if error.kind() == ErrorKind::Budget && !records.has_most() => {
+                    return Err(error);
+                }
+                // Damage is reported by the run itself, with its place.
+                Ok(None) | Err(_) => return Ok(()),
+            };
             for start in stitched.starts.iter().take(FIRST_RECORDS - taken) {
                 if let Ok(record) = Record::new(record_body(&stitched.unit.data, *start as usize)) {
                     self.take(&record);

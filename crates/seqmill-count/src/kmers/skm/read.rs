@@ -195,6 +195,11 @@ impl SkmTable {
         if (kmers.len() - before) as u64 != expected {
             return Err(self.damaged(block, FormatKind::Other, "has another number of k-mers"));
         }
+        // A first k-mer that is too large makes the others wrap around.
+        let (read, limit) = (kmers.get(before..).unwrap_or_default(), K::ones(2 * self.facts.k));
+        if !read.is_sorted_by(|one, next| one < next) || read.last().is_some_and(|k| *k > limit) {
+            return Err(self.damaged(block, FormatKind::Other, "is not in order"));
+        }
         Ok(())
     }
 
