@@ -601,6 +601,14 @@ def test_lazy_with_other_columns(small: Path, options: dict[str, Any]) -> None:
             assert found.equals(eager.filter(predicate).select(columns))
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_basic_has_text_whatever_the_options_say(small: Path, tmp_path: Path, suffix: str) -> None:
+    text, other = tmp_path / f"text.{suffix}", tmp_path / f"other.{suffix}"
+    seqmill.convert(small, text, profile="basic")
+    seqmill.convert(small, other, profile="basic", seq="packed", qual="phred")
+    assert other.read_bytes() == text.read_bytes()
+
+
 def test_simulated_reads_survive(tmp_path: Path) -> None:
     genome = simulate.simulate_genome(simulate.GenomeOptions(), seed=3)
     reads = simulate.simulate_long_reads(genome, simulate.LongReadOptions(reads=20), seed=3)

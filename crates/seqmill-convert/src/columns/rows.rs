@@ -95,17 +95,11 @@ impl RowColumns {
     pub(super) fn new(plan: &ColumnPlan, rows: usize, sums: &Sums, hints: &Hints) -> Result<Self> {
         let layout = &plan.layout;
         let has = |content| layout.has(content);
-        // The column decides, not the option: `basic` has text whatever the option says.
-        let is_binary = |content| {
-            let mut columns = layout.columns.iter();
-            columns.any(|c| c.content == content && c.data_type == DataType::Binary)
-        };
-        let packed_seq = is_binary(Content::Seq);
         let (bases, weight) = (usize::try_from(sums.bases).unwrap_or(usize::MAX), sums.weight);
         length_offset(if has(Content::Seq) || has(Content::Qual) { bases } else { 0 })?;
         let text = |content, bytes| has(content).then(|| Text::new(rows, bytes));
         // The last base of an odd number is unpacked with one more.
-        let seq_bytes = if packed_seq { sums.packed } else { bases + 1 };
+        let seq_bytes = if layout.packed_seq { sums.packed } else { bases + 1 };
         let cigar = has(Content::Cigar).then(|| {
             if layout.cigar == CigarMode::Text {
                 return Cigars::Text(Text::new(rows, hints.scaled(hints.cigar, weight)));
@@ -127,8 +121,8 @@ impl RowColumns {
             cigar,
             seq: text(Content::Seq, seq_bytes),
             qual: text(Content::Qual, bases),
-            raw_qual: is_binary(Content::Qual),
-            packed_seq,
+            raw_qual: layout.raw_qual,
+            packed_seq: layout.packed_seq,
             end: has(Content::End).then(|| Optional::new(rows)),
             aligned: has(Content::AlignedLen).then(|| Vec::with_capacity(rows)),
             mean_qual: has(Content::MeanQual).then(|| Optional::new(rows)),
