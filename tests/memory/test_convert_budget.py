@@ -7,6 +7,8 @@ peak begins with what its parent held), and its peak is what the kernel says in 
 import hashlib
 import itertools
 import json
+import random
+import re
 import struct
 import subprocess
 import sys
@@ -234,6 +236,57 @@ def test_records_of_a_megabyte(convert: Run, tmp_path: Path) -> None:
         ended = convert(source, output, memory, "-@", threads, "-f")
         assert ended.code == 0, ended.errors
         assert ended.peak <= memory, (memory >> 20, threads)
+        digests.add(digest(output))
+    assert len(digests) == 1
+
+
+def array(tag: bytes, subtype: bytes, data: bytes) -> bytes:
+    width = {b"C": 1, b"S": 2}[subtype]
+    return tag + b"B" + subtype + struct.pack("<I", len(data) // width) + data
+
+
+def large_records(kind: str) -> list[bytes]:
+    """Records with which single batches are large, or have very many columns."""
+    draw = random.Random(kind)  # noqa: S311 - data of a test
+    if kind == "arrays":
+        tags = [
+            array(b"XB", b"S", draw.randbytes(3 << 20))
+            + array(b"XC", b"C", draw.randbytes(2 << 20))
+            for _ in range(6)
+        ]
+        return [record(b"r", 100, one) for one in tags]
+    if kind == "huge array":
+        huge = record(b"h", 100, array(b"XC", b"C", draw.randbytes(1 << 20) * 40))
+        return [record(b"a", 100), huge, record(b"b", 100)]
+    if kind == "long reads":
+        return [record(b"r%d" % i, 5_000_000) for i in range(5)]
+    names = [bytes((65 + i // 26, 97 + i % 26)) for i in range(250)]
+    if kind == "many tags":
+        tags = [b"".join(name + b"Zvalue%d\0" % i for i, name in enumerate(names))]
+        return [record(b"r%d" % i, 100, tags[0]) for i in range(3000)]
+    pairs = [(names[i], names[(i * 7 + 1) % 250]) for i in range(250)]
+    rare = [b"".join(name + b"Zv%d\0" % i for name in pair) for i, pair in enumerate(pairs)]
+    return [record(b"r%d" % i, 50, rare[i % 250]) for i in range(40_000)]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "kind", ["arrays", "huge array", "long reads", "many tags", "many rare tags"]
+)
+def test_large_records(kind: str, suffix: str, convert: Run, tmp_path: Path) -> None:
+    """With any number of threads: within the budget, or refused with one that then does it."""
+    source = write_bam(tmp_path / "in.bam", *large_records(kind))
+    output = tmp_path / f"out.{suffix}"
+    digests = set()
+    for threads in THREADS:
+        memory = 64 * MIB
+        ended = convert(source, output, memory, "-@", threads, "-f")
+        if ended.code == 78:
+            ((size, unit),) = re.findall(r"--memory ([0-9.]+)([MG])iB", ended.errors)
+            memory = int(float(size) * (MIB << 10 if unit == "G" else MIB)) + 1
+            ended = convert(source, output, memory, "-@", threads, "-f")
+        assert ended.code == 0, (threads, ended.errors)
+        assert ended.peak <= memory, (threads, memory >> 20, ended.peak >> 20)
         digests.add(digest(output))
     assert len(digests) == 1
 
