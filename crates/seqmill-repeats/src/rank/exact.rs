@@ -384,8 +384,9 @@ fn group(
     for from in (first..last).step_by(batch) {
         search.job.cancel.check()?;
         let results = crew::each(&mut scratch, batch.min(last - from), |grouping, task| {
-            let mut lists = Lists::default();
-            grouping.classes(search, buckets.bucket(from + task), |class| {
+            let bucket = buckets.bucket(from + task);
+            let mut lists = Lists::with_room_for(bucket.len(), rules);
+            grouping.classes(search, bucket, |class| {
                 if class.len() * 2 < rules.min_frequency as usize {
                     return;
                 }
