@@ -7,6 +7,7 @@ use super::group::{Lists, Rules};
 use super::{Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, mix, reverse_complement, scan};
+use crate::prefetch::prefetch;
 use seqmill_base::{Lease, Result};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -60,14 +61,7 @@ impl Counters {
     /// Asks for the memory of a counter that will be looked at.
     #[inline(always)]
     fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the place lies in the table; a prefetch changes nothing.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.bytes.as_ptr().add(self.place(hash).0).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
+        prefetch(&self.bytes, self.place(hash).0);
     }
 
     #[inline]
@@ -390,8 +384,9 @@ fn group(
     for from in (first..last).step_by(batch) {
         search.job.cancel.check()?;
         let results = crew::each(&mut scratch, batch.min(last - from), |grouping, task| {
-            let mut lists = Lists::default();
-            grouping.classes(search, buckets.bucket(from + task), |class| {
+            let bucket = buckets.bucket(from + task);
+            let mut lists = Lists::with_room_for(bucket.len(), rules);
+            grouping.classes(search, bucket, |class| {
                 if class.len() * 2 < rules.min_frequency as usize {
                     return;
                 }

@@ -18,6 +18,7 @@ use super::group::{Lists, Rules};
 use super::{Candidate, Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, reverse_complement};
+use crate::prefetch::prefetch;
 use forms::{Entry, Forms, Scratch};
 use marks::Ranked;
 use seqmill_base::budget::human_bytes;
@@ -129,6 +130,9 @@ fn add_bounds(
     bounds: &[AtomicU8],
     shared: bool,
 ) {
+    for entry in group {
+        prefetch(bounds, entry.place as usize);
+    }
     let add = |entry: &Entry, sum: u32| {
         let bound = &bounds[entry.place as usize];
         let more = sum.min(MOST_ADDED) as u8;
@@ -194,14 +198,11 @@ fn collect(
 ) -> Result<Shelved> {
     let splits = range.len() > LEAST_RANGE;
     let shelves = Shelves::new(search, range.clone(), splits)?;
-    let owner = |place: u32| {
-        let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
-        (owner >= range.start && owner < shelves.end()).then_some(owner)
-    };
-    own_places(search, marks, owner, &shelves);
+    let owners = Owners { marks, firsts: owners, shelves: &shelves, start: range.start };
+    own_places(search, &owners, &shelves);
     for slice in 0..forms.slices() {
         let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
-            neighbours(search, forms, scratch, group, marks, &owner, found);
+            neighbours(search, forms, scratch, group, &owners, found);
         };
         loop {
             match forms.each_group(search, slice, find, |found| shelves.put(found)) {
@@ -224,17 +225,55 @@ fn collect(
     Ok(Shelved::Listed(end))
 }
 
+/// The first places of classes that are worked on.
+struct Owners<'o> {
+    marks: &'o Ranked,
+    firsts: &'o [AtomicU32],
+    shelves: &'o Shelves,
+    start: u32,
+}
+
+impl Owners<'_> {
+    /// The first place of the class of a marked place.
+    fn of(&self, place: u32) -> Option<u32> {
+        Some(self.at(self.marks.rank(place))).filter(|first| *first != NONE)
+    }
+
+    /// That of the marked place with so many before it; `NONE` if it is not worked on.
+    fn at(&self, rank: usize) -> u32 {
+        let first = self.firsts[rank].load(Ordering::Relaxed);
+        if first >= self.start && first < self.shelves.end() { first } else { NONE }
+    }
+
+    /// Those of the entries of a group, `NONE` for what is not marked; whether there is any.
+    fn of_group(&self, group: &[Entry], firsts: &mut Vec<u32>) -> bool {
+        for entry in group {
+            self.marks.prefetch(entry.place);
+        }
+        firsts.clear();
+        firsts.extend(group.iter().map(|entry| {
+            if !self.marks.has(entry.place) {
+                return NONE;
+            }
+            let rank = self.marks.rank(entry.place);
+            prefetch(self.firsts, rank);
+            rank as u32
+        }));
+        let mut any = false;
+        for first in firsts.iter_mut().filter(|first| **first != NONE) {
+            *first = self.at(*first as usize);
+            any |= *first != NONE;
+        }
+        any
+    }
+}
+
 /// The exact occurrences of each seed.
-fn own_places(
-    search: &Search<'_>,
-    marks: &Ranked,
-    owner: impl Fn(u32) -> Option<u32>,
-    shelves: &Shelves,
-) {
+fn own_places(search: &Search<'_>, owners: &Owners<'_>, shelves: &Shelves) {
     let (text, k) = (search.text, search.k);
     let mut found = Found::default();
-    marks.each(|place| {
-        let Some(first) = owner(place) else { return };
+    owners.marks.each(|place| {
+        let Some(first) = owners.of(place) else { return };
         let (kmer, own) = (text.kmer(first, k), text.kmer(place, k));
         let item = u64::from(first) << 32 | u64::from(place);
         if own == kmer {
@@ -256,28 +295,27 @@ fn neighbours(
     forms: &Forms,
     scratch: &mut Scratch,
     group: &[Entry],
-    marks: &Ranked,
-    owner: &impl Fn(u32) -> Option<u32>,
+    owners: &Owners<'_>,
     found: &mut Found,
 ) {
-    if group.len() < 2 || !group.iter().any(|e| marks.has(e.place) && owner(e.place).is_some()) {
+    if group.len() < 2 || !owners.of_group(group, &mut scratch.firsts) {
         return;
     }
     scratch.fill(forms, group);
     scratch.sort(group);
     let mut last = None;
     for i in 0..scratch.sorted.len() {
-        let (suffix, entry) = scratch.sorted_entry(i, group);
+        let (suffix, number) = scratch.sorted_entry(i);
         // All entries of a form are windows of one class; one of them speaks for it. The two
         // entries of a palindrome are the same form, which is also its own twin.
         if last == Some(suffix) {
             continue;
         }
         last = Some(suffix);
-        if !marks.has(entry.place) {
+        let (first, entry) = (scratch.firsts[number], &group[number]);
+        if first == NONE {
             continue;
         }
-        let Some(first) = owner(entry.place) else { continue };
         let seed = search.text.kmer(first, search.k);
         let form = forms.form_of(search, entry);
         let twin = reverse_complement(seed, search.k);
