@@ -73,6 +73,19 @@ def test_text_goes_through_pipes(
     assert [entry.name for entry in tmp_path.iterdir()] == ["in.fa"]
 
 
+def test_dump_gives_text_on_stdout_by_default(
+    run_seqmill: "RunCommand", reference: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.skm"
+    run_seqmill("kmers", "count", reference, "-k", "3", "-q", "-o", table)
+    told = run_seqmill("kmers", "dump", table)
+    assert (told.returncode, told.stdout) == (0, "ACG\t3\nCGT\t3\nGTA\t1\nTAC\t1\nTTT\t6\n")
+    assert run_seqmill("kmers", "dump", table, "--format", "hist").stdout == "1\t2\n3\t2\n6\t1\n"
+    told = run_seqmill("kmers", "dump", table, "--format", "skm")
+    assert told.returncode == 2
+    assert "only text goes to stdout" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -97,34 +97,44 @@ def count_filter_options(command: _Command) -> _Command:
     )
 
 
-def format_options(command: _Command) -> _Command:
-    """Add `-o`, `--format` and how formats are written."""
-    return _chain(
-        command,
-        output_option(
-            "File to write; its suffix is the format, else --format. With several formats the "
-            "prefix of their names. - is stdout.",
-            required=True,
-        ),
-        grouped_option(
-            "output",
-            "--format",
-            "formats",
-            metavar="LIST",
-            help=f"One or several of {FORMATS}; a comma list.",
-        ),
-        grouped_option("output", "--pretty", is_flag=True, help="JSON with a line for each k-mer."),
-        grouped_option(
-            "output", "--kmer-text", is_flag=True, help="K-mers as letters in Arrow and Parquet."
-        ),
-        grouped_option(
-            "output",
-            "--hist-max",
-            type=click.IntRange(min=1),
-            metavar="M",
-            help="Fold counts above M into M in histograms.",
-        ),
-    )
+def format_options(*, required: bool = True) -> Callable[[_Command], _Command]:
+    """Make `-o`, which is stdout unless `required`, `--format` and how formats are written."""
+    default = "" if required else ", the default"
+
+    def add(command: _Command) -> _Command:
+        return _chain(
+            command,
+            output_option(
+                "File to write; its suffix is the format, else --format. With several formats the "
+                f"prefix of their names. - is stdout{default}.",
+                required=required,
+            ),
+            grouped_option(
+                "output",
+                "--format",
+                "formats",
+                metavar="LIST",
+                help=f"One or several of {FORMATS}; a comma list.",
+            ),
+            grouped_option(
+                "output", "--pretty", is_flag=True, help="JSON with a line for each k-mer."
+            ),
+            grouped_option(
+                "output",
+                "--kmer-text",
+                is_flag=True,
+                help="K-mers as letters in Arrow and Parquet.",
+            ),
+            grouped_option(
+                "output",
+                "--hist-max",
+                type=click.IntRange(min=1),
+                metavar="M",
+                help="Fold counts above M into M in histograms.",
+            ),
+        )
+
+    return add
 
 
 def job_options(command: _Command) -> _Command:

@@ -71,17 +71,17 @@ def stats(table: str, *, compact: bool) -> None:
     short_help="Write a table in other formats.",
     examples=[
         Example("columns of text", f"{_MAKE}seqmill kmers dump t.skm -o t.tsv.gz"),
-        Example("to a pipe", f"{_MAKE}seqmill kmers dump t.skm --format tsv -o - | head -2"),
+        Example("to a pipe", f"{_MAKE}seqmill kmers dump t.skm | head -2"),
         Example("several", f"{_MAKE}seqmill kmers dump t.skm --format json,parquet -o t"),
     ],
 )
 @click.argument("table")
-@format_options
+@format_options(required=False)
 @force_option
 @memory_option
-def dump(table: str, *, output: str, formats: str | None, **options: Any) -> None:
-    """Write a table as JSON, text, FASTA, histogram, Arrow or Parquet."""
-    _open(table).dump(output, *split_formats(formats), **options)
+def dump(table: str, *, output: str | None, formats: str | None, **options: Any) -> None:
+    """Write a table as JSON, text, FASTA, histogram, Arrow or Parquet; text is the default."""
+    _open(table).dump(output or "-", *split_formats(formats), **options)
 
 
 @click.command(
@@ -113,7 +113,7 @@ def verify(tables: tuple[str, ...], *, quiet: bool) -> None:
         Example("one", f"{_MAKE}seqmill kmers query t.skm ACGTACGTACGTACGTACGTA"),
         Example(
             "many",
-            f"{_MAKE}seqmill kmers dump t.skm -o - --format tsv | head -5 | cut -f 1 > list.txt && "
+            f"{_MAKE}seqmill kmers dump t.skm | head -5 | cut -f 1 > list.txt && "
             "seqmill kmers query t.skm --kmers list.txt",
         ),
         Example(

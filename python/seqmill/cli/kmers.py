@@ -97,7 +97,7 @@ def command() -> None:
 @grouped_option("input", "--per-input", is_flag=True, help="One output each; -o is a folder.")
 @region_options
 @count_filter_options
-@format_options
+@format_options()
 @grouped_option(
     "output",
     "--chunk-size",
@@ -219,7 +219,7 @@ def _base_name(path: str) -> str:
 @kmer_options
 @region_options
 @count_filter_options
-@format_options
+@format_options()
 @engine_options
 @job_options
 @pass_session
@@ -265,7 +265,7 @@ def index(
 @grouped_option("input", "-k", "k", type=int, help="Of text that does not say it.")
 @grouped_option("input", "--canonical", is_flag=True, default=None, help="As -k.")
 @count_filter_options
-@format_options
+@format_options()
 @job_options
 @pass_session
 def merge(
@@ -334,7 +334,7 @@ def _combine(session: Session, operation: str, inputs: tuple[str, ...], **option
 @grouped_option(
     "input", "--allow-filtered", is_flag=True, help="Take tables from which k-mers were filtered."
 )
-@format_options
+@format_options()
 @job_options
 @pass_session
 def setop(session: Session, /, *, operation: str, inputs: tuple[str, ...], **options: Any) -> None:
