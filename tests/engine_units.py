@@ -28,7 +28,10 @@ def run(work: Mapping[str, Any], output: Path, _resources: object) -> dict[str, 
         error = ValueError(f"{work['needs']}: block 3 is damaged")
         error.bad_parts = [work["needs"]]  # type: ignore[attr-defined]
         raise error
-    output.write_text(work["text"], encoding="utf-8")
+    if "files" in work:
+        output.mkdir()
+    for file in [output / str(n) for n in range(work["files"])] if "files" in work else [output]:
+        file.write_text(work["text"], encoding="utf-8")
     return {"records": 1, "bytes": len(work["text"])}
 
 

@@ -310,8 +310,8 @@ def test_file_size_limit(
     suffix: str, start: Start, hg002: Path, whole: Callable[[str], bytes], tmp_path: Path
 ) -> None:
     output = tmp_path / f"out.{suffix}"
-    process = start(hg002, output)
     limit = len(whole(suffix)) // 2
+    process = start(hg002, output)
     with ended(process):
         # Python needs longer to start than this call.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))

@@ -7,16 +7,17 @@ peak begins with what its parent held), and its peak is what the kernel says in 
 import hashlib
 import itertools
 import json
+import random
+import re
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from seqmill import _native
+from tests.peaks import SEQMILL, Ended, run_measured
 
 MIB = 1 << 20
 SHORT_READS = "real/bam/HG002_illumina_wgs_10regions.merged.bam"
@@ -29,16 +30,6 @@ FILES = (SHORT_READS, *LONG_READS)
 BUDGETS = (64 * MIB, 128 * MIB, 512 * MIB)
 THREADS = (1, 2, 8)
 IO_MODES = ("read", "map")
-# Sets the limit on private memory (0: none), starts the job, prints exit code and peak in bytes.
-PARENT = """
-import json, os, resource, sys
-limit = int(sys.argv[1])
-if limit:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024]))
-"""
 # Batches are taken and dropped; says what the process held before, and how many records came.
 STREAM = """
 import json, sys
@@ -57,15 +48,6 @@ print(json.dumps([idle, status("VmHWM:"), records]))
 """
 
 
-class Ended(NamedTuple):
-    code: int
-    peak: int
-    """Bytes."""
-    errors: str
-    output: list[str]
-    """Lines of standard output."""
-
-
 Run = Callable[..., Ended]
 
 
@@ -74,18 +56,7 @@ def measure(command_environment: dict[str, str]) -> Run:
     """Run a program with arguments; `data_limit` bounds its private memory."""
 
     def run(*command: object, data_limit: int = 0) -> Ended:
-        parent = [sys.executable, "-S", "-E", "-c", PARENT, str(data_limit)]
-        done = subprocess.run(
-            [*parent, *map(str, command)],
-            env=command_environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        *output, last = done.stdout.splitlines()
-        code, peak = json.loads(last)
-        return Ended(code, peak, done.stderr, output)
+        return run_measured(command, command_environment, data_limit=data_limit)
 
     return run
 
@@ -93,13 +64,12 @@ def measure(command_environment: dict[str, str]) -> Run:
 @pytest.fixture(scope="module")
 def convert(measure: Run) -> Run:
     """Run `seqmill convert` with a budget in bytes."""
-    command = Path(sys.executable).with_name("seqmill")
 
     def run(
         source: Path, output: Path, memory: int, *options: object, data_limit: int = 0
     ) -> Ended:
         return measure(
-            command,
+            SEQMILL,
             *("convert", source, "-o", output, "-m", memory, "-q", *options),
             data_limit=data_limit,
         )
@@ -153,7 +123,7 @@ def check_streams(
             path = shared_data / name
             ended = measure(sys.executable, "-c", STREAM, path, memory, threads, io)
             assert ended.code == 0, ended.errors
-            idle, peak, records = json.loads(ended.output[-1])
+            idle, peak, records = json.loads(ended.output)
             assert peak <= idle + memory, (name, memory >> 20, threads, io)
             counts.add(records)
         assert len(counts) == 1
@@ -173,7 +143,7 @@ def test_all_streams_within_the_budget(shared_data: Path, measure: Run) -> None:
 def idle_data(measure: Run) -> int:
     """Private memory of the command before it does anything."""
     program = "import seqmill.cli.convert as _; print(open('/proc/self/status').read())"
-    lines = measure(sys.executable, "-c", program).output
+    lines = measure(sys.executable, "-c", program).output.decode().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 
 
@@ -234,6 +204,57 @@ def test_records_of_a_megabyte(convert: Run, tmp_path: Path) -> None:
         ended = convert(source, output, memory, "-@", threads, "-f")
         assert ended.code == 0, ended.errors
         assert ended.peak <= memory, (memory >> 20, threads)
+        digests.add(digest(output))
+    assert len(digests) == 1
+
+
+def array(tag: bytes, subtype: bytes, data: bytes) -> bytes:
+    width = {b"C": 1, b"S": 2}[subtype]
+    return tag + b"B" + subtype + struct.pack("<I", len(data) // width) + data
+
+
+def large_records(kind: str) -> list[bytes]:
+    """Records with which single batches are large, or have very many columns."""
+    draw = random.Random(kind)  # noqa: S311 - data of a test
+    if kind == "arrays":
+        tags = [
+            array(b"XB", b"S", draw.randbytes(3 << 20))
+            + array(b"XC", b"C", draw.randbytes(2 << 20))
+            for _ in range(6)
+        ]
+        return [record(b"r", 100, one) for one in tags]
+    if kind == "huge array":
+        huge = record(b"h", 100, array(b"XC", b"C", draw.randbytes(1 << 20) * 40))
+        return [record(b"a", 100), huge, record(b"b", 100)]
+    if kind == "long reads":
+        return [record(b"r%d" % i, 5_000_000) for i in range(5)]
+    names = [bytes((65 + i // 26, 97 + i % 26)) for i in range(250)]
+    if kind == "many tags":
+        tags = [b"".join(name + b"Zvalue%d\0" % i for i, name in enumerate(names))]
+        return [record(b"r%d" % i, 100, tags[0]) for i in range(3000)]
+    pairs = [(names[i], names[(i * 7 + 1) % 250]) for i in range(250)]
+    rare = [b"".join(name + b"Zv%d\0" % i for name in pair) for i, pair in enumerate(pairs)]
+    return [record(b"r%d" % i, 50, rare[i % 250]) for i in range(40_000)]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "kind", ["arrays", "huge array", "long reads", "many tags", "many rare tags"]
+)
+def test_large_records(kind: str, suffix: str, convert: Run, tmp_path: Path) -> None:
+    """With any number of threads: within the budget, or refused with one that then does it."""
+    source = write_bam(tmp_path / "in.bam", *large_records(kind))
+    output = tmp_path / f"out.{suffix}"
+    digests = set()
+    for threads in THREADS:
+        memory = 64 * MIB
+        ended = convert(source, output, memory, "-@", threads, "-f")
+        if ended.code == 78:
+            ((size, unit),) = re.findall(r"--memory ([0-9.]+)([MG])iB", ended.errors)
+            memory = int(float(size) * (MIB << 10 if unit == "G" else MIB)) + 1
+            ended = convert(source, output, memory, "-@", threads, "-f")
+        assert ended.code == 0, (threads, ended.errors)
+        assert ended.peak <= memory, (threads, memory >> 20, ended.peak >> 20)
         digests.add(digest(output))
     assert len(digests) == 1
 

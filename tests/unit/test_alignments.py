@@ -601,6 +601,18 @@ def test_lazy_with_other_columns(small: Path, options: dict[str, Any]) -> None:
             assert found.equals(eager.filter(predicate).select(columns))
 
 
+def test_basic_has_text_whatever_the_options_say(small: Path, tmp_path: Path) -> None:
+    binary = {"profile": "basic", "seq": "packed", "qual": "phred"}
+    with seqmill.scan_alignments(small, profile="basic") as scan:
+        expected = scan.to_table()
+    with seqmill.scan_alignments(small, **binary) as scan:
+        assert scan.to_table() == expected
+    seqmill.convert(small, tmp_path / "out.parquet", **binary)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found["sequence"].to_pylist() == expected["sequence"].to_pylist()
+    assert found["quality_scores"].to_pylist() == expected["quality_scores"].to_pylist()
+
+
 def test_simulated_reads_survive(tmp_path: Path) -> None:
     genome = simulate.simulate_genome(simulate.GenomeOptions(), seed=3)
     reads = simulate.simulate_long_reads(genome, simulate.LongReadOptions(reads=20), seed=3)

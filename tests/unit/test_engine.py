@@ -64,7 +64,7 @@ def run_job(
 
             outcome = running.run_stage("s", units, keep_going=keep_going, repair=repair)
             parts = [running.journal.parts / unit.name for unit in units]
-            texts = [part.read_text() for part in parts if part.exists()]
+            texts = [part.read_text() for part in parts if part.is_file()]
             if complete:
                 running.complete()
     return texts, outcome, report
@@ -100,6 +100,48 @@ def test_resumed_job_runs_only_what_is_missing(engine: LocalEngine, tmp_path: Pa
     assert sorted(texts) == ["0", "1", "2", "3", "4"]
     assert len(outcome.skipped) == 3
     assert sum(len(path.read_bytes()) for path in tmp_path.glob("log*")) == 7
+
+
+def test_job_killed_while_its_state_goes_leaves_nothing_that_looks_like_parts(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "x.seqmill"
+    works = [{"text": str(number), "files": 2} for number in range(3)]
+
+    def tear(path: Path, **_: Any) -> None:
+        for file in list(path.rglob("*"))[::2]:
+            if file.is_file():
+                file.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seqmill.engine.parts.shutil.rmtree", tear)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(engine, state, works)
+    assert not state.exists()
+    _, outcome, _ = run_job(engine, state, works, resume=True)
+    assert len(outcome.skipped) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_part_that_was_half_removed_is_made_anew(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "x.seqmill"
+    works = [{"text": "a", "files": 2}]
+    run_job(engine, state, works, complete=False)
+    part = next((state / "parts").glob("*.part"))
+    next(part.iterdir()).unlink()
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seqmill.engine.parts.shutil.rmtree", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(engine, state, works, resume=True)
+    run_job(engine, state, works, resume=True, complete=False)
+    assert len(list(part.iterdir())) == 2
 
 
 def test_torn_and_damaged_lines_of_the_journal_do_not_count(

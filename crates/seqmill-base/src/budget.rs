@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Index of an account within its budget.
@@ -52,8 +53,13 @@ struct State {
 pub struct Budget {
     limit: u64,
     overhead: u64,
+    /// What the largest item so far needs on its whole way.
+    largest_need: AtomicU64,
     state: Mutex<State>,
 }
+
+/// Reserved for whole jobs at budgets that are large enough, in advice.
+const STANDING_BYTES: u64 = 32 << 20;
 
 impl Budget {
     /// A budget of `limit` bytes for the whole process, of which `overhead` is taken already:
@@ -69,7 +75,8 @@ impl Budget {
                 overhead + (overhead >> 2),
             ));
         }
-        Ok(Arc::new(Self { limit, overhead, state: Mutex::default() }))
+        let state = Mutex::default();
+        Ok(Arc::new(Self { limit, overhead, largest_need: AtomicU64::new(0), state }))
     }
 
     /// The limit given by the user.
@@ -108,7 +115,8 @@ impl Budget {
         let mut state = self.lock();
         let fits_pool = state.reserved + bytes <= self.pool();
         let account = state.accounts.get_mut(id.0)?;
-        let fits_share = account.reserved == 0 || account.reserved + bytes <= account.share;
+        let fits_share =
+            account.reserved == 0 || bytes == 0 || account.reserved + bytes <= account.share;
         if !(fits_pool && fits_share) {
             account.waits += 1;
             return None;
@@ -121,7 +129,11 @@ impl Budget {
         let mut state = self.lock();
         if state.reserved + bytes > self.pool() {
             let name = state.accounts.get(id.0).map_or("", |a| a.name.as_str());
-            let needed = self.overhead + state.reserved + bytes;
+            // The stage that fails knows only of its own. Twice what the largest item needs on its
+            // way: what waits before the other stages has about as much.
+            let item = self.largest_need.load(Ordering::Relaxed);
+            let whole = if item > 0 { STANDING_BYTES + 2 * item } else { 0 };
+            let needed = self.overhead + (state.reserved + bytes).max(whole);
             return Err(Error::budget(
                 format!(
                     "{name} needs {} more than the {} that are free of a memory budget of {}; \
@@ -135,6 +147,12 @@ impl Budget {
             ));
         }
         Ok(self.grant(&mut state, id, bytes))
+    }
+
+    /// Notes that an item on its way needs so many bytes at most until it is done: an error says a
+    /// budget that has room for it.
+    pub fn note_need(&self, bytes: u64) {
+        self.largest_need.fetch_max(bytes, Ordering::Relaxed);
     }
 
     /// Notes that an account moved bytes to disk.
@@ -220,6 +238,11 @@ impl Lease {
         Ok(())
     }
 
+    /// [`Budget::note_need`] of the budget it is part of.
+    pub fn note_need(&self, bytes: u64) {
+        self.budget.note_need(bytes);
+    }
+
     /// Another lease of the same account; fails only when the pool is full.
     pub fn sibling(&self, bytes: u64) -> Result<Self> {
         self.budget.must_reserve(self.account, bytes)
@@ -286,6 +309,9 @@ mod tests {
         let lease = budget.try_reserve(a, 900).unwrap();
         let error = budget.must_reserve(a, 200).unwrap_err();
         assert_eq!(error.needed(), Some(1100));
+        budget.note_need(700);
+        let error = budget.must_reserve(a, 200).unwrap_err();
+        assert_eq!(error.needed(), Some(STANDING_BYTES + 1400));
         drop(lease);
         assert!(budget.must_reserve(a, 200).is_ok());
     }

@@ -78,7 +78,8 @@ type Erased = Box<dyn Any + Send>;
 type Value = Result<Erased>;
 type Source<'a> = Box<dyn FnMut(Option<Lease>) -> Result<Option<Erased>> + Send + 'a>;
 type Parallel<'a> = Box<dyn Fn(Erased, Lease) -> Result<Erased> + Send + Sync + 'a>;
-type Ordered<'a> = Box<dyn FnMut(Option<Erased>, &mut Emitted) -> Result<()> + Send + 'a>;
+type Ordered<'a> =
+    Box<dyn FnMut(Option<Erased>, Option<Lease>, &mut Emitted) -> Result<()> + Send + 'a>;
 type Estimate<'a> = Box<dyn Fn(Option<&Erased>) -> u64 + Send + Sync + 'a>;
 
 enum Work<'a> {
@@ -110,6 +111,10 @@ pub struct Pipeline<'a, T> {
 
 fn weigh<T: Item>(value: &Erased) -> u64 {
     value.downcast_ref::<T>().map_or(0, Item::bytes)
+}
+
+fn estimate_of<'a, T: Item>(estimate: impl Fn(&T) -> u64 + Send + Sync + 'a) -> Estimate<'a> {
+    Box::new(move |value| value.and_then(|v| v.downcast_ref::<T>()).map_or(0, &estimate))
 }
 
 fn unbox<T: 'static>(value: Erased) -> Result<T> {
@@ -160,14 +165,11 @@ impl<'a, T: Item> Pipeline<'a, T> {
             lock(&states).push(state);
             result.map(|item| Box::new(item) as Erased)
         });
-        let estimate = move |value: Option<&Erased>| {
-            value.and_then(|v| v.downcast_ref::<T>()).map_or(0, &estimate)
-        };
         self.stages.push(Stage {
             name,
             group,
             work: Work::Parallel(work),
-            claim: Some(Claim { account, estimate: Box::new(estimate) }),
+            claim: Some(Claim { account, estimate: estimate_of(estimate) }),
             weigh: weigh::<T>,
             counters: StageCounters::default(),
         });
@@ -177,20 +179,44 @@ impl<'a, T: Item> Pipeline<'a, T> {
     /// Adds a stage that sees the items one at a time in order and may give any number of items
     /// for each. After the last item, and before an error passes, it is called with `None`.
     pub fn ordered<U: Item>(
-        mut self,
+        self,
         name: &'static str,
         group: usize,
         mut work: impl FnMut(Option<T>, &mut Emit<'_, U>) -> Result<()> + Send + 'a,
     ) -> Pipeline<'a, U> {
-        let work: Ordered<'a> = Box::new(move |value, out| {
+        self.in_order(name, group, None, move |item, _, emit| work(item, emit))
+    }
+
+    /// The same for a stage that keeps some of what it sees: `estimate` bounds how much more it holds
+    /// after an item, and the work is given a lease of that.
+    pub fn ordered_holding<U: Item>(
+        self,
+        name: &'static str,
+        group: usize,
+        account: AccountId,
+        estimate: impl Fn(&T) -> u64 + Send + Sync + 'a,
+        work: impl FnMut(Option<T>, Option<Lease>, &mut Emit<'_, U>) -> Result<()> + Send + 'a,
+    ) -> Pipeline<'a, U> {
+        let claim = Claim { account, estimate: estimate_of(estimate) };
+        self.in_order(name, group, Some(claim), work)
+    }
+
+    fn in_order<U: Item>(
+        mut self,
+        name: &'static str,
+        group: usize,
+        claim: Option<Claim<'a>>,
+        mut work: impl FnMut(Option<T>, Option<Lease>, &mut Emit<'_, U>) -> Result<()> + Send + 'a,
+    ) -> Pipeline<'a, U> {
+        let work: Ordered<'a> = Box::new(move |value, lease, out| {
             let item = value.map(unbox::<T>).transpose()?;
-            work(item, &mut Emit { out, kind: std::marker::PhantomData })
+            work(item, lease, &mut Emit { out, kind: std::marker::PhantomData })
         });
         self.stages.push(Stage {
             name,
             group,
             work: Work::Ordered(Mutex::new(work)),
-            claim: None,
+            claim,
             weigh: weigh::<T>,
             counters: StageCounters::default(),
         });

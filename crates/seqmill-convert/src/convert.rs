@@ -202,7 +202,8 @@ impl Run<'_> {
         let extras = Extras { on_bad: self.on_bad.take(), index: index.clone() };
         let resume = earlier.map(|c| c.state);
         let batches = batches(self.inputs, self.setup, self.job, accounts, resume, extras)?;
-        let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
+        let processed =
+            process(batches, self.inputs, self.setup, self.job, accounts.process, self.overview);
         let sink =
             |writer| Sink::new(self.options, self.job, self.overview, writer, Some(state), earlier);
         let (mut sink, result, stages) = match encoding {
@@ -275,7 +276,8 @@ impl Run<'_> {
         let empty = empty_batch(self.setup)?;
         let extras = Extras { on_bad: self.on_bad.take(), index: None };
         let batches = batches(self.inputs, self.setup, self.job, accounts, None, extras)?;
-        let processed = process(batches, self.inputs, self.setup, accounts.process, self.overview);
+        let processed =
+            process(batches, self.inputs, self.setup, self.job, accounts.process, self.overview);
         let writer = IpcWriter::stream(Box::new(std::io::stdout()), &empty, compression)?;
         let writer = Writer::Ipc(Box::new(writer));
         let mut sink = Sink::new(self.options, self.job, self.overview, writer, None, None);

@@ -190,11 +190,16 @@ impl Inputs {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bytes of the texts of all headers and of their references.
+    /// Bytes of the texts of all headers, as long as escapes make them, and of their references.
     pub(crate) fn header_bytes(&self) -> (u64, u64) {
-        let references = self.list.iter().flat_map(|input| &input.header.references);
-        let names: usize = references.map(|r| r.name.len() + size_of::<Reference>()).sum();
-        let texts: usize = self.list.iter().map(|input| input.header.text.len()).sum();
+        let (mut texts, mut names) = (0, 0);
+        for input in &self.list {
+            texts += input.header.text.len();
+            for reference in &input.header.references {
+                texts += escape_bytes(&reference.name);
+                names += reference.name.len() + size_of::<Reference>();
+            }
+        }
         (texts as u64, names as u64)
     }
 
@@ -235,6 +240,16 @@ impl Inputs {
         }
         Ok(serde_json::Value::Array(list))
     }
+}
+
+/// Bytes that a text gets longer by in JSON.
+fn escape_bytes(text: &str) -> usize {
+    let more = |byte| match byte {
+        b'"' | b'\\' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.bytes().map(more).sum()
 }
 
 /// A mate file belongs to one input of the same format.

@@ -32,6 +32,7 @@ mod sink;
 mod tags;
 mod text;
 mod unit;
+mod wide;
 
 pub use bases::Kernel;
 pub use convert::{Report, convert};

@@ -4,16 +4,14 @@ use crate::options::Semantic;
 use crate::run::{BatchFacts, Processed, WRITING};
 use crate::setup::Setup;
 use crate::unit::{CutState, GroupFacts};
-use arrow_array::{Array, RecordBatch};
-use arrow_buffer::Buffer;
-use arrow_data::ArrayData;
+use arrow_array::RecordBatch;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Item, Pipeline};
 use seqmill_base::{Error, Lease, Result};
 use seqmill_table::ipc::{IpcCompression, IpcEncoder, IpcMessage};
 use seqmill_table::parquet::{
-    AssignedBatch, Codec, EncodedBatch, FinishedBatch, GroupDictionaries, GroupEnd, KEEP_BYTES,
-    PageEncoder, Plan, SortingColumn,
+    AssignedBatch, Codec, EncodedBatch, FinishedBatch, GroupDictionaries, GroupEnd, PageEncoder,
+    Plan, SortingColumn, claim_bytes,
 };
 use std::sync::Arc;
 
@@ -148,12 +146,6 @@ fn sorting(plan: &Plan, facts: GroupFacts, ids: Option<usize>, pos: Option<usize
     GroupEnd { sorting: columns.map(|c| c.into_iter().map(ascending).collect()) }
 }
 
-/// Bytes of the longest buffer of an array.
-fn longest_buffer(array: &ArrayData) -> usize {
-    let own = array.buffers().iter().map(Buffer::len);
-    own.chain(array.child_data().iter().map(longest_buffer)).max().unwrap_or(0)
-}
-
 /// Adds the three stages that make finished Parquet pages.
 pub(crate) fn parquet_pages<'a>(
     processed: Pipeline<'a, Processed>,
@@ -189,20 +181,21 @@ pub(crate) fn parquet_pages<'a>(
             "encode",
             WRITING,
             account,
-            // A column that is longer than what encoders keep is there twice more for a while: as
-            // the body of its page and as what the compressor makes of it.
             |processed: &Processed| {
-                let longest =
-                    processed.batch.columns().iter().map(|c| longest_buffer(&c.to_data()));
-                let beyond = longest.max().unwrap_or(0).saturating_sub(KEEP_BYTES) as u64;
-                processed.bytes + processed.bytes / 8 + 2 * beyond + (64 << 10)
+                if processed.prepaid { 0 } else { claim_bytes(&processed.batch) }
             },
             encoder,
             |encoder, processed, mut lease| {
                 let encoder = encoder.as_mut().map_err(|e| e.clone())?;
-                let Processed { batch, group_end, after, facts, lease: read, .. } = processed;
+                let Processed { batch, group_end, after, facts, lease: own, prepaid, .. } =
+                    processed;
                 let data = encoder.encode(&batch)?;
-                drop((batch, read));
+                drop(batch);
+                if prepaid {
+                    lease = own;
+                } else {
+                    drop(own);
+                }
                 lease.resize(data.bytes())?;
                 Ok(Parcel { data, meta: Meta { group_end, after, facts, lease } })
             },

@@ -15,8 +15,10 @@ use seqmill_base::pipeline::{Item, Pipeline, Threads};
 use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Result};
 use seqmill_io::cram::split_place;
 use seqmill_io::records::{
-    Assembly, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES, UnitSource,
+    Assembly, Kind, STRETCH_UNIT_BYTES, Scanned, Stitched, UNIT_BYTES, UnitSource, record_need,
+    row_need,
 };
+use seqmill_table::parquet::{KEEP_BYTES, claim_bytes};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -235,6 +237,19 @@ fn records_before(inputs: &Inputs, position: Position) -> u64 {
     if kind == Some(Kind::Cram) { split_place(position.voffset).1 } else { 0 }
 }
 
+/// Batches with less have no record that needs much more memory than others.
+const LARGE_BATCH_BYTES: u64 = 4 << 20;
+
+/// What a batch needs on its whole way, and beside its records.
+fn batch_need(batch: &Batch) -> (u64, u64) {
+    let rows =
+        batch.slices.iter().flat_map(|s| s.rows.clone().filter_map(|r| s.selected.record(r)));
+    rows.fold((0, 0), |(whole, beside), record| {
+        let (size, bases) = (record.bytes() as u64, record.length().into());
+        (whole + record_need(size, bases), beside + row_need(size, bases))
+    })
+}
+
 /// Names the record that damage of the container falls on, or at which the budget was used up,
 /// where the records were counted from the beginning of the only input.
 pub(crate) fn with_record(error: Error, inputs: &Inputs, setup: &Setup, job: &Job) -> Error {
@@ -282,6 +297,8 @@ pub(crate) struct Processed {
     pub after: CutState,
     pub facts: BatchFacts,
     pub lease: Lease,
+    /// The lease has room for the pages, too: a large batch that is decoded must not wait for it.
+    pub prepaid: bool,
 }
 
 /// What the report wants to know of a batch.
@@ -314,6 +331,7 @@ pub(crate) fn process<'a>(
     batches: Pipeline<'a, Batch>,
     inputs: &Arc<Inputs>,
     setup: &'a Setup,
+    job: &Job,
     account: AccountId,
     overview: bool,
 ) -> Pipeline<'a, Processed> {
@@ -322,11 +340,21 @@ pub(crate) fn process<'a>(
     }
     let paths: Vec<PathBuf> = inputs.list.iter().map(|i| i.path.clone()).collect();
     let references = inputs.references.len();
+    let budget = Arc::clone(&job.budget);
+    let pages = setup.semantic.format == "parquet";
     batches.parallel(
         "process",
         PROCESSING,
         account,
-        |batch: &Batch| batch_claim(batch, &setup.columns.tags.fields),
+        move |batch: &Batch| {
+            let claim = batch_claim(batch, &setup.columns.tags.fields);
+            if batch.weight <= LARGE_BATCH_BYTES {
+                return claim;
+            }
+            let (whole, beside) = batch_need(batch);
+            budget.note_need(whole);
+            if pages { beside.saturating_sub(KEEP_BYTES as u64) } else { claim }
+        },
         || Decoder::new(Arc::clone(&setup.columns)),
         move |decoder, batch, mut lease| {
             let decoded = decoder.decode(&batch).map_err(|e| {
@@ -337,7 +365,12 @@ pub(crate) fn process<'a>(
                 overview.then(|| Box::new(crate::overview::Overview::of_batch(&batch, references)));
             let Decoded { batch: table, overflow, bases } = decoded;
             let bytes = table.get_array_memory_size() as u64;
-            lease.resize(bytes)?;
+            let prepaid = pages && batch.weight > LARGE_BATCH_BYTES;
+            if prepaid {
+                lease.resize((bytes + claim_bytes(&table)).min(lease.bytes()).max(bytes))?;
+            } else {
+                lease.resize(bytes)?;
+            }
             let facts = BatchFacts {
                 rows: batch.rows as u64,
                 arrow_bytes: batch.weight,
@@ -346,7 +379,7 @@ pub(crate) fn process<'a>(
                 overview,
             };
             let Batch { group_end, after, .. } = batch;
-            Ok(Processed { batch: table, bytes, group_end, after, facts, lease })
+            Ok(Processed { batch: table, bytes, group_end, after, facts, lease, prepaid })
         },
     )
 }

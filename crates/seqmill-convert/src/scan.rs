@@ -108,7 +108,7 @@ fn scan(
     let mut totals = Totals::default();
     let mut last = CutState { sorted: true, ..CutState::default() };
     let result = batches(inputs, setup, job, accounts, None, Extras::default()).map(|pipeline| {
-        let processed = process(pipeline, inputs, setup, accounts.process, false);
+        let processed = process(pipeline, inputs, setup, job, accounts.process, false);
         let take = |processed: Processed| {
             totals.add(&processed.facts);
             last = processed.after;

@@ -270,8 +270,11 @@ impl Layout {
             &options.cigar,
             vec![("text", CigarMode::Text), ("ops", CigarMode::Ops), ("struct", CigarMode::Struct)],
         )?;
-        let packed_seq = choice("seq", &options.seq, vec![("text", false), ("packed", true)])?;
-        let raw_qual = choice("qual", &options.qual, vec![("text", false), ("phred", true)])?;
+        let profile = options.profile.as_str();
+        // `basic` has text whatever the options say.
+        let binary = profile != "basic";
+        let packed_seq = choice("seq", &options.seq, vec![("text", false), ("packed", binary)])?;
+        let raw_qual = choice("qual", &options.qual, vec![("text", false), ("phred", binary)])?;
         let pos_shift = choice("coords", &options.coords, vec![("11", 1), ("01", 0)])?;
         let cigar_type = match cigar {
             CigarMode::Text => DataType::Utf8,
@@ -280,7 +283,6 @@ impl Layout {
         };
         let seq_type = if packed_seq { DataType::Binary } else { DataType::Utf8 };
         let qual_type = if raw_qual { DataType::Binary } else { DataType::Utf8 };
-        let profile = options.profile.as_str();
         let core = choice(
             "profile",
             profile,
@@ -294,7 +296,7 @@ impl Layout {
         let tags =
             if profile == "bio" && tags == TagMode::Struct { TagMode::Columns } else { tags };
         let mut defaults = core;
-        if packed_seq && profile != "basic" {
+        if packed_seq {
             defaults.push(column("seq_len", Content::SeqLen, DataType::Int32, false));
         }
         if several {

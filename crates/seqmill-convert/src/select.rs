@@ -13,7 +13,7 @@ use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, TagKind, Tags};
-use seqmill_io::records::{Stitched, Unit, record_body};
+use seqmill_io::records::{Stitched, Unit, prefetch, record_body};
 use std::sync::Arc;
 
 /// A set of byte strings.
@@ -33,6 +33,9 @@ pub(crate) struct Weights {
     /// Tags are there.
     pub tags: bool,
 }
+
+/// Records of which the beginning is asked for before they are looked at.
+pub(crate) const PREFETCH_RECORDS: usize = 8;
 
 /// This many raw bytes count as one byte of a batch at least.
 const RAW_SHARE: u32 = 4;
@@ -299,6 +302,9 @@ impl Selector {
         }
         let mut error = None;
         for (number, start) in starts.iter().enumerate().take(looked_at).skip(skipped) {
+            if let Some(later) = starts.get(number + PREFETCH_RECORDS) {
+                prefetch(&unit.data, *later as usize);
+            }
             match self.look_at(&unit.data, *start, references) {
                 Ok((record, None)) => {
                     if !record.name_is_terminated() {

@@ -6,6 +6,7 @@
 
 use crate::schema::{TagField, TagType};
 use crate::text::{write_float, write_signed};
+use crate::wide::{Origin, Validity};
 use seqmill_io::bam::{Fault, Tag, TagKind, Tags, array_item_bytes};
 
 /// The fields and how to find them.
@@ -62,23 +63,19 @@ pub(crate) const OVERFLOW_NAMES: [&str; 4] = ["unlisted", "kind", "range", "dupl
 /// Values of one field, filled row by row; rows that were passed over are null.
 #[derive(Debug, Default)]
 pub(crate) struct FieldValues {
-    /// Rows filled so far.
-    pub rows: usize,
     /// Offsets of text and arrays.
     pub offsets: Vec<i32>,
     /// Text, or the little-endian items of arrays, or values.
     pub bytes: Vec<u8>,
     /// Integers.
     pub integers: Vec<i64>,
-    /// One bit a row.
-    pub validity: Vec<u8>,
-    /// Rows that are not null.
-    pub valid: usize,
+    /// Rows filled so far, and which are null.
+    pub validity: Validity,
 }
 
 impl FieldValues {
     fn new(tag_type: TagType, rows: usize, hint: usize) -> Self {
-        let mut values = Self { validity: vec![0; rows.div_ceil(8)], ..Self::default() };
+        let mut values = Self { validity: Validity::new(rows), ..Self::default() };
         match tag_type {
             TagType::Text(_) | TagType::Array(_) => {
                 values.offsets.reserve_exact(rows + 1);
@@ -92,11 +89,14 @@ impl FieldValues {
     }
 
     /// Makes the rows before `row` null where they were not filled.
-    #[inline]
+    #[inline(always)]
     fn pad(&mut self, tag_type: TagType, row: usize) {
-        if self.rows >= row {
-            return;
+        if self.validity.rows() < row {
+            self.pad_nulls(tag_type, row);
         }
+    }
+
+    fn pad_nulls(&mut self, tag_type: TagType, row: usize) {
         match tag_type {
             TagType::Text(_) | TagType::Array(_) => {
                 let last = self.offsets.last().copied().unwrap_or(0);
@@ -105,16 +105,7 @@ impl FieldValues {
             TagType::Integer | TagType::NarrowInteger => self.integers.resize(row, 0),
             TagType::Float => self.bytes.resize(4 * row, 0),
         }
-        self.rows = row;
-    }
-
-    #[inline]
-    fn mark_valid(&mut self, row: usize) {
-        if let Some(byte) = self.validity.get_mut(row >> 3) {
-            *byte |= 1 << (row & 7);
-        }
-        self.valid += 1;
-        self.rows = row + 1;
+        self.validity.push_nulls(row - self.validity.rows());
     }
 
     /// Closes an entry of variable length; false if the offsets are full.
@@ -193,17 +184,18 @@ pub(crate) struct TagValues {
 }
 
 impl TagValues {
-    /// Room for `rows` rows; `hints` are the bytes that the text fields took last time.
-    pub(crate) fn new(plan: &TagPlan, rows: usize, hints: &[usize]) -> Self {
-        let hint = |i: usize| hints.get(i).copied().unwrap_or(0);
-        let fields = plan.fields.iter().enumerate();
+    /// Room for `rows` rows; `hints` are the bytes that the text fields may take.
+    pub(crate) fn new(plan: &TagPlan, rows: usize, hints: impl Iterator<Item = usize>) -> Self {
+        let hints = hints.chain(std::iter::repeat(0));
+        let fields = plan.fields.iter().zip(hints);
         Self {
-            fields: fields.map(|(i, f)| FieldValues::new(f.tag_type, rows, hint(i))).collect(),
+            fields: fields.map(|(f, hint)| FieldValues::new(f.tag_type, rows, hint)).collect(),
             others: OtherValues::default(),
         }
     }
 
-    /// Takes the tags of one row; `long_cigar`: its `CG` tag is the CIGAR and no tag.
+    /// Takes the tags of one row, parts of `origin`; `long_cigar`: its `CG` tag is the CIGAR and no
+    /// tag.
     #[inline(always)]
     pub(crate) fn push_row(
         &mut self,
@@ -211,6 +203,7 @@ impl TagValues {
         row: usize,
         tags: &[u8],
         long_cigar: bool,
+        origin: Origin<'_>,
     ) -> Result<(), Fault> {
         let mut cigar_seen = !long_cigar;
         for tag in Tags::new(tags) {
@@ -219,7 +212,7 @@ impl TagValues {
                 cigar_seen = true;
                 continue;
             }
-            if let Err(reason) = self.place(plan, row, &tag)?
+            if let Err(reason) = self.place(plan, row, &tag, origin)?
                 && plan.keep_others
             {
                 self.others.push(&tag, reason);
@@ -238,6 +231,7 @@ impl TagValues {
         plan: &TagPlan,
         row: usize,
         tag: &Tag<'_>,
+        origin: Origin<'_>,
     ) -> Result<Result<(), Overflow>, Fault> {
         const TOO_LONG: Fault = Fault::tag("the values of one batch exceed 2 GiB");
         let Some(number) = plan.find(tag.name) else { return Ok(Err(Overflow::Unlisted)) };
@@ -245,7 +239,7 @@ impl TagValues {
         else {
             return Ok(Err(Overflow::Unlisted));
         };
-        if values.rows > row {
+        if values.validity.rows() > row {
             return Ok(Err(Overflow::Duplicate));
         }
         match (field.tag_type, tag.kind) {
@@ -253,7 +247,7 @@ impl TagValues {
             | (TagType::Text(b'H'), TagKind::Hex)
             | (TagType::Text(b'A'), TagKind::Character) => {
                 values.pad(field.tag_type, row);
-                values.bytes.extend_from_slice(tag.value);
+                origin.append(tag.value, &mut values.bytes);
                 if !values.end_entry(1) {
                     return Err(TOO_LONG);
                 }
@@ -276,7 +270,9 @@ impl TagValues {
             (TagType::Array(wanted), TagKind::Array(found)) => {
                 values.pad(field.tag_type, row);
                 let before = values.bytes.len();
-                if !append_items(wanted, found, tag.value, &mut values.bytes) {
+                if wanted == found {
+                    origin.append(tag.value, &mut values.bytes);
+                } else if !append_items(wanted, found, tag.value, &mut values.bytes) {
                     values.bytes.truncate(before);
                     let same_kind = (wanted == b'f') == (found == b'f');
                     return Ok(Err(if same_kind { Overflow::Range } else { Overflow::Kind }));
@@ -287,7 +283,7 @@ impl TagValues {
             }
             _ => return Ok(Err(Overflow::Kind)),
         }
-        values.mark_valid(row);
+        values.validity.push(true);
         Ok(Ok(()))
     }
 
@@ -299,12 +295,8 @@ impl TagValues {
     }
 }
 
-/// Appends array items as the wanted subtype; false if one does not fit.
+/// Appends array items as the wanted subtype, which is another; false if one does not fit.
 fn append_items(wanted: u8, found: u8, value: &[u8], out: &mut Vec<u8>) -> bool {
-    if wanted == found {
-        out.extend_from_slice(value);
-        return true;
-    }
     if wanted == b'f' || found == b'f' {
         return false;
     }

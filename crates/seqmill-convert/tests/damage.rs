@@ -165,6 +165,33 @@ fn text_that_is_no_text_is_named_or_skipped() {
 }
 
 #[test]
+fn a_sample_shows_the_same_tags_or_refuses_the_budget() {
+    let folder = Folder::new("sample");
+    let mut refused = 0;
+    for mib in 1..8_u32 {
+        let line = |tags: &str| format!("r\t0\tchr1\t5\t60\t4M\t*\t0\t0\tACGT\tIIII{tags}\n");
+        let array = ",7".repeat((mib << 20) as usize);
+        let lines = [line(""), line(&format!("\tXB:B:C{array}")), line("")].concat();
+        let file = folder.file("x.sam", format!("@SQ\tSN:chr1\tLN:99\n{lines}").as_bytes());
+        let mut options = options(file, "arrow");
+        options.semantic.columns = Some(vec!["pos".to_owned(), "tags".to_owned()]);
+        let output = options.output.clone().unwrap();
+        assert_eq!(convert(&options).unwrap(), 3);
+        let all = std::fs::read(&output).unwrap();
+        assert!(all.len() > (mib << 20) as usize, "the tag is not there");
+        options.resources.memory = 16 << 20;
+        match convert(&options) {
+            Ok(_) => assert!(std::fs::read(&output).unwrap() == all, "{mib} MiB: other bytes"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Budget);
+                refused += 1;
+            }
+        }
+    }
+    assert!((1..7).contains(&refused), "{refused} refused");
+}
+
+#[test]
 fn a_record_that_is_cut_names_the_input_and_not_the_output() {
     let folder = Folder::new("cut");
     let reference = Reference { name: "chr1".to_owned(), length: 10_000 };

@@ -15,6 +15,9 @@ static SOFT_LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 static NOTING: AtomicBool = AtomicBool::new(false);
 static NOTED: Mutex<Option<String>> = Mutex::new(None);
 
+/// Beyond this nobody waits for the end of a case.
+const HARD_BYTES: usize = 1 << 30;
+
 /// Counts what the Rust side allocates; the C compressors have bounded states of their own.
 pub(crate) struct Counting;
 
@@ -27,12 +30,12 @@ pub(crate) struct Figures {
     pub largest: usize,
 }
 
-/// Begins to measure; `hard` is the limit of live bytes beyond those live now.
-pub(crate) fn begin(hard: usize) -> usize {
+/// Begins to measure; from now on there is a limit of live bytes beyond those live now.
+pub(crate) fn begin() -> usize {
     let base = LIVE.load(Ordering::Relaxed);
     PEAK.store(base, Ordering::Relaxed);
     LARGEST.store(0, Ordering::Relaxed);
-    HARD_LIMIT.store(base.saturating_add(hard), Ordering::Relaxed);
+    HARD_LIMIT.store(base.saturating_add(HARD_BYTES), Ordering::Relaxed);
     base
 }
 

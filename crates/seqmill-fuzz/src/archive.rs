@@ -1,22 +1,17 @@
 //! Mutated archives: read whole, checked, added to. `seqmill-fuzz --kind archives`.
 
-use crate::allocator;
+use crate::alone::{self, Attempt, Case, Limits};
 use crate::mutate::{self, value};
 use crate::random::Random;
-use crate::supervise::say;
 use seqmill_base::{Budget, Error, ErrorKind, Job};
 use seqmill_pack::{Archive, Memory, PackOptions, Verified};
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Budget of a case, and what may be live beyond it: compressors and their tables.
 const MEMORY_BYTES: u64 = 48 << 20;
-const SLACK_BYTES: usize = 16 << 20;
-const HARD_BYTES: usize = 1 << 30;
-/// A case that takes longer hangs.
-const LONGEST: Duration = Duration::from_secs(10);
+/// Compressors and their tables are live beyond the budget.
+const LIMITS: Limits =
+    Limits { memory: MEMORY_BYTES, slack: 16 << 20, longest: Duration::from_secs(10) };
 /// Bases that are read of one archive: damage may claim any number.
 const BASES_MAX: u64 = 32 << 20;
 const STEP_BASES: usize = 1 << 16;
@@ -156,40 +151,11 @@ fn add(path: &Path, sample: &Path) -> Result<u64, Error> {
     Ok(seqmill_pack::pack(&options, &job()?)?.samples)
 }
 
-fn judge(what: &str, error: &Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::Format(_) if error.place().path.is_none() => {
-            Some(format!("{what}: the archive is not named: {error}"))
-        }
-        ErrorKind::Format(_) | ErrorKind::Budget | ErrorKind::Input | ErrorKind::OutOfRange => None,
-        _ => Some(format!("{what}: {error}")),
-    }
-}
-
-/// One way to use the archive; gives the outcome and what must not be.
-fn attempt<T>(
-    what: &str,
-    work: impl FnOnce() -> Result<T, Error>,
-    outcomes: &mut BTreeMap<String, u64>,
-) -> (bool, Option<String>) {
-    let base = allocator::begin(HARD_BYTES);
-    let began = Instant::now();
-    let caught = catch_unwind(AssertUnwindSafe(work));
-    let figures = allocator::end(base);
-    let (outcome, mut fault) = match &caught {
-        Ok(Ok(_)) => ("done".to_owned(), None),
-        Ok(Err(error)) => (format!("{:?}", error.kind()), judge(what, error)),
-        Err(_) => ("panic".to_owned(), Some(format!("{what}: panic"))),
-    };
-    *outcomes.entry(format!("{what} {outcome}")).or_default() += 1;
-    if figures.peak > MEMORY_BYTES as usize + SLACK_BYTES {
-        let text = format!("{what}: {} bytes live, largest {}", figures.peak, figures.largest);
-        fault.get_or_insert(text);
-    }
-    if began.elapsed() > LONGEST {
-        fault.get_or_insert(format!("{what}: took {:?}", began.elapsed()));
-    }
-    (matches!(caught, Ok(Ok(_))), fault)
+/// One way to use the archive.
+fn attempt<T>(work: impl FnOnce() -> Result<T, Error>) -> Attempt<T> {
+    let in_order =
+        |kind| matches!(kind, ErrorKind::Budget | ErrorKind::Input | ErrorKind::OutOfRange);
+    alone::attempt(&LIMITS, in_order, work)
 }
 
 fn corpus() -> std::io::Result<Vec<Vec<u8>>> {
@@ -208,61 +174,42 @@ fn corpus() -> std::io::Result<Vec<Vec<u8>>> {
 
 /// Runs cases; says what came of them.
 pub(crate) fn run(arguments: &crate::Arguments) -> std::io::Result<bool> {
-    let crate::Arguments { inputs, first, seed, seconds, case, .. } = *arguments;
-    let (first, inputs) = case.map_or((first, inputs), |case| (case, 1));
-    let keep = &arguments.keep;
-    let chosen = arguments.work.clone();
-    let own = std::env::temp_dir().join(format!("seqmill-fuzz-archives-{}", std::process::id()));
-    let work = &chosen.unwrap_or(own);
-    crate::target::watch_panics();
-    let corpus = corpus()?;
-    std::fs::create_dir_all(work)?;
-    let sample = work.join("added.fa");
-    let bases: String =
-        (0..3000_u32).map(|i| char::from(b"ACGT"[(i * i / 7 % 4) as usize])).collect();
-    std::fs::write(&sample, format!(">added\n{bases}\n"))?;
-    let path = work.join("case.agc");
-    let mut outcomes = BTreeMap::new();
-    let (began, mut faults, mut ran) = (Instant::now(), 0, 0);
-    for number in first..first + inputs {
-        if began.elapsed().as_secs_f64() > seconds {
-            break;
+    alone::run(arguments, "archives", |folder| {
+        let (folder, corpus) = (folder.to_path_buf(), corpus()?);
+        let sample = folder.join("added.fa");
+        let bases: String =
+            (0..3000_u32).map(|i| char::from(b"ACGT"[(i * i / 7 % 4) as usize])).collect();
+        std::fs::write(&sample, format!(">added\n{bases}\n"))?;
+        Ok(move |random: &mut Random| one(&folder, &corpus, &sample, random))
+    })
+}
+
+/// One case.
+fn one(
+    folder: &Path,
+    corpus: &[Vec<u8>],
+    sample: &Path,
+    random: &mut Random,
+) -> std::io::Result<Case> {
+    let from = random.pick(corpus);
+    let other = random.pick(corpus);
+    let mut bytes = from.clone();
+    let story = match take_apart(from).filter(|_| !random.once_in(4)) {
+        Some(mut streams) => {
+            let story = damage_inside(&mut streams, other, random);
+            bytes = put_together(&streams);
+            story
         }
-        ran += 1;
-        let mut random = Random::of_case(seed, number);
-        let from = &corpus[random.below(corpus.len())];
-        let other = &corpus[random.below(corpus.len())];
-        let mut bytes = from.clone();
-        let story = match take_apart(from).filter(|_| !random.once_in(4)) {
-            Some(mut streams) => {
-                let story = damage_inside(&mut streams, other, &mut random);
-                bytes = put_together(&streams);
-                story
-            }
-            None => mutate::bytes(&mut bytes, other, &mut random),
-        };
-        std::fs::write(&path, &bytes)?;
-        let (_, fault) = attempt("read", || read_all(&path), &mut outcomes);
-        let (_, second) = attempt("verify", || check(&path), &mut outcomes);
-        let mut fault = fault.or(second);
-        if random.once_in(3) {
-            let (added, third) = attempt("add", || add(&path, &sample), &mut outcomes);
-            fault = fault.or(third);
-            if !added && fault.is_none() && std::fs::read(&path)? != bytes {
-                fault = Some("a failed job has changed the archive".to_owned());
-            }
-        }
-        if let Some(fault) = fault {
-            faults += 1;
-            std::fs::create_dir_all(keep)?;
-            std::fs::write(keep.join(format!("archive-{seed}-{number}.agc")), &bytes)?;
-            say(&format!("case {number}: {story}\n  {fault}"));
+        None => mutate::bytes(&mut bytes, other, random),
+    };
+    let mut case = Case::new(folder, bytes, "agc", story)?;
+    case.note("read", attempt(|| read_all(&case.path)));
+    case.note("verify", attempt(|| check(&case.path)));
+    if random.once_in(3) {
+        let added = case.note("add", attempt(|| add(&case.path, sample)));
+        if !added && case.is_good() && std::fs::read(&case.path)? != case.bytes {
+            case.blame(Some("a failed job has changed the archive".to_owned()));
         }
     }
-    for (outcome, count) in &outcomes {
-        say(&format!("{count:>8} {outcome}"));
-    }
-    say(&format!("{ran} archives in {:.0} s, {faults} faults", began.elapsed().as_secs_f64()));
-    std::fs::remove_dir_all(work)?;
-    Ok(faults == 0)
+    Ok(case)
 }

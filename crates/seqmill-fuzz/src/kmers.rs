@@ -1,10 +1,8 @@
 //! Mutated sequences counted, and mutated k-mer tables used. `seqmill-fuzz --kind kmers`.
 
-use crate::allocator;
+use crate::alone::{self, Case, Limits};
 use crate::frame::{gzip, reframe_anyhow};
 use crate::random::Random;
-use crate::supervise::say;
-use crate::target::take_panic;
 use crate::{mutate, text};
 use seqmill_base::{Budget, Error, ErrorKind, Job, Result};
 use seqmill_count::kmers::skm::SkmTable;
@@ -12,18 +10,14 @@ use seqmill_count::kmers::{
     CountOptions, DumpOptions, MergeOptions, OutputRules, OutputSpec, TableFormat, TextRules,
     lookup_packed, profile_bases, run_count, run_merge, verify_table,
 };
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Budgets of a case; what may be live beyond them.
+/// Budgets of a case.
 const MEMORY_BYTES: [u64; 2] = [64 << 20, 24 << 20];
-const SLACK_BYTES: usize = 8 << 20;
-const HARD_BYTES: usize = 1 << 30;
-/// A case that takes longer hangs.
-const LONGEST: Duration = Duration::from_secs(20);
+const LIMITS: Limits =
+    Limits { memory: MEMORY_BYTES[0], slack: 8 << 20, longest: Duration::from_secs(20) };
 /// Places of a table's header: offset of the index, offset of the footer, checksum.
 const HEADER_INDEX: usize = 32;
 const HEADER_FOOTER: usize = 40;
@@ -204,45 +198,6 @@ fn damage_table(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) -> Strin
     format!("part {part}: {width} bytes at {at} set to {value:#x}, checksum right")
 }
 
-fn judge(what: &str, error: &Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::Format(_) if error.place().path.is_none() => {
-            Some(format!("{what}: the file is not named: {error}"))
-        }
-        ErrorKind::Format(_) | ErrorKind::Input => None,
-        _ => Some(format!("{what}: {error}")),
-    }
-}
-
-/// Does one thing; gives what must not be.
-fn attempt(
-    what: &str,
-    work: impl FnOnce() -> Result<()>,
-    outcomes: &mut BTreeMap<String, u64>,
-) -> (bool, Option<String>) {
-    let base = allocator::begin(HARD_BYTES);
-    let began = Instant::now();
-    let caught = catch_unwind(AssertUnwindSafe(work));
-    let figures = allocator::end(base);
-    let (outcome, mut fault) = match &caught {
-        Ok(Ok(())) => ("done".to_owned(), None),
-        Ok(Err(error)) => (format!("{:?}", error.kind()), judge(what, error)),
-        Err(_) => {
-            let place = take_panic().unwrap_or_default();
-            ("panic".to_owned(), Some(format!("{what}: panic: {place}")))
-        }
-    };
-    *outcomes.entry(format!("{what} {outcome}")).or_default() += 1;
-    if figures.peak > MEMORY_BYTES[0] as usize + SLACK_BYTES {
-        let text = format!("{what}: {} bytes live, largest {}", figures.peak, figures.largest);
-        fault.get_or_insert(text);
-    }
-    if began.elapsed() > LONGEST {
-        fault.get_or_insert(format!("{what}: took {:?}", began.elapsed()));
-    }
-    (matches!(caught, Ok(Ok(()))), fault)
-}
-
 /// Tables of the examples, with one block each.
 fn make_tables(folder: &Folder) -> Result<Vec<PathBuf>> {
     let mut random = Random::of_case(6, 0);
@@ -294,58 +249,35 @@ fn draw_text(random: &mut Random) -> (Vec<u8>, String) {
 
 /// Runs cases; says what came of them.
 pub(crate) fn run(arguments: &crate::Arguments) -> std::io::Result<bool> {
-    let crate::Arguments { inputs, first, seed, seconds, case, .. } = *arguments;
-    let (first, inputs) = case.map_or((first, inputs), |case| (case, 1));
-    let memory = PathBuf::from("/dev/shm");
-    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let own = base.join(format!("seqmill-fuzz-kmers-{}", std::process::id()));
-    let folder = Folder(arguments.work.clone().unwrap_or(own));
-    std::fs::create_dir_all(&folder.0)?;
-    crate::target::watch_panics();
-    let tables = make_tables(&folder).map_err(|e| std::io::Error::other(e.to_string()))?;
-    let mut outcomes = BTreeMap::new();
-    let (began, mut faults, mut ran) = (Instant::now(), 0, 0);
-    for number in first..first + inputs {
-        if began.elapsed().as_secs_f64() > seconds {
-            break;
-        }
-        ran += 1;
-        let mut random = Random::of_case(seed, number);
-        let (name, bytes, story, (done, mut fault));
-        if random.once_in(2) {
-            (bytes, story) = draw_text(&mut random);
-            name = "case.fa";
-            std::fs::write(folder.file(name), &bytes)?;
-            let (how, input) = (How::draw(&mut random), folder.file(name));
-            let work = || count_twice(&folder, &input, how);
-            (done, fault) = attempt("count", work, &mut outcomes);
-        } else {
-            let whole = random.pick(&tables);
-            let mut table = std::fs::read(whole)?;
-            let other = std::fs::read(random.pick(&tables))?;
-            story = damage_table(&mut table, &other, &mut random);
-            bytes = table;
-            name = "case.skm";
-            std::fs::write(folder.file(name), &bytes)?;
-            let path = folder.file(name);
-            let work = || use_table(&folder, &path, whole, &mut random);
-            (done, fault) = attempt("table", work, &mut outcomes);
-        }
-        let left = folder.sweep()?;
-        if !done && fault.is_none() && !left.iter().all(|name| name == "one.skm") {
-            fault = Some(format!("left behind: {left:?}"));
-        }
-        if let Some(fault) = fault {
-            faults += 1;
-            std::fs::create_dir_all(&arguments.keep)?;
-            std::fs::write(arguments.keep.join(format!("kmers-{seed}-{number}-{name}")), &bytes)?;
-            say(&format!("case {number}: {story}\n  {fault}"));
-        }
+    alone::run(arguments, "kmers", |folder| {
+        let folder = Folder(folder.to_path_buf());
+        let tables = make_tables(&folder).map_err(|e| std::io::Error::other(e.to_string()))?;
+        Ok(move |random: &mut Random| one(&folder, &tables, random))
+    })
+}
+
+/// One case.
+fn one(folder: &Folder, tables: &[PathBuf], random: &mut Random) -> std::io::Result<Case> {
+    let in_order = |kind| kind == ErrorKind::Input;
+    let (mut case, done);
+    if random.once_in(2) {
+        let (bytes, story) = draw_text(random);
+        case = Case::new(&folder.0, bytes, "fa", story)?;
+        let how = How::draw(random);
+        let work = || count_twice(folder, &case.path, how);
+        done = case.note("count", alone::attempt(&LIMITS, in_order, work));
+    } else {
+        let whole = random.pick(tables);
+        let mut table = std::fs::read(whole)?;
+        let other = std::fs::read(random.pick(tables))?;
+        let story = damage_table(&mut table, &other, random);
+        case = Case::new(&folder.0, table, "skm", story)?;
+        let work = || use_table(folder, &case.path, whole, random);
+        done = case.note("table", alone::attempt(&LIMITS, in_order, work));
     }
-    for (outcome, count) in &outcomes {
-        say(&format!("{count:>8} {outcome}"));
+    let left = folder.sweep()?;
+    if !done && case.is_good() && !left.iter().all(|name| name == "one.skm") {
+        case.blame(Some(format!("left behind: {left:?}")));
     }
-    say(&format!("{ran} inputs in {:.0} s, {faults} faults", began.elapsed().as_secs_f64()));
-    std::fs::remove_dir_all(&folder.0)?;
-    Ok(faults == 0)
+    Ok(case)
 }

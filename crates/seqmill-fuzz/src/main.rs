@@ -18,6 +18,7 @@
 )]
 
 mod allocator;
+mod alone;
 mod archive;
 mod bam;
 mod case;

@@ -2,25 +2,18 @@
 //!
 //! Each is searched twice, with other threads, budget and batches: what comes out must be the same.
 
-use crate::allocator;
+use crate::alone::{self, Case, Limits};
 use crate::frame::{gzip, reframe_anyhow};
 use crate::mutate;
 use crate::random::Random;
-use crate::supervise::say;
 use seqmill_base::{Budget, Error, ErrorKind, Job};
 use seqmill_repeats::Options;
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A budget that any small input must fit in, and what may be live beyond one.
+/// A budget that any small input must fit in.
 const AMPLE_BYTES: u64 = 96 << 20;
-const SLACK_BYTES: usize = 16 << 20;
-const HARD_BYTES: usize = 1 << 30;
-/// A case that takes longer hangs.
-const LONGEST: Duration = Duration::from_secs(20);
 /// Files that a run writes.
 const SUFFIXES: [&str; 6] = [".families.fa", ".bed", ".gff3", ".softmasked.fa", ".stk", ".freq"];
 
@@ -158,55 +151,29 @@ fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn judge(error: &Error, options: &Options) -> Option<String> {
-    match error.kind() {
-        ErrorKind::Format(_) if error.place().path.is_none() => {
-            Some(format!("the input is not named: {error}"))
-        }
-        ErrorKind::Budget if options.resources.memory >= AMPLE_BYTES => {
-            Some(format!("small input: {error}"))
-        }
-        ErrorKind::Format(_) | ErrorKind::Budget | ErrorKind::Input => None,
-        _ => Some(error.to_string()),
-    }
-}
-
 /// One run; how it ended and what must not be.
 fn attempt(options: &Options) -> (End, Option<String>) {
-    let base = allocator::begin(HARD_BYTES);
-    let began = Instant::now();
     let memory = options.resources.memory;
-    let caught = catch_unwind(AssertUnwindSafe(|| {
+    let limits = Limits { memory, slack: 16 << 20, longest: Duration::from_secs(20) };
+    let in_order = |kind| match kind {
+        ErrorKind::Budget => memory < AMPLE_BYTES,
+        kind => kind == ErrorKind::Input,
+    };
+    let alone::Attempt { done, outcome, mut fault } = alone::attempt(&limits, in_order, || {
         let job = Job::new(Budget::new(memory, 0)?);
         seqmill_repeats::run(options, &job, &|_, _, _, _| Ok(())).map(|_| ())
-    }));
-    let figures = allocator::end(base);
+    });
     let prefix = options.output.clone().unwrap_or_default();
-    let mut fault = None;
-    let end = match caught {
-        Ok(Ok(())) => {
-            let read = |suffix: &&str| std::fs::read(with_suffix(&prefix, suffix));
-            let files: Result<Vec<_>, _> = SUFFIXES.iter().map(read).collect();
-            End::Done(files.unwrap_or_else(|e| {
-                fault = Some(format!("an output is not there: {e}"));
-                Vec::new()
-            }))
-        }
-        Ok(Err(error)) => {
-            fault = judge(&error, options);
-            End::Failed(format!("{:?}", error.kind()))
-        }
-        Err(_) => {
-            fault = Some("panic".to_owned());
-            End::Failed("panic".to_owned())
-        }
+    let end = if done.is_some() {
+        let read = |suffix: &&str| std::fs::read(with_suffix(&prefix, suffix));
+        let files: Result<Vec<_>, _> = SUFFIXES.iter().map(read).collect();
+        End::Done(files.unwrap_or_else(|e| {
+            fault = Some(format!("an output is not there: {e}"));
+            Vec::new()
+        }))
+    } else {
+        End::Failed(outcome)
     };
-    if figures.peak > memory as usize + SLACK_BYTES {
-        fault.get_or_insert(format!("{} bytes live, {memory} allowed", figures.peak));
-    }
-    if began.elapsed() > LONGEST {
-        fault.get_or_insert(format!("took {:?}", began.elapsed()));
-    }
     let left = SUFFIXES.iter().any(|suffix| with_suffix(&prefix, suffix).exists());
     if matches!(end, End::Failed(_)) && left {
         fault.get_or_insert("an output stays after a failure".to_owned());
@@ -245,40 +212,17 @@ fn one(path: &Path, output: &Path, random: &mut Random) -> Result<(String, Optio
 
 /// Runs cases; says what came of them.
 pub(crate) fn run(arguments: &crate::Arguments) -> std::io::Result<bool> {
-    let crate::Arguments { inputs, first, seed, seconds, case, .. } = *arguments;
-    let (first, inputs) = case.map_or((first, inputs), |case| (case, 1));
-    let own = std::env::temp_dir().join(format!("seqmill-fuzz-repeats-{}", std::process::id()));
-    let work = arguments.work.clone().unwrap_or(own);
-    crate::target::watch_panics();
-    std::fs::create_dir_all(&work)?;
-    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
-    let (began, mut faults, mut ran) = (Instant::now(), 0, 0);
-    for number in first..first + inputs {
-        if began.elapsed().as_secs_f64() > seconds {
-            break;
-        }
-        ran += 1;
-        let mut random = Random::of_case(seed, number);
-        let mut story = String::new();
-        let (bytes, suffix) = input(&mut random, &mut story);
-        let path = work.join(format!("case.{suffix}"));
-        std::fs::write(&path, &bytes)?;
-        let (outcome, fault) = one(&path, &work.join("out"), &mut random)
-            .unwrap_or_else(|error| ("options".to_owned(), Some(error.to_string())));
-        *outcomes.entry(outcome).or_default() += 1;
-        if let Some(fault) = fault {
-            faults += 1;
-            std::fs::create_dir_all(&arguments.keep)?;
-            let kept = arguments.keep.join(format!("repeats-{seed}-{number}.{suffix}"));
-            std::fs::write(kept, &bytes)?;
-            say(&format!("case {number}: {story}\n  {fault}"));
-        }
-        std::fs::remove_file(&path)?;
-    }
-    for (outcome, count) in &outcomes {
-        say(&format!("{count:>8} {outcome}"));
-    }
-    say(&format!("{ran} genomes in {:.0} s, {faults} faults", began.elapsed().as_secs_f64()));
-    std::fs::remove_dir_all(work)?;
-    Ok(faults == 0)
+    alone::run(arguments, "repeats", |folder| {
+        let folder = folder.to_path_buf();
+        Ok(move |random: &mut Random| {
+            let mut story = String::new();
+            let (bytes, suffix) = input(random, &mut story);
+            let mut case = Case::new(&folder, bytes, suffix, story)?;
+            let (outcome, fault) = one(&case.path, &folder.join("out"), random)
+                .unwrap_or_else(|error| ("options".to_owned(), Some(error.to_string())));
+            case.count(outcome);
+            case.blame(fault);
+            Ok(case)
+        })
+    })
 }

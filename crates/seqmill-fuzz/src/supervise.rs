@@ -56,7 +56,7 @@ impl Summary {
 }
 
 /// A folder in memory where there is one: every case syncs its state.
-fn work_folder(arguments: &Arguments) -> PathBuf {
+pub(crate) fn work_folder(arguments: &Arguments) -> PathBuf {
     let name = format!("seqmill-fuzz-{}", std::process::id());
     let shared = Path::new("/dev/shm");
     arguments.work.clone().unwrap_or_else(|| {

@@ -14,8 +14,6 @@ use xxhash_rust::xxh3::Xxh3;
 /// Live bytes allowed beyond the budget: what the program itself takes and no account holds
 /// (encoders, windows of the sample, reads in flight), measured on undamaged files.
 pub(crate) const SLACK_BYTES: usize = 16 << 20;
-/// Beyond this nobody waits for the end of the case.
-const HARD_BYTES: usize = 1 << 30;
 /// A budget that any small input must fit in.
 const AMPLE_BYTES: u64 = 128 << 20;
 
@@ -149,7 +147,7 @@ fn run_once(
     let mut options = options.clone();
     options.output = (mode == Mode::Convert).then(|| output.clone());
     let memory = options.resources.memory;
-    let base = allocator::begin(HARD_BYTES);
+    let base = allocator::begin();
     if explain {
         allocator::note_beyond(base, memory as usize + SLACK_BYTES);
     }

@@ -18,4 +18,6 @@ pub use lines::{LineNumberer, Parsed, parse_lines};
 pub use load::{
     Breaks, LoadInput, STRETCH_UNIT_BYTES, StitchInput, Stitcher, UNIT_BYTES, load_unit,
 };
-pub use unit::{Hop, Joined, Loaded, Stitched, TextRun, Unit, record_body};
+pub use unit::{
+    Hop, Joined, Loaded, Stitched, TextRun, Unit, prefetch, record_body, record_need, row_need,
+};

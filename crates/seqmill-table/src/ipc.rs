@@ -14,14 +14,14 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use flatbuffers::FlatBufferBuilder;
 use seqmill_base::{Error, Result};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of one `write` at most: larger ones cost system time (`bam.md` §17).
 const WRITE_BYTES: usize = 1 << 20;
-/// Smaller buffers are gathered before they are written.
-const GATHER_BYTES: usize = 1 << 16;
+/// Pieces of one `write` at most; the system allows 1,024.
+const WRITE_PIECES: usize = 256;
 /// First bytes of the file format, padded so that the buffers behind are aligned.
 const FILE_START: [u8; 64] = {
     let mut start = [0; 64];
@@ -204,7 +204,6 @@ pub struct IpcWriter {
     whole: u64,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
-    gathered: Vec<u8>,
     behind: WriteBehind,
 }
 
@@ -247,19 +246,16 @@ impl IpcWriter {
             whole: 0,
             dictionaries: Vec::new(),
             batches: Vec::new(),
-            gathered: Vec::new(),
             behind: WriteBehind::new(0),
         };
         if footer {
-            writer.put(&FILE_START)?;
-            writer.flush()?;
+            writer.put([&FILE_START[..]])?;
         }
         let (_, bytes) = begin(empty, compression)?;
         for message in walk(&bytes)?.iter().filter(|m| m.is_dictionary) {
             writer.dictionaries.push(message.block(writer.at)?);
         }
-        writer.put(&bytes)?;
-        writer.flush()?;
+        writer.put([&bytes[..]])?;
         writer.whole = writer.at;
         Ok(writer)
     }
@@ -267,7 +263,7 @@ impl IpcWriter {
     /// Goes on with a file of which `bytes` bytes count.
     pub fn resume(path: &Path, schema: SchemaRef, bytes: u64, footer: bool) -> Result<Self> {
         let io = |e: std::io::Error| Error::io(path, &e);
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() < bytes {
             return Err(Error::input(
                 "state is damaged: the data are shorter than the checkpoint says",
@@ -275,6 +271,7 @@ impl IpcWriter {
             .at_path(path));
         }
         file.set_len(bytes).map_err(io)?;
+        file.seek(SeekFrom::Start(bytes)).map_err(io)?;
         let mut writer = Self {
             target: Target::File(file),
             path: path.to_path_buf(),
@@ -284,7 +281,6 @@ impl IpcWriter {
             whole: bytes,
             dictionaries: Vec::new(),
             batches: Vec::new(),
-            gathered: Vec::new(),
             behind: WriteBehind::new(bytes),
         };
         if footer {
@@ -328,10 +324,7 @@ impl IpcWriter {
             };
             self.batches.push(parts.block(self.at)?);
         }
-        for buffer in &message.buffers {
-            self.put(buffer)?;
-        }
-        self.flush()?;
+        self.put(message.buffers.iter().map(Buffer::as_slice))?;
         self.whole = self.at;
         Ok(())
     }
@@ -352,16 +345,13 @@ impl IpcWriter {
 
     /// Ends the stream, writes the footer of a file with `metadata`, syncs; returns the length.
     pub fn finish(mut self, metadata: &[(String, String)]) -> Result<u64> {
-        self.put(&STREAM_END)?;
+        self.put([&STREAM_END[..]])?;
         if self.footer {
             let footer = self.footer_bytes(metadata);
-            self.put(&footer)?;
             let size = i32::try_from(footer.len())
                 .map_err(|_| Error::internal("Arrow footer is too long"))?;
-            self.put(&size.to_le_bytes())?;
-            self.put(FILE_END)?;
+            self.put([&footer[..], &size.to_le_bytes(), FILE_END])?;
         }
-        self.flush()?;
         match &mut self.target {
             Target::File(file) => file.sync_all().map_err(|e| Error::io(&self.path, &e))?,
             Target::Stream(out) => out.flush().map_err(|e| Error::io(&self.path, &e))?,
@@ -394,36 +384,38 @@ impl IpcWriter {
         builder.finished_data().to_vec()
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.len() < GATHER_BYTES {
-            self.gathered.extend_from_slice(bytes);
-            if self.gathered.len() < WRITE_BYTES - GATHER_BYTES {
-                return Ok(());
+    /// Appends pieces one after the other, in calls of at most [`WRITE_BYTES`] without copying them.
+    fn put<'p>(&mut self, pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<()> {
+        let mut slices = Vec::new();
+        let mut bytes = 0;
+        for piece in pieces.into_iter().flat_map(|piece| piece.chunks(WRITE_BYTES)) {
+            if bytes + piece.len() > WRITE_BYTES || slices.len() == WRITE_PIECES {
+                self.write(&mut slices)?;
+                slices.clear();
+                bytes = 0;
             }
-            return self.flush();
+            bytes += piece.len();
+            slices.push(IoSlice::new(piece));
         }
-        self.flush()?;
-        for piece in bytes.chunks(WRITE_BYTES) {
-            self.write(piece)?;
-        }
-        Ok(())
+        self.write(&mut slices)
     }
 
-    fn flush(&mut self) -> Result<()> {
-        let gathered = std::mem::take(&mut self.gathered);
-        let result = if gathered.is_empty() { Ok(()) } else { self.write(&gathered) };
-        self.gathered = gathered;
-        self.gathered.clear();
-        result
-    }
-
-    fn write(&mut self, piece: &[u8]) -> Result<()> {
-        let result = match &mut self.target {
-            Target::File(file) => file.write_all_at(piece, self.at),
-            Target::Stream(out) => out.write_all(piece),
-        };
-        result.map_err(|e| Error::io(&self.path, &e))?;
-        self.at += piece.len() as u64;
+    fn write(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<()> {
+        while !slices.is_empty() {
+            let written = match &mut self.target {
+                Target::File(file) => file.write_vectored(slices),
+                Target::Stream(out) => out.write_vectored(slices),
+            };
+            match written {
+                Ok(0) => return Err(Error::io(&self.path, &ErrorKind::WriteZero.into())),
+                Ok(bytes) => {
+                    self.at += bytes as u64;
+                    IoSlice::advance_slices(&mut slices, bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(&self.path, &error)),
+            }
+        }
         if let Target::File(file) = &self.target {
             self.behind.advance(file, self.at);
         }

@@ -28,6 +28,7 @@
 )]
 
 mod bits;
+mod claim;
 mod compress;
 mod delta;
 mod dictionary;
@@ -44,6 +45,7 @@ mod stats;
 mod thrift;
 mod values;
 
+pub use claim::claim_bytes;
 pub use encoder::{KEEP_BYTES, PageEncoder};
 pub use file::{FileFigures, FileState, LeafFigures, ParquetFile};
 pub use group::GroupDictionaries;

@@ -9,6 +9,7 @@ import numpy as np
 
 from seqmill._encodings import Encode, choose_encoding
 from seqmill._intervals import Intervals
+from seqmill.cli._fetch_room import Room
 from seqmill.cli._fetch_windows import Wanted, end_of
 from seqmill.errors import InputError
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Figures", "TextOptions", "write_arrays", "write_text"]
 
-_STEP_BASES: Final = 8 << 20
-_BATCH_BASES: Final = 8 << 20
+_TEXT_BYTES: Final = 3
+"""A base as it is read, as the bytes that Python has of it, and in lines."""
 _BATCH_WINDOWS: Final = 4096
+_LINES_BYTES: Final = 1 << 16
+_FEW_LINES: Final = 16
+"""Up to so many lines are cut one by one, which is then faster than to make an array."""
 _LENGTHS_MAX: Final = 100_000
 
 
@@ -56,7 +60,7 @@ class TextOptions:
     """How windows become text."""
 
     out_of_range: "OutOfRange"
-    threads: int
+    room: Room
     bed: bool
     width: int
 
@@ -64,22 +68,26 @@ class TextOptions:
 def write_text(
     store: "FastaStore", wanted: Iterable[Wanted], out: BinaryIO, options: TextOptions
 ) -> Figures:
-    """Write windows in batches, so that blocks that short ones share are inflated once."""
+    """Write windows in batches, so that blocks that short ones share are inflated once.
+
+    What is longer than a batch is read and written piece by piece.
+    """
+    most = options.room.fit_batch(_TEXT_BYTES)
     figures = Figures()
     batch: list[Wanted] = []
     bases = 0
     for item in wanted:
-        length = None if item.end is None else item.end - item.start
-        if length is None or length > _STEP_BASES:
+        length = end_of(store, item) - item.start
+        if length > most:
             _flush(store, batch, out, options, figures)
             bases = 0
-            _flush(store, [item], out, options, figures)
+            figures.add([_write_pieces(store, item, out, options, most)])
             continue
+        if batch and (bases + length > most or len(batch) >= _BATCH_WINDOWS):
+            _flush(store, batch, out, options, figures)
+            bases = 0
         batch.append(item)
         bases += length
-        if bases > _BATCH_BASES or len(batch) >= _BATCH_WINDOWS:
-            _flush(store, batch, out, options, figures)
-            bases = 0
     _flush(store, batch, out, options, figures)
     return figures
 
@@ -97,24 +105,85 @@ def _flush(
         (item.file, item.contig, item.start, end_of(store, item), "-" if item.minus else "+")
         for item in batch
     ]
-    threads = options.threads if len(batch) > 1 else 1
+    threads = options.room.threads if len(batch) > 1 else 1
     texts = store.fetch_many(
         rows, encode="bytes", out_of_range=options.out_of_range, threads=threads
     )
     figures.add(map(len, texts))
     for item, text in zip(batch, texts, strict=True):
+        _begin(item, out, options)
         if options.bed:
-            columns = item.columns or [item.label]
-            out.write("\t".join(columns).encode("utf-8", "surrogateescape") + b"\t" + text + b"\n")
+            out.write(text)
+            out.write(b"\n")
         else:
-            label = f"{item.label}/rc" if item.minus else item.label
-            out.write(f">{label}\n".encode("utf-8", "surrogateescape"))
-            out.write(_fold(text, options.width))
+            _write_lines(text, out, options.width)
     batch.clear()
 
 
-def _fold(text: bytes, width: int) -> bytes:
-    return b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width))
+def _begin(item: Wanted, out: BinaryIO, options: TextOptions) -> None:
+    """Write what is before the bases of a window."""
+    if options.bed:
+        text = "\t".join([*(item.columns or [item.label]), ""])
+    else:
+        text = f">{item.label}{'/rc' if item.minus else ''}\n"
+    out.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _write_lines(text: bytes, out: BinaryIO, width: int) -> None:
+    """Write a window in lines, the last of which may be shorter."""
+    full = len(text) // width
+    if full > _FEW_LINES:
+        bases = np.frombuffer(text, np.uint8, full * width).reshape(full, width)
+        step = max(1, _LINES_BYTES // width)
+        lines = np.empty((min(step, full), width + 1), np.uint8)
+        lines[:, width] = ord("\n")
+        for at in range(0, full, step):
+            part = bases[at : at + step]
+            lines[: len(part), :width] = part
+            out.write(lines[: len(part)].data)
+        text = text[full * width :]
+    out.write(b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width)))
+
+
+def _write_pieces(
+    store: "FastaStore", item: Wanted, out: BinaryIO, options: TextOptions, most: int
+) -> int:
+    """Write a window of any length; gives its bases."""
+    native = store._native  # noqa: SLF001 - of the same package
+    place = native.place(
+        item.file, item.contig, item.start, end_of(store, item), options.out_of_range
+    )
+    begin, end = place[0] - place[2], place[1] + place[3]
+    _begin(item, out, options)
+    # Pieces begin with a line, where one is not longer than they are.
+    step = most - most % options.width if options.width <= most and not options.bed else most
+    column = 0
+    for at in range(0, end - begin, step):
+        size = min(step, end - begin - at)
+        first = end - at - size if item.minus else begin + at
+        row = (item.file, item.contig, first, first + size, "-" if item.minus else "+")
+        (text,) = store.fetch_many([row], encode="bytes", out_of_range="pad")
+        if options.bed or options.width > most:
+            column = _write_part_of_line(text, out, options, column)
+        else:
+            _write_lines(text, out, options.width)
+    if options.bed or column:
+        out.write(b"\n")
+    return end - begin
+
+
+def _write_part_of_line(text: bytes, out: BinaryIO, options: TextOptions, column: int) -> int:
+    """Write a piece into lines that are longer than it; gives the column behind it."""
+    if options.bed:
+        out.write(text)
+        return 0
+    fits = options.width - column
+    out.write(text[:fits])
+    if len(text) < fits:
+        return column + len(text)
+    out.write(b"\n")
+    out.write(text[fits:])
+    return len(text) - fits
 
 
 def write_arrays(
@@ -124,7 +193,7 @@ def write_arrays(
     *,
     encode: Encode,
     out_of_range: "OutOfRange",
-    threads: int,
+    room: Room,
     kind: Literal["npy", "npz"],
 ) -> Figures:
     """Write windows as one array (npy), or with offsets and places beside it (npz).
@@ -137,8 +206,8 @@ def write_arrays(
         Where to write.
     encode, out_of_range
         What bases become, and what becomes of windows that reach outside.
-    threads
-        Threads that read.
+    room
+        The budget and the threads that read.
     kind
         npy takes windows of one length only.
 
@@ -173,7 +242,10 @@ def write_arrays(
     encoding = choose_encoding(encode)
     one = encoding.empty(None, int(lengths[0]) if len(lengths) else 0)
     shape = (len(lengths), *one.shape) if same else (int(lengths.sum()), *one.shape[1:])
-    data = _Data(store, windows, lengths, encode, out_of_range, threads)
+    base_bytes = encoding.empty(None, 1).nbytes + 1
+    longest = int(lengths.max()) if len(lengths) else 0
+    most = room.fit_batch(base_bytes, max(longest, 1))
+    data = _Data(store, windows, lengths, encode, out_of_range, most, room.threads)
     if kind == "npy":
         data.write(out, encoding.dtype, shape)
     else:
@@ -206,6 +278,7 @@ class _Data:
     lengths: "NDArray[np.int64]"
     encode: Encode
     out_of_range: "OutOfRange"
+    most: int
     threads: int
 
     def write(self, out: "BinaryIO | IO[bytes]", dtype: Any, shape: tuple[int, ...]) -> None:
@@ -216,14 +289,18 @@ class _Data:
         begin = 0
         while begin < len(self.windows):
             before = int(ends[begin - 1]) if begin else 0
-            end = int(np.searchsorted(ends, before + _BATCH_BASES, side="right"))
+            end = int(np.searchsorted(ends, before + self.most, side="right"))
             end = min(max(end, begin + 1), begin + _BATCH_WINDOWS)
-            found = self.store.fetch_many(
-                self.windows[begin:end],
-                encode=self.encode,
-                out_of_range=self.out_of_range,
-                threads=self.threads,
-            )
-            batch = found[0] if isinstance(found, tuple) else found
-            out.write(batch.reshape(-1).view(np.uint8).data)
+            self._write_batch(out, begin, end)
             begin = end
+
+    def _write_batch(self, out: "BinaryIO | IO[bytes]", begin: int, end: int) -> None:
+        # In a function, so that a batch is gone before the next is read.
+        found = self.store.fetch_many(
+            self.windows[begin:end],
+            encode=self.encode,
+            out_of_range=self.out_of_range,
+            threads=self.threads,
+        )
+        batch = found[0] if isinstance(found, tuple) else found
+        out.write(batch.reshape(-1).view(np.uint8).data)

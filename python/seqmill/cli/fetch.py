@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
@@ -25,10 +25,14 @@ from seqmill.cli._options import (
 
 if TYPE_CHECKING:
     from seqmill.cli._fetch_output import Figures
+    from seqmill.cli._fetch_room import Room
     from seqmill.fetch import FastaStore
     from seqmill.report import JobReport
 
 __all__ = ["command"]
+
+_USEFUL_BYTES: Final = 256 << 20
+_CACHE_BYTES: Final = 1 << 20
 
 
 @click.command(
@@ -158,7 +162,9 @@ def command(
         refuse_existing(html, force=force)
     asked = [*more, *regions]
     with _report(path, options) as report:
-        store = _open(path, options)
+        room = _room(options)
+        store = _open(path, options, room)
+        room.check()
         report.detail["store"] = {
             "files": len(store),
             "contigs": len(store.contig_table()[0]),
@@ -166,7 +172,7 @@ def command(
             "index_built": store._native.was_built,  # noqa: SLF001 - of the same package
         }
         if options["check"]:
-            failed = _check(store, options)
+            failed = _check(store, room)
             report.detail["faults"] = failed
         else:
             failed = 0
@@ -189,7 +195,7 @@ def _report(path: str, options: dict[str, Any]) -> "JobReport":
         options={key.rstrip("_"): options[key] for key in told},
         inputs=[path] if Path(path).is_file() else [],
         threads=choose_threads(options["threads"]),
-        memory=choose_memory(options["memory"], useful=256 << 20),
+        memory=choose_memory(options["memory"], useful=_USEFUL_BYTES),
         metrics=options["metrics"],
     )
 
@@ -232,12 +238,14 @@ def _write(
 
 
 def _write_windows(
-    store: "FastaStore", windows: Iterator[Any], out: BinaryIO, options: dict[str, Any]
+    store: "FastaStore",
+    windows: Iterator[Any],
+    out: BinaryIO,
+    options: dict[str, Any],
 ) -> "Figures":
     from seqmill.cli._fetch_output import TextOptions, write_arrays, write_text  # noqa: PLC0415
-    from seqmill.limits import choose_threads  # noqa: PLC0415
 
-    threads = choose_threads(options["threads"]).value
+    room = _room(options)
     if options["format_"] in ("npy", "npz"):
         return write_arrays(
             store,
@@ -245,21 +253,28 @@ def _write_windows(
             out,
             encode=options["encode"] or "array",
             out_of_range=options["out_of_range"],
-            threads=threads,
+            room=room,
             kind=options["format_"],
         )
     text = TextOptions(
         out_of_range=options["out_of_range"],
-        threads=threads,
+        room=room,
         bed=options["format_"] == "bed-seq",
         width=options["width"],
     )
     return write_text(store, windows, out, text)
 
 
-def _open(path: str, options: dict[str, Any]) -> "FastaStore":
+def _room(options: dict[str, Any]) -> "Room":
+    from seqmill.cli._fetch_room import Room  # noqa: PLC0415
+    from seqmill.limits import choose_memory, choose_threads  # noqa: PLC0415
+
+    memory = choose_memory(options["memory"], useful=_USEFUL_BYTES)
+    return Room(memory.value, choose_threads(options["threads"]).value)
+
+
+def _open(path: str, options: dict[str, Any], room: "Room") -> "FastaStore":
     from seqmill import FastaStore  # noqa: PLC0415 - brings the engine
-    from seqmill.limits import choose_memory  # noqa: PLC0415
 
     return FastaStore.open(
         path,
@@ -267,18 +282,16 @@ def _open(path: str, options: dict[str, Any]) -> "FastaStore":
         strict_eof=options["strict"],
         verify="none" if options["no_verify"] else "crc",
         num_workers=None if options["threads"] in (None, "auto") else options["threads"],
-        memory=choose_memory(options["memory"], useful=256 << 20).value,
+        memory=room.memory,
+        # Batches hardly ever meet a block again.
+        cache_size=_CACHE_BYTES,
         strict=not options["check"],
     )
 
 
-def _check(store: "FastaStore", options: dict[str, Any]) -> int:
-    from seqmill.limits import choose_memory, choose_threads  # noqa: PLC0415
-
-    threads = choose_threads(options["threads"]).value
-    memory = choose_memory(options["memory"], useful=512 << 20).value
+def _check(store: "FastaStore", room: "Room") -> int:
     faults = 0
-    for _, fault in store.iter_check(threads=threads, memory=memory):
+    for _, fault in store.iter_check(threads=room.threads, memory=room.memory):
         if fault is not None:
             faults += 1
             click.echo(fault)

@@ -9,7 +9,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from seqmill import _native
-from seqmill.engine.parts import is_whole, remove_part
+from seqmill.engine.parts import is_whole, remove, remove_leavings
 from seqmill.engine.protocol import DESCRIPTOR_BYTES_MAX, Unit, UnitResult
 from seqmill.errors import InputError, OutputExistsError
 
@@ -98,6 +97,7 @@ class Journal:
                 "starts anew"
             )
             raise OutputExistsError(message, path=str(self.state))
+        remove_leavings(self.state)
         self.state.mkdir(parents=False, exist_ok=True)
         self._take_lock()
         try:
@@ -175,7 +175,7 @@ class Journal:
         """Take back that a unit is done, and remove its part: it was lost or damaged."""
         self._append({"key": unit.key, "stage": unit.stage, "state": "void"})
         self.done.pop(unit.key, None)
-        remove_part(self.parts, unit.name)
+        remove(self.parts / unit.name)
 
     def note(self, name: str, make: Any = None) -> Any:
         """Give the value noted under `name`; without one, make it and keep it for a resumed job."""
@@ -218,24 +218,18 @@ class Journal:
             os.close(self._lines)
             self._lines = -1
         if unlink:
-            # A worker that was given up may be writing its last part.
-            for _ in range(3):
-                shutil.rmtree(self.state, ignore_errors=True)
-                if not self.state.exists():
-                    break
-                time.sleep(0.05)
+            remove(self.state)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+        if unlink:
+            # Where a file that is open cannot go, as on NFS, the lock has kept its folder.
+            remove_leavings(self.state)
 
     def _discard(self) -> None:
         for path in self.state.iterdir():
-            if path.name == "lock":
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            if path.name != "lock":
+                remove(path)
 
     def _is_of_this_job(self) -> bool:
         path = self.state / "job.json"

@@ -1,6 +1,7 @@
 """Parts: files and folders that units leave, with sizes and hashes."""
 
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from seqmill import _native
 from seqmill.errors import InternalError
 
-__all__ = ["describe_part", "is_whole", "move_into_place", "publish", "remove_part"]
+__all__ = ["describe_part", "is_whole", "move_into_place", "publish", "remove", "remove_leavings"]
 
 
 def describe_part(path: Path, name: str) -> list[dict[str, Any]]:
@@ -73,13 +74,25 @@ def is_whole(folder: Path, files: Sequence[Mapping[str, Any]], *, sizes_only: bo
     return True
 
 
-def remove_part(folder: Path, name: str) -> None:
-    """Remove a part, whatever is left of it."""
-    path = folder / name
+def remove(path: Path) -> None:
+    """Remove a file or a folder, whatever is left of it.
+
+    A folder loses its name first: whoever is killed meanwhile leaves nothing that looks like a
+    part or a state, only what :func:`remove_leavings` finds.
+    """
     if path.is_dir():
-        shutil.rmtree(path)
+        aside = path.with_name(f".{path.name}.gone-{os.urandom(4).hex()}")
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_leavings(path: Path) -> None:
+    """Remove what :func:`remove` left of a folder when it was killed."""
+    for aside in path.parent.glob(f".{glob.escape(path.name)}.gone-????????"):
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def move_into_place(part: Path, output: Path) -> None:

@@ -31,6 +31,8 @@ struct Queue {
 struct State {
     queues: Vec<Queue>,
     running: usize,
+    /// Threads that sleep: to wake nobody is a call of the system, too.
+    waiting: usize,
     failure: Option<Error>,
 }
 
@@ -60,7 +62,7 @@ impl<'a, 'j> Scheduler<'a, 'j> {
         if let Some(first) = queues.first_mut() {
             first.upstream_closed = true;
         }
-        let state = State { queues, running: 0, failure: None };
+        let state = State { queues, running: 0, waiting: 0, failure: None };
         Self { stages, job, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -102,8 +104,10 @@ impl<'a, 'j> Scheduler<'a, 'j> {
                 }
                 Pick::Wait(stage, reason) => {
                     let since = Instant::now();
+                    state.waiting += 1;
                     let waited = self.changed.wait_timeout(state, IDLE_POLL);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state.waiting -= 1;
                     if let Some(stage) = self.stages.get(stage) {
                         stage.counters.waited(reason, since.elapsed());
                     }
@@ -113,7 +117,9 @@ impl<'a, 'j> Scheduler<'a, 'j> {
                     let (stage, results) = self.execute(task);
                     state = lock(&self.state);
                     self.settle(&mut state, stage, results);
-                    self.changed.notify_all();
+                    if state.waiting > 0 {
+                        self.changed.notify_all();
+                    }
                 }
             }
         }
@@ -128,14 +134,20 @@ impl<'a, 'j> Scheduler<'a, 'j> {
             return Pick::Over;
         }
         let mut wait = None;
+        let mut scarce = false;
         for (index, stage) in self.stages.iter().enumerate().rev() {
             if group.is_some_and(|g| g != stage.group) {
                 continue;
             }
             let Some(seq) = ready(state, index, &stage.work) else { continue };
+            if scarce && stage.claim.is_some() {
+                continue;
+            }
             let lease = match self.claim(state, index, seq) {
                 Claimed::Lease(lease) => lease,
                 Claimed::Refused(reason) => {
+                    // What is running will give memory back: a stage before this one must not take it.
+                    scarce |= state.running > 0 && matches!(reason, Wait::Memory);
                     wait.get_or_insert((index, reason));
                     continue;
                 }
@@ -224,7 +236,7 @@ impl<'a, 'j> Scheduler<'a, 'j> {
                 (Some(Err(error)), _) => Outcome::one(seq, Err(error)),
                 _ => Outcome::one(seq, Err(Error::internal("stage without input"))),
             },
-            Work::Ordered(work) => ordered(&mut lock(work), seq, value),
+            Work::Ordered(work) => ordered(&mut lock(work), seq, value, lease),
         }));
         let outcome = caught.unwrap_or_else(|panic| {
             let text = panic
@@ -330,7 +342,12 @@ impl Outcome {
 }
 
 /// One call of an ordered stage: an item, the end, or an error that passes through.
-fn ordered(work: &mut Ordered<'_>, seq: u64, value: Option<Value>) -> Outcome {
+fn ordered(
+    work: &mut Ordered<'_>,
+    seq: u64,
+    value: Option<Value>,
+    lease: Option<Lease>,
+) -> Outcome {
     let mut out = Emitted::default();
     let (item, error) = match value {
         Some(Ok(item)) => (Some(item), None),
@@ -338,7 +355,7 @@ fn ordered(work: &mut Ordered<'_>, seq: u64, value: Option<Value>) -> Outcome {
         None => (None, None),
     };
     let was_item = item.is_some();
-    if let Err(own) = work(item, &mut out) {
+    if let Err(own) = work(item, lease, &mut out) {
         out.values.push(Err(own));
         out.ended = true;
     } else if let Some(error) = error.filter(|_| !out.ended) {

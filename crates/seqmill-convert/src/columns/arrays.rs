@@ -1,49 +1,30 @@
 //! Arrow arrays from plain vectors.
 
 use crate::tags::TextColumn;
+use crate::wide::Validity;
 use arrow_array::{
     ArrayRef, BinaryArray, DictionaryArray, ListArray, PrimitiveArray, StringArray, types,
 };
-use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, Field};
 use seqmill_base::{Error, FormatKind, Result};
 use std::sync::Arc;
 
-pub(super) fn validity(bits: Vec<u8>, rows: usize, valid: usize) -> Option<NullBuffer> {
-    if valid == rows {
-        return None;
-    }
-    let bits = BooleanBuffer::new(Buffer::from_vec(bits), 0, rows);
-    // SAFETY: `valid` counts the bits that were set.
-    Some(unsafe { NullBuffer::new_unchecked(bits, rows - valid) })
-}
-
 /// Collects values and their validity.
 pub(super) struct Optional<T> {
     pub(super) values: Vec<T>,
-    pub(super) bits: Vec<u8>,
-    pub(super) valid: usize,
+    pub(super) validity: Validity,
 }
 
 impl<T: Copy + Default> Optional<T> {
     pub(super) fn new(rows: usize) -> Self {
-        Self { values: Vec::with_capacity(rows), bits: vec![0; rows.div_ceil(8)], valid: 0 }
+        Self { values: Vec::with_capacity(rows), validity: Validity::new(rows) }
     }
 
     #[inline]
     pub(super) fn push(&mut self, value: Option<T>) {
-        let row = self.values.len();
         self.values.push(value.unwrap_or_default());
-        if value.is_some() {
-            self.bits[row >> 3] |= 1 << (row & 7);
-            self.valid += 1;
-        }
-    }
-
-    /// Validity for Arrow: none where nothing is null.
-    pub(super) fn nulls(self) -> Option<NullBuffer> {
-        let rows = self.values.len();
-        validity(self.bits, rows, self.valid)
+        self.validity.push(value.is_some());
     }
 }
 
@@ -55,9 +36,8 @@ pub(super) fn optional<P: arrow_array::ArrowPrimitiveType>(values: Optional<P::N
 where
     P::Native: Copy + Default,
 {
-    let Optional { values, bits, valid } = values;
-    let nulls = validity(bits, values.len(), valid);
-    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values), nulls))
+    let Optional { values, validity } = values;
+    Arc::new(PrimitiveArray::<P>::new(ScalarBuffer::from(values), validity.finish()))
 }
 
 /// A buffer that any Arrow type may view: bytes from a `Vec<u8>` are usually aligned already.
@@ -108,8 +88,8 @@ pub(super) fn text_column(column: TextColumn, what: &str) -> Result<ArrayRef> {
 }
 
 pub(super) fn dictionary(keys: Optional<i32>, values: &Arc<StringArray>) -> ArrayRef {
-    let Optional { values: keys, bits, valid } = keys;
-    let nulls = validity(bits, keys.len(), valid);
+    let Optional { values: keys, validity } = keys;
+    let nulls = validity.finish();
     let keys = PrimitiveArray::<types::Int32Type>::new(ScalarBuffer::from(keys), nulls);
     // SAFETY: keys are indices of references, which are compared with their number when a record
     // is selected.

@@ -10,27 +10,8 @@ use arrow_schema::DataType;
 use seqmill_io::bam::Head;
 use std::sync::Arc;
 
-/// Whether a column needs nothing but [`Head`]s and the batch.
-pub(super) fn is_fixed(content: Content) -> bool {
-    !matches!(
-        content,
-        Content::Qname
-            | Content::Cigar
-            | Content::Seq
-            | Content::Qual
-            | Content::End
-            | Content::AlignedLen
-            | Content::MeanQual
-            | Content::Tags
-            | Content::TagsOther
-            | Content::Description
-            | Content::MateSeq
-            | Content::MateQual
-    )
-}
-
 impl ColumnPlan {
-    /// A column for which [`is_fixed`] holds.
+    /// A column that needs nothing but [`Head`]s and the batch; none if it needs more.
     pub(super) fn fixed_column(
         &self,
         content: Content,
@@ -44,8 +25,8 @@ impl ColumnPlan {
             Content::Mapq => wide(data_type, heads.iter().map(|h| u16::from(h.mapq()))),
             Content::Rname => self.references(data_type, heads, batch, Head::ref_id),
             Content::Rnext => self.references(data_type, heads, batch, Head::mate_ref_id),
-            Content::Pos => positions(data_type, heads, |h| one_based(h.pos(), shift)),
-            Content::Pnext => positions(data_type, heads, |h| one_based(h.mate_pos(), shift)),
+            Content::Pos => positions(data_type, one_based(heads, Head::pos, shift)),
+            Content::Pnext => positions(data_type, one_based(heads, Head::mate_pos, shift)),
             Content::Tlen => {
                 primitive::<types::Int32Type>(heads.iter().map(Head::template_length).collect())
             }
@@ -124,9 +105,8 @@ impl ColumnPlan {
         if *data_type != DataType::Utf8 {
             return dictionary(ids, names);
         }
-        let valid = |row: usize| ids.bits[row >> 3] >> (row & 7) & 1 == 1;
         let values = ids.values.iter().enumerate().map(|(row, id)| {
-            let id = usize::try_from(*id).ok().filter(|_| valid(row));
+            let id = usize::try_from(*id).ok().filter(|_| ids.validity.is_valid(row));
             id.map(|id| names.value(id))
         });
         Arc::new(values.collect::<StringArray>())
@@ -144,7 +124,12 @@ fn wide(data_type: &DataType, values: impl Iterator<Item = u16>) -> ArrayRef {
     }
 }
 
-#[inline]
-fn one_based(pos: i32, shift: i32) -> Option<i32> {
-    (pos >= 0).then(|| pos.saturating_add(shift))
+/// Positions as the output counts them; null where there is none.
+fn one_based(heads: &[Head], which: impl Fn(&Head) -> i32, shift: i32) -> Optional<i32> {
+    let mut values = Optional::new(heads.len());
+    for head in heads {
+        let pos = which(head);
+        values.push((pos >= 0).then(|| pos.saturating_add(shift)));
+    }
+    values
 }

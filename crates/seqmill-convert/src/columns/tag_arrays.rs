@@ -1,8 +1,9 @@
 //! Arrow arrays of tag fields and of `tags_other`.
 
-use super::arrays::{Optional, aligned, internal, list, saturate, text, text_column, validity};
+use super::arrays::{aligned, internal, list, saturate, text, text_column};
 use crate::schema::{TagType, array_type, tags_other_fields};
 use crate::tags::{FieldValues, OtherValues};
+use crate::wide::Validity;
 use arrow_array::{ArrayRef, PrimitiveArray, StructArray, types};
 use arrow_buffer::{Buffer, ScalarBuffer};
 use arrow_schema::DataType;
@@ -15,8 +16,8 @@ pub(super) fn field_array(
     rows: usize,
     name: &str,
 ) -> Result<ArrayRef> {
-    let FieldValues { offsets: ends, bytes, integers, validity: bits, valid, .. } = values;
-    let nulls = validity(bits, rows, valid);
+    let FieldValues { offsets: ends, bytes, integers, validity } = values;
+    let nulls = validity.finish();
     Ok(match tag_type {
         TagType::Text(_) => text(ends, bytes, nulls, &format!("tag {name}"))?,
         TagType::Integer => {
@@ -59,14 +60,14 @@ pub(super) fn others_array(others: OtherValues) -> Result<ArrayRef> {
     let items =
         StructArray::try_new(tags_other_fields(), columns, None).map_err(|e| internal(&e))?;
     let rows = others.row_ends.len();
-    let mut present = Optional::<u8>::new(rows);
+    let mut present = Validity::new(rows);
     let mut ends = Vec::with_capacity(rows + 1);
     ends.push(0);
     let mut last = 0;
     for end in others.row_ends {
-        present.push((end > last).then_some(1));
+        present.push(end > last);
         ends.push(end);
         last = end;
     }
-    list(Arc::new(items), ends, present.nulls())
+    list(Arc::new(items), ends, present.finish())
 }

@@ -323,7 +323,8 @@ pub(crate) fn process<'a>(
                 overview: None,
             };
             let Batch { group_end, after, .. } = batch;
-            Ok(Processed { batch: decoded.batch, bytes, group_end, after, facts, lease })
+            let batch = decoded.batch;
+            Ok(Processed { batch, bytes, group_end, after, facts, lease, prepaid: false })
         },
     )
 }

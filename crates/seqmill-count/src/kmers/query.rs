@@ -1,7 +1,7 @@
 //! Look-ups in a table: single k-mers, arrays of them, windows along sequence.
 
 use super::batch::Batch;
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::skm::{SkmTable, key_words};
 use super::word::{Word, canonical, parse_kmer};
 use crate::with_kmer;
@@ -13,10 +13,10 @@ const BATCH: usize = 1 << 20;
 const FEW: usize = 64;
 /// K-mers of a part that is sorted by itself.
 const PART: usize = 1 << 10;
+/// K-mers that are put in order by insertion.
+const FEW_SORTED: usize = 4;
 /// Most leading bits that make parts: more would miss the cache.
 const PART_BITS_MAX: u32 = 11;
-/// A block of which so many k-mers are wanted is decoded as a whole.
-const DECODE_FROM: usize = 12;
 
 /// Counts of packed k-mers of at most 32 bases, 0 where absent.
 pub fn lookup_packed(table: &SkmTable, kmers: &[u64]) -> Result<Vec<u64>> {
@@ -47,14 +47,11 @@ struct Search<'t, K> {
     /// K-mers, and where their count goes.
     wanted: Vec<(K, u32)>,
     spare: Vec<(K, u32)>,
-    kmers: Vec<K>,
-    counts: Vec<u64>,
 }
 
 impl<'t, K: Word> Search<'t, K> {
     fn new(table: &'t SkmTable) -> Self {
-        let (wanted, spare) = (Vec::new(), Vec::new());
-        Self { table, wanted, spare, kmers: Vec::new(), counts: Vec::new() }
+        Self { table, wanted: Vec::new(), spare: Vec::new() }
     }
 
     /// Puts the counts of all wanted k-mers that the table has in their places.
@@ -67,11 +64,14 @@ impl<'t, K: Word> Search<'t, K> {
             return Ok(());
         }
         let mut spare = std::mem::take(&mut self.spare);
-        let ends = partition(&wanted, &mut spare, 2 * self.table.facts().k);
+        let key_bits = 2 * self.table.facts().k;
+        let bits = (wanted.len() / PART).max(1).ilog2().min(PART_BITS_MAX).min(key_bits);
+        let mut ends = Vec::new();
+        partition(&wanted, &mut spare, key_bits - bits, bits, &mut ends);
         let (mut begin, mut block) = (0, 0);
+        let mut sorter = Sorter { key_bits: key_bits - bits, ..Sorter::default() };
         for end in ends {
-            let part = &mut spare[begin..end as usize];
-            part.sort_unstable_by_key(|(kmer, _)| *kmer);
+            let part = sorter.sort(&spare[begin..end as usize]);
             self.find_sorted(part, &mut block, out)?;
             begin = end as usize;
         }
@@ -81,12 +81,7 @@ impl<'t, K: Word> Search<'t, K> {
     }
 
     /// Looks sorted k-mers up; none is before block `block`.
-    fn find_sorted(
-        &mut self,
-        wanted: &[(K, u32)],
-        block: &mut usize,
-        out: &mut [u64],
-    ) -> Result<()> {
+    fn find_sorted(&self, wanted: &[(K, u32)], block: &mut usize, out: &mut [u64]) -> Result<()> {
         let mut rest = wanted;
         while let Some((kmer, _)) = rest.first() {
             let Some(of) = self.table.block_from(*kmer, *block) else {
@@ -100,55 +95,71 @@ impl<'t, K: Word> Search<'t, K> {
                 None => rest.len(),
             };
             let (in_block, others) = rest.split_at(here);
-            self.find_in(of, in_block, out)?;
+            self.table.find_in(of, in_block, out)?;
             rest = others;
-        }
-        Ok(())
-    }
-
-    fn find_in(&mut self, block: usize, wanted: &[(K, u32)], out: &mut [u64]) -> Result<()> {
-        if wanted.len() < DECODE_FROM {
-            for (kmer, number) in wanted {
-                out[*number as usize] = self.table.find_in(block, *kmer)?;
-            }
-            return Ok(());
-        }
-        self.kmers.clear();
-        self.counts.clear();
-        self.table.decode(block, &mut self.kmers, &mut self.counts)?;
-        let mut at = 0;
-        for (kmer, number) in wanted {
-            while self.kmers.get(at).is_some_and(|k| k < kmer) {
-                at += 1;
-            }
-            if self.kmers.get(at) == Some(kmer) {
-                out[*number as usize] = self.counts[at];
-            }
         }
         Ok(())
     }
 }
 
-/// Puts k-mers of so many bits in order by their leading bits; returns where each part ends.
-fn partition<K: Word>(from: &[(K, u32)], to: &mut Vec<(K, u32)>, key_bits: u32) -> Vec<u32> {
-    let bits = (from.len() / PART).max(1).ilog2().min(PART_BITS_MAX).min(key_bits);
-    let part = |kmer: K| kmer.down_all(key_bits - bits).low() as usize;
-    let mut ends = vec![0_u32; 1 << bits];
+/// Puts k-mers in order by the `bits` bits above `down`; leaves where each part ends in `ends`.
+fn partition<K: Word>(
+    from: &[(K, u32)],
+    to: &mut Vec<(K, u32)>,
+    down: u32,
+    bits: u32,
+    ends: &mut Vec<u32>,
+) {
+    let part = |kmer: K| (kmer.down_all(down).low() & ((1 << bits) - 1)) as usize;
+    ends.clear();
+    ends.resize(1 << bits, 0);
     for (kmer, _) in from {
         ends[part(*kmer)] += 1;
     }
     let mut sum = 0;
-    for end in &mut ends {
+    for end in ends.iter_mut() {
         sum += std::mem::replace(end, sum);
     }
-    to.clear();
+    // What was there before is overwritten.
     to.resize(from.len(), (K::default(), 0));
     for wanted in from {
         let place = &mut ends[part(wanted.0)];
         to[*place as usize] = *wanted;
         *place += 1;
     }
-    ends
+}
+
+/// Sorts k-mers that share all but the last bits.
+#[derive(Default)]
+struct Sorter<K> {
+    key_bits: u32,
+    sorted: Vec<(K, u32)>,
+    ends: Vec<u32>,
+}
+
+impl<K: Word> Sorter<K> {
+    fn sort(&mut self, part: &[(K, u32)]) -> &[(K, u32)] {
+        let bits = (part.len() / FEW_SORTED).max(1).ilog2().min(PART_BITS_MAX).min(self.key_bits);
+        partition(part, &mut self.sorted, self.key_bits - bits, bits, &mut self.ends);
+        let mut begin = 0;
+        for end in &self.ends {
+            let few = &mut self.sorted[begin..*end as usize];
+            begin = *end as usize;
+            if few.len() > 5 * FEW_SORTED {
+                few.sort_unstable_by_key(|(kmer, _)| *kmer);
+                continue;
+            }
+            for i in 1..few.len() {
+                let (wanted, mut at) = (few[i], i);
+                while at > 0 && wanted.0 < few[at - 1].0 {
+                    few[at] = few[at - 1];
+                    at -= 1;
+                }
+                few[at] = wanted;
+            }
+        }
+        &self.sorted
+    }
 }
 
 /// The count of a k-mer; `None` if the text is no k-mer of the table's length.

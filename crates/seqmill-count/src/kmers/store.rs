@@ -220,8 +220,8 @@ impl<T: Word> Store<T> {
         if items.is_empty() { Ok(()) } else { take(items) }
     }
 
-    /// Replaces the full blocks of a shard by fewer: `merge` gets about `limit` items at a time
-    /// and leaves what is to be kept. Returns blocks before and behind.
+    /// Replaces the blocks of a shard by fewer: `merge` gets about `limit` items at a time and
+    /// leaves what is to be kept. Returns blocks before and behind.
     pub(super) fn compact(
         &self,
         shard: usize,
@@ -230,21 +230,26 @@ impl<T: Word> Store<T> {
         mut merge: impl FnMut(&mut Vec<T>),
     ) -> (usize, usize) {
         let state = &self.shards[shard];
-        let blocks = std::mem::take(&mut lock(state).full);
-        state.held.fetch_sub(blocks.len() as u32, Ordering::Relaxed);
+        let (full, mut blocks) = {
+            let mut content = lock(state);
+            (std::mem::take(&mut content.full), std::mem::take(&mut content.partial))
+        };
+        state.held.fetch_sub(full.len() as u32, Ordering::Relaxed);
         state.fresh.store(0, Ordering::Relaxed);
+        blocks.extend(full.iter().map(|block| (*block, Self::PER_BLOCK as u32)));
         let (mut kept, mut partial) = (Vec::new(), Vec::new());
         for group in blocks.chunks((limit / Self::PER_BLOCK).max(1)) {
             items.clear();
-            for block in group {
-                // SAFETY: the block belongs to this function since it was taken off the list.
+            for (block, n) in group {
+                // SAFETY: the block belongs to this function since it was taken off the list, and
+                // its first `n` items were written.
                 let found = unsafe {
-                    std::slice::from_raw_parts(self.arena.place(*block).cast(), Self::PER_BLOCK)
+                    std::slice::from_raw_parts(self.arena.place(*block).cast(), *n as usize)
                 };
                 items.extend_from_slice(found);
             }
             merge(items);
-            let mut free = group.iter().copied();
+            let mut free = group.iter().map(|(block, _)| *block);
             for part in items.chunks(Self::PER_BLOCK) {
                 let Some(block) = free.next() else { break };
                 // SAFETY: as above; `part` is no longer than a block.

@@ -288,17 +288,36 @@ impl Inflater {
         data: &mut Vec<u8>,
         marks: &mut Vec<BlockMark>,
     ) -> Result<()> {
+        self.inflate_blocks(unit, data, marks, |_| ())
+    }
+
+    /// The same; `look` sees the data after each block, while the block is still in the cache. At
+    /// the end of a stretch the data may become shorter once more.
+    pub fn inflate_blocks(
+        &mut self,
+        unit: &CompressedUnit,
+        data: &mut Vec<u8>,
+        marks: &mut Vec<BlockMark>,
+        mut look: impl FnMut(&[u8]),
+    ) -> Result<()> {
         data.clear();
-        data.resize(unit.inflated_bytes, 0);
+        data.reserve_exact(unit.inflated_bytes);
         marks.clear();
         let mut at = 0;
         for span in &unit.spans {
             let whole = span.start..span.start + span.frame.block_bytes;
             let block = unit.chunk.bytes.get(whole).unwrap_or_default();
-            let out = data.get_mut(at..at + span.inflated).unwrap_or_default();
-            self.inflate_block(block, span.frame, out, span.offset)?;
+            let room = data.spare_capacity_mut().get_mut(..span.inflated).unwrap_or_default();
+            // SAFETY: any byte is a valid u8, and nothing reads the room before `inflate_block` has
+            // written all of it; where it fails, the room stays outside `data`.
+            unsafe {
+                let out = std::ptr::from_mut(room) as *mut [u8];
+                self.inflate_block(block, span.frame, &mut *out, span.offset)?;
+                data.set_len(at + span.inflated);
+            }
             marks.push(BlockMark { offset: span.offset, start: u32::try_from(at).unwrap_or(0) });
             at += span.inflated;
+            look(data);
         }
         if let (Some(keep), Some(last)) = (unit.keep_of_last, unit.spans.last()) {
             data.truncate(at - last.inflated + keep.min(last.inflated));

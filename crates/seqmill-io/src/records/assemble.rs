@@ -7,8 +7,14 @@ use super::unit::{Joined, Loaded, Stitched};
 use crate::bgzf::Inflater;
 use seqmill_base::budget::AccountId;
 use seqmill_base::pipeline::{Emit, Item, Pipeline};
-use seqmill_base::{Error, Job, Result};
+use seqmill_base::{Error, Job, Lease, Result};
 use std::path::PathBuf;
+
+/// Bytes of a record that goes on behind a unit: what is behind its last whole record, as far as the
+/// loader knows; all of the unit at most.
+fn pending_claim(loaded: &Loaded) -> u64 {
+    loaded.unit.data.len().saturating_sub(loaded.assumed.end) as u64
+}
 
 /// A unit on its way to be inflated.
 pub struct Scanned {
@@ -74,24 +80,27 @@ impl Assembly {
         let (input, ordinal) = self.first;
         let mut stitcher = Stitcher::new(stitch_inputs, input, ordinal, self.first_line);
         let stitch_paths = paths.clone();
-        let stitch = move |loaded: Option<Loaded>, joined: &mut Vec<Joined>| {
-            stitcher.stitch(loaded, joined).map_err(|error| {
-                let path = stitch_paths.get(stitcher.input());
-                blame(match path {
-                    Some(path) => error.at_path(path),
-                    None => error,
+        let stitch =
+            move |loaded: Option<Loaded>, lease: Option<Lease>, joined: &mut Vec<Joined>| {
+                stitcher.hold(lease);
+                stitcher.stitch(loaded, joined).map_err(|error| {
+                    let path = stitch_paths.get(stitcher.input());
+                    blame(match path {
+                        Some(path) => error.at_path(path),
+                        None => error,
+                    })
                 })
-            })
-        };
+            };
         let loaded = self.load(scanned, inputs, load_account, paths.clone());
         if inputs.iter().any(|i| i.kind == Kind::Sam) {
             let numberer = LineNumberer::new(paths, input, ordinal, Box::new(warn));
-            return Ok(self.with_lines(loaded, inputs, account, stitch, numberer));
+            let accounts = (load_account, account);
+            return Ok(self.with_lines(loaded, inputs, accounts, stitch, numberer));
         }
         let mut stitch = stitch;
-        Ok(loaded.ordered("stitch", group, move |loaded, emit| {
+        let work = move |loaded, lease, emit: &mut Emit<'_, Stitched>| {
             let mut joined = Vec::new();
-            let result = stitch(loaded, &mut joined);
+            let result = stitch(loaded, lease, &mut joined);
             for item in joined {
                 match item {
                     Joined::Records(stitched) => emit.push(stitched),
@@ -99,7 +108,8 @@ impl Assembly {
                 }
             }
             result
-        }))
+        };
+        Ok(loaded.ordered_holding("stitch", group, load_account, pending_claim, work))
     }
 
     fn load<'a>(
@@ -135,21 +145,24 @@ impl Assembly {
         &self,
         loaded: Pipeline<'a, Loaded>,
         inputs: &[Input],
-        account: AccountId,
-        mut stitch: impl FnMut(Option<Loaded>, &mut Vec<Joined>) -> Result<()> + Send + 'a,
+        (load_account, account): (AccountId, AccountId),
+        mut stitch: impl FnMut(Option<Loaded>, Option<Lease>, &mut Vec<Joined>) -> Result<()>
+        + Send
+        + 'a,
         mut numberer: LineNumberer,
     ) -> Pipeline<'a, Stitched> {
         let (group, skip_bad) = (self.group, self.skip_bad);
         let parsers: Vec<_> = inputs.iter().map(|i| i.parser.clone()).collect();
+        let work = move |loaded, lease, emit: &mut Emit<'_, Joined>| {
+            let mut joined = Vec::new();
+            let result = stitch(loaded, lease, &mut joined);
+            for item in joined {
+                emit.push(item);
+            }
+            result
+        };
         loaded
-            .ordered("stitch", group, move |loaded, emit: &mut Emit<'_, Joined>| {
-                let mut joined = Vec::new();
-                let result = stitch(loaded, &mut joined);
-                for item in joined {
-                    emit.push(item);
-                }
-                result
-            })
+            .ordered_holding("stitch", group, load_account, pending_claim, work)
             .parallel(
                 "parse",
                 group,

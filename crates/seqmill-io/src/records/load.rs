@@ -3,7 +3,7 @@
 mod text;
 
 use super::input::{Input, Kind, RawUnit};
-use super::unit::{Hop, Joined, Loaded, Stitched, Unit, hop};
+use super::unit::{Hop, Joined, Loaded, Stitched, Unit};
 use crate::bam::Record;
 use crate::bgzf::{BlockMark, Inflater};
 use crate::cram::{CramDecoder, RawContainer, container_place};
@@ -27,10 +27,19 @@ pub fn load_unit(
     what: &LoadInput,
     mut lease: Lease,
 ) -> Result<Loaded> {
+    let mut assumed = Hop::default();
     let (unit, first_record, file_end) = match raw {
         RawUnit::Blocks(blocks) => {
             let (mut data, mut marks) = (Vec::new(), Vec::new());
-            inflater.inflate_unit(&blocks, &mut data, &mut marks)?;
+            let hops = what.kind == Kind::Bam && blocks.first_record.is_none_or(|at| at == 0);
+            inflater.inflate_blocks(&blocks, &mut data, &mut marks, |data| {
+                if hops {
+                    assumed.go_on(data);
+                }
+            })?;
+            if assumed.end > data.len() {
+                assumed = Hop::default();
+            }
             let unit = Unit { data, marks, skew: 0, input, plain: false, lease };
             (unit, blocks.first_record, blocks.file_end)
         }
@@ -50,19 +59,12 @@ pub fn load_unit(
             (unit, None, 0)
         }
     };
-    let mut loaded = Loaded {
-        unit,
-        first_record,
-        assumed: Hop::default(),
-        breaks: Breaks::default(),
-        places: None,
-        file_end,
-    };
+    let mut loaded =
+        Loaded { unit, first_record, assumed, breaks: Breaks::default(), places: None, file_end };
     match what.kind {
         Kind::Bam | Kind::Cram => {
             if first_record.is_none_or(|at| at == 0) {
-                let assumed = &mut loaded.assumed;
-                (assumed.end, assumed.broken) = hop(&loaded.unit.data, 0, &mut assumed.starts);
+                loaded.assumed.go_on(&loaded.unit.data);
             }
         }
         kind => loaded.breaks = Breaks::find(kind, &loaded.unit.data),
@@ -123,6 +125,8 @@ pub struct Stitcher {
     inputs: Vec<StitchInput>,
     /// The beginning of a record whose end has not been seen yet.
     pending: Option<Unit>,
+    /// Room for what it grows by with the next unit.
+    spare: Option<Lease>,
     /// Number of the next record in its input.
     ordinal: u64,
     input: u32,
@@ -160,7 +164,7 @@ impl Stitcher {
     pub fn new(inputs: Vec<StitchInput>, input: u32, ordinal: u64, line: Option<u64>) -> Self {
         let first_line = inputs.get(input as usize).map_or(1, |i| i.first_line);
         let lines = text::Lines::new(line.unwrap_or(first_line));
-        Self { inputs, pending: None, ordinal, input, lines }
+        Self { inputs, pending: None, spare: None, ordinal, input, lines }
     }
 
     /// Index of the input whose records are being found.
@@ -170,6 +174,12 @@ impl Stitcher {
 
     fn kind(&self) -> Kind {
         self.inputs.get(self.input as usize).map_or(Kind::Bam, |i| i.kind)
+    }
+
+    /// Takes room for what the next unit adds to a record that goes on; without it the room is asked
+    /// for when it is needed.
+    pub fn hold(&mut self, lease: Option<Lease>) {
+        self.spare = lease;
     }
 
     /// Takes the next unit, or the end of the input; appends what is certain to `out`.
@@ -213,17 +223,25 @@ impl Stitcher {
             },
             (None, None) => 0,
         };
-        let Hop { mut starts, mut end, mut broken } = assumed;
+        let mut assumed = assumed;
         if from != 0 {
-            let from = from.min(unit.data.len());
-            (end, broken) = hop(&unit.data, from, &mut starts);
+            assumed.starts.clear();
+            assumed = Hop { end: from.min(unit.data.len()), broken: false, ..assumed };
+            assumed.go_on(&unit.data);
         }
+        let Hop { starts, end, broken } = assumed;
         let rest = unit.data.get(end..).unwrap_or_default();
         if !rest.is_empty() && !broken {
             let place = unit.voffset(end);
             let (offset, skew) =
                 if unit.plain { (place.0, 0) } else { (place.block(), place.within()) };
-            let lease = unit.lease.sibling(rest.len() as u64)?;
+            let lease = match self.spare.take() {
+                Some(mut lease) => {
+                    lease.resize(rest.len() as u64)?;
+                    lease
+                }
+                None => unit.lease.sibling(rest.len() as u64)?,
+            };
             self.pending = Some(Unit {
                 data: rest.to_vec(),
                 marks: vec![BlockMark { offset, start: 0 }],
@@ -289,7 +307,7 @@ impl Stitcher {
                 return Ok(None);
             }
             used += part.len();
-            pending.lease.resize((have + part.len()) as u64).map_err(|e| self.too_long(&e))?;
+            pending.make_room(part.len(), self.spare.take()).map_err(|e| self.too_long(&e))?;
             pending.data.extend_from_slice(part);
         }
     }
@@ -308,6 +326,7 @@ impl Stitcher {
         let Some(fixed) = fixed.first_chunk::<32>() else { return Ok(()) };
         let size = u64::from(u32::from_le_bytes(*size));
         let references = self.inputs.get(self.input as usize).map_or(0, |i| i.references);
+        pending.lease.note_need(pending.record_need());
         let fault = Record::check_fixed(fixed, size, references);
         fault.map_err(|f| f.into_error(self.ordinal, pending.voffset(0).0))
     }

@@ -4,7 +4,7 @@ use super::load::Breaks;
 use crate::bam::Fault;
 use crate::bgzf::{BlockMark, VirtualOffset};
 use seqmill_base::pipeline::Item;
-use seqmill_base::{Error, Lease};
+use seqmill_base::{Error, Lease, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,6 +41,45 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// Makes room for `more` bytes, out of `spare` where it is given.
+    pub(super) fn make_room(&mut self, more: usize, spare: Option<Lease>) -> Result<()> {
+        let goal = self.data.len() + more;
+        if let Some(spare) = spare {
+            self.lease.absorb(spare);
+        }
+        self.lease.resize(goal as u64)?;
+        self.data.reserve_exact(more);
+        Ok(())
+    }
+
+    /// [`record_need`] of the record that the data begin with, which need not be whole.
+    pub(super) fn record_need(&self) -> u64 {
+        let word = |at: usize| {
+            let bytes = self.data.get(at..).and_then(<[u8]>::first_chunk::<4>);
+            bytes.map_or(0, |b| u64::from(u32::from_le_bytes(*b)))
+        };
+        record_need(word(0), word(20))
+    }
+}
+
+/// What a record of `size` bytes and `bases` bases takes at most while it becomes a row: as it is,
+/// and all that [`row_need`] says.
+pub fn record_need(size: u64, bases: u64) -> u64 {
+    size + size / 2 + row_need(size, bases)
+}
+
+/// What a record takes at most beside itself: as columns, as pages, and in the work on the largest
+/// page. Pages hold numbers of 8 and 16 bits in 32, and their levels beside them.
+pub fn row_need(size: u64, bases: u64) -> u64 {
+    let others = size.saturating_sub(bases + bases / 2);
+    // Columns of bases have their length from the beginning, those of tags grow by quarters.
+    let columns = 2 * bases + others + others / 4;
+    let pages = 2 * bases + 4 * others;
+    let work = (2 * bases).max(10 * others);
+    columns + pages + work
+}
+
 /// A unit and the records found in it under an assumption the stitcher checks.
 pub struct Loaded {
     /// The bytes.
@@ -74,23 +113,38 @@ pub struct Hop {
     pub broken: bool,
 }
 
-/// Follows the `block_size` values from `from` on.
-pub(super) fn hop(data: &[u8], from: usize, starts: &mut Vec<u32>) -> (usize, bool) {
-    starts.clear();
-    let mut at = from;
-    while let Some(size) = data.get(at..).and_then(<[u8]>::first_chunk::<4>) {
-        let size = u32::from_le_bytes(*size) as usize;
-        if size < 32 {
-            return (at, true);
+impl Hop {
+    /// Follows the `block_size` values on from where it stands; `data` may have grown since.
+    pub(super) fn go_on(&mut self, data: &[u8]) {
+        let mut at = self.end;
+        while !self.broken
+            && let Some(size) = data.get(at..).and_then(<[u8]>::first_chunk::<4>)
+        {
+            let size = u32::from_le_bytes(*size) as usize;
+            self.broken = size < 32;
+            let end = at + 4 + size;
+            if self.broken || end > data.len() {
+                break;
+            }
+            self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+            at = end;
         }
-        let end = at + 4 + size;
-        if end > data.len() {
-            break;
-        }
-        starts.push(u32::try_from(at).unwrap_or(u32::MAX));
-        at = end;
+        self.end = at;
     }
-    (at, false)
+}
+
+/// Asks the processor to have the bytes at `at` ready soon: records are looked at in an order that
+/// it cannot guess.
+#[inline]
+pub fn prefetch(data: &[u8], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint may have any address; nothing is read.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (data, at);
 }
 
 /// A unit whose records are certain.

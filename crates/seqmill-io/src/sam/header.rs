@@ -4,6 +4,7 @@ use crate::bam::{Header, Reference};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use seqmill_base::{Error, FormatKind, Result};
+use std::borrow::Cow;
 
 /// Longest reference (`SAMv1 §1.3`, `LN`).
 const LENGTH_MAX: u64 = i32::MAX as u64;
@@ -38,6 +39,9 @@ pub struct SamHeader {
     /// What breaks the specification but can be read all the same.
     pub warnings: Vec<String>,
 }
+
+/// Characters of a value that a message shows.
+const SHOWN_CHARS: usize = 80;
 
 type Names = HashMap<String, u64, FxBuildHasher>;
 
@@ -117,11 +121,12 @@ impl Reader {
             match field.split_once(':') {
                 Some((name, value)) if name.len() == 2 && !value.is_empty() => {
                     if tags.iter().any(|(n, _)| *n == name) {
-                        self.soft(number, &format!("{kind} has {name} more than once"))?;
+                        self.soft(number, &format!("{} has {name} more than once", shown(kind)))?;
                     }
                     tags.push((name, value));
                 }
-                _ => self.soft(number, &format!("{kind} has a field that is not TAG:VALUE"))?,
+                _ => self
+                    .soft(number, &format!("{} has a field that is not TAG:VALUE", shown(kind)))?,
             }
         }
         match kind {
@@ -146,12 +151,18 @@ impl Reader {
         }
         let order = get(tags, "SO").unwrap_or("unknown");
         if !ORDERS.contains(&order) {
-            self.soft(number, &format!("@HD has SO:{order}, not one of {}", ORDERS.join(", ")))?;
+            self.soft(
+                number,
+                &format!("@HD has SO:{}, not one of {}", shown(order), ORDERS.join(", ")),
+            )?;
         }
         if let Some(group) = get(tags, "GO")
             && !GROUPS.contains(&group)
         {
-            self.soft(number, &format!("@HD has GO:{group}, not one of {}", GROUPS.join(", ")))?;
+            self.soft(
+                number,
+                &format!("@HD has GO:{}, not one of {}", shown(group), GROUPS.join(", ")),
+            )?;
         }
         if let Some(sub) = get(tags, "SS") {
             let mut parts = sub.split(':');
@@ -161,7 +172,10 @@ impl Reader {
             };
             let rest: Vec<&str> = parts.collect();
             if !known || rest.is_empty() || !rest.into_iter().all(word) {
-                self.soft(number, &format!("@HD has SS:{sub}, not an order and its sub-orders"))?;
+                self.soft(
+                    number,
+                    &format!("@HD has SS:{}, not an order and its sub-orders", shown(sub)),
+                )?;
             }
         }
         Ok(())
@@ -179,19 +193,22 @@ impl Reader {
             self.soft(number, "LN of @SQ is 0")?;
         }
         if self.names.insert(name.to_owned(), number).is_some() {
-            return Err(Self::hard(number, &format!("reference {name} is there twice")));
+            return Err(Self::hard(number, &format!("reference {} is there twice", shown(name))));
         }
         if !is_reference_name(name) {
             self.soft(
                 number,
-                &format!("reference name {name:?} has characters SAM does not allow"),
+                &format!("reference name {:?} has characters SAM does not allow", shown(name)),
             )?;
         }
         let own = self.references.len();
         self.references.push(Reference { name: name.to_owned(), length });
         for other in get(tags, "AN").into_iter().flat_map(|an| an.split(',')) {
             if !is_reference_name(other) {
-                let what = format!("alternative name {other:?} has characters SAM does not allow");
+                let what = format!(
+                    "alternative name {:?} has characters SAM does not allow",
+                    shown(other)
+                );
                 self.soft(number, &what)?;
             }
             self.alternatives.push((other.to_owned(), own, number));
@@ -206,13 +223,16 @@ impl Reader {
         if let Some(topology) = get(tags, "TP")
             && !["linear", "circular"].contains(&topology)
         {
-            self.soft(number, &format!("@SQ has TP:{topology}, neither linear nor circular"))?;
+            self.soft(
+                number,
+                &format!("@SQ has TP:{}, neither linear nor circular", shown(topology)),
+            )?;
         }
         if let Some(place) = get(tags, "AH")
             && place != "*"
             && !is_reference_name(place.split(':').next().unwrap_or(""))
         {
-            self.soft(number, &format!("@SQ has AH:{place}, neither * nor a place"))?;
+            self.soft(number, &format!("@SQ has AH:{}, neither * nor a place", shown(place)))?;
         }
         Ok(())
     }
@@ -221,24 +241,27 @@ impl Reader {
         let number = self.number;
         let Some(id) = get(tags, "ID") else { return self.soft(number, "@RG has no ID") };
         if self.groups.insert(id.to_owned(), number).is_some() {
-            self.soft(number, &format!("read group {id} is there twice"))?;
+            self.soft(number, &format!("read group {} is there twice", shown(id)))?;
         }
         if let Some(date) = get(tags, "DT")
             && !is_date(date)
         {
-            self.soft(number, &format!("@RG has DT:{date}, no date of ISO 8601"))?;
+            self.soft(number, &format!("@RG has DT:{}, no date of ISO 8601", shown(date)))?;
         }
         if let Some(size) = get(tags, "PI")
             && !size.bytes().all(|b| b.is_ascii_digit())
         {
-            self.soft(number, &format!("@RG has PI:{size}, not a whole number"))?;
+            self.soft(number, &format!("@RG has PI:{}, not a whole number", shown(size)))?;
         }
         // Every other real file names its platform in lower case: no reason for a warning.
         if let Some(platform) = get(tags, "PL")
             && self.strict
             && !PLATFORMS.contains(&platform)
         {
-            self.soft(number, &format!("@RG has PL:{platform}, none of the known platforms"))?;
+            self.soft(
+                number,
+                &format!("@RG has PL:{}, none of the known platforms", shown(platform)),
+            )?;
         }
         Ok(())
     }
@@ -247,7 +270,7 @@ impl Reader {
         let number = self.number;
         let Some(id) = get(tags, "ID") else { return self.soft(number, "@PG has no ID") };
         if self.programs.insert(id.to_owned(), number).is_some() {
-            self.soft(number, &format!("program {id} is there twice"))?;
+            self.soft(number, &format!("program {} is there twice", shown(id)))?;
         }
         if let Some(before) = get(tags, "PP") {
             self.previous.push((before.to_owned(), number));
@@ -261,7 +284,7 @@ impl Reader {
             if !self.programs.contains_key(&name) {
                 self.soft(
                     number,
-                    &format!("@PG has PP:{name}, which is no program of the header"),
+                    &format!("@PG has PP:{}, which is no program of the header", shown(&name)),
                 )?;
             }
         }
@@ -271,11 +294,20 @@ impl Reader {
         }
         for (name, own, number) in std::mem::take(&mut self.alternatives) {
             if seen.insert(name.clone(), own).is_some_and(|other| other != own) {
-                let what = format!("alternative name {name} belongs to another reference");
+                let what =
+                    format!("alternative name {} belongs to another reference", shown(&name));
                 self.soft(number, &what)?;
             }
         }
         Ok(())
+    }
+}
+
+/// A value as messages show it: damage makes values of any length.
+fn shown(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", value.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(value),
     }
 }
 
@@ -316,6 +348,15 @@ fn is_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_show_the_beginning_of_long_values() {
+        let text = format!("@SQ\tSN:{}\tLN:7\n", "\u{f}".repeat(100_000));
+        let parsed = SamHeader::parse(text.as_bytes(), false).unwrap();
+        assert_eq!(parsed.header.text, text);
+        let [warning] = &parsed.warnings[..] else { panic!("{} warnings", parsed.warnings.len()) };
+        assert!(warning.len() < 500 && warning.contains("…\" has"), "{warning}");
+    }
 
     #[test]
     fn references_are_read_in_order() {

@@ -84,8 +84,8 @@ impl PageEncoder {
         let mut parts = Vec::with_capacity(self.plan.leaves.len());
         for leaf in &self.plan.leaves {
             parts.push(self.work.encode(leaf, batch.column(leaf.column), rows)?);
+            self.work.trim();
         }
-        self.work.trim();
         Ok(EncodedBatch { rows, parts })
     }
 
@@ -163,12 +163,19 @@ fn boolean_values(
     statistics.then(|| PageStats::of_booleans(set > 0, set < count))
 }
 
+/// Room for `count` values at the end of `out`; loops that fill it are copies, which `extend` is not.
+fn little_endian<const N: usize>(count: usize, out: &mut Vec<u8>) -> &mut [[u8; N]] {
+    let start = out.len();
+    out.resize(start + N * count, 0);
+    out[start..].as_chunks_mut().0
+}
+
 fn put32(values: &[i32], encoding: Encoding, out: &mut Vec<u8>) {
     if encoding == Encoding::DeltaBinary {
         delta32(values, out);
     } else {
-        out.reserve(values.len() * 4);
-        out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let bytes = little_endian::<4>(values.len(), out);
+        bytes.iter_mut().zip(values).for_each(|(to, value)| *to = value.to_le_bytes());
     }
 }
 
@@ -176,8 +183,8 @@ fn put64(values: &[i64], encoding: Encoding, out: &mut Vec<u8>) {
     if encoding == Encoding::DeltaBinary {
         delta64(values, out);
     } else {
-        out.reserve(values.len() * 8);
-        out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        let bytes = little_endian::<8>(values.len(), out);
+        bytes.iter_mut().zip(values).for_each(|(to, value)| *to = value.to_le_bytes());
     }
 }
 

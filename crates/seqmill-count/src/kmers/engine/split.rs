@@ -13,6 +13,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// A merge that frees less than this many of a thousand blocks does not pay.
 const POOR_GAIN: u32 = 250;
+/// Spreads numbers that are near each other (2^32 over the golden ratio).
+const SPREAD: u32 = 0x9e37_79b1;
+
+/// The bin of a minimizer. The least of many hashes is low: they are spread again, so that bins are
+/// alike.
+#[inline(always)]
+fn bin_of(hash: u32, bins: u64) -> usize {
+    ((u64::from(hash.wrapping_mul(SPREAD)) * bins) >> 32) as usize
+}
 
 impl<K: Kmer> Engine<'_, K> {
     /// Text to super-k-mers in bins.
@@ -49,7 +58,7 @@ impl<K: Kmer> Engine<'_, K> {
                     record = record.min(turned);
                 }
                 let record = record.or(self.layout.low(n as u32, 1));
-                let bin = (u64::from(hash).wrapping_mul(bin_count) >> 32) as usize;
+                let bin = bin_of(hash, bin_count);
                 records += 1;
                 if let Err(error) = bins.push(bin, record, &mut relieve) {
                     failure = Err(error);
@@ -88,6 +97,26 @@ impl<K: Kmer> Engine<'_, K> {
             self.gain.fetch_max(POOR_GAIN + 10, Ordering::Relaxed);
             return Ok(());
         }
-        self.spill_fullest(&self.bins).map(|_| ())
+        self.spill_fullest(&self.bins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_are_alike() {
+        let mut x = 1_u64;
+        let mut hash = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            (x >> 32) as u32
+        };
+        let mut bins = [0; 256];
+        for _ in 0..256 * 400 {
+            let least = (0..21).map(|_| hash()).min().unwrap();
+            bins[bin_of(least, 256)] += 1;
+        }
+        assert!(bins.iter().all(|n| (250..550).contains(n)), "{bins:?}");
     }
 }

@@ -143,8 +143,13 @@ pub(super) fn is_sound(block: &[u8]) -> bool {
 /// The `bits` (at most 64) at bit `at`.
 #[inline(always)]
 fn bits_at(bytes: &[u8], at: usize, bits: u32) -> u64 {
-    let mut window = [0; 16];
     let from = bytes.get(at / 8..).unwrap_or_default();
+    if bits <= 57
+        && let Some(word) = from.first_chunk()
+    {
+        return (u64::from_le_bytes(*word) >> (at % 8)) & ((1 << bits) - 1);
+    }
+    let mut window = [0; 16];
     if let Some(whole) = from.first_chunk::<16>() {
         window = *whole;
     } else {
@@ -220,60 +225,98 @@ fn take_leb(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The count of a k-mer in a block; `None` if the block is malformed.
-pub fn find_in_block<K: Word>(block: &[u8], first: K, kmer: K) -> Option<u64> {
-    let parts = parts(block, K::BITS)?;
-    if kmer < first {
-        return Some(0);
-    }
-    let wanted = kmer.minus(first);
-    let top = wanted.down_all(parts.l);
-    if top > K::from_low(8 * parts.high.len() as u64) {
-        return Some(0);
-    }
-    let group = top.low() as usize;
-    let low = wanted.and(K::ones(parts.l));
-    let mut at = after_zeros(parts.high, group);
-    while parts.high.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1) {
-        let j = at.checked_sub(group)?;
-        if j >= parts.n {
-            return None;
-        }
-        let found: K = low_of(&parts, j);
-        if found == low {
-            return count_at(&parts, j);
-        }
-        if found > low {
-            break;
-        }
-        at += 1;
-    }
-    Some(0)
+/// Looks k-mers up in a block, each no less than the one before.
+pub struct Finder<'b, K> {
+    parts: Parts<'b>,
+    first: K,
+    /// Which word of the high bits was read last, and its zeros that were not passed.
+    word: usize,
+    free: u64,
+    /// Zeros that were passed, and the place behind them.
+    passed: usize,
+    at: usize,
 }
 
-/// The place behind so many zeros; behind the end if there are not as many.
-fn after_zeros(bytes: &[u8], zeros: usize) -> usize {
-    let mut left = zeros;
-    let mut base = 0;
-    if left == 0 {
-        return 0;
+impl<'b, K: Word> Finder<'b, K> {
+    /// `None` if the block is malformed.
+    pub fn new(block: &'b [u8], first: K) -> Option<Self> {
+        let parts = parts(block, K::BITS)?;
+        let free = zeros_of(parts.high, 0);
+        Some(Self { parts, first, word: 0, free, passed: 0, at: 0 })
     }
-    for eight in bytes.chunks(8) {
-        let mut word = [0xff; 8];
-        word[..eight.len()].copy_from_slice(eight);
-        let mut free = !u64::from_le_bytes(word);
-        let here = free.count_ones() as usize;
-        if here < left {
+
+    /// The count of a k-mer; `None` if the block is malformed.
+    #[inline(always)]
+    pub fn find(&mut self, kmer: K) -> Option<u64> {
+        if kmer < self.first {
+            return Some(0);
+        }
+        let wanted = kmer.minus(self.first);
+        let top = wanted.down_all(self.parts.l);
+        if top > K::from_low(8 * self.parts.high.len() as u64) {
+            return Some(0);
+        }
+        let group = top.low() as usize;
+        let low = wanted.and(K::ones(self.parts.l));
+        let mut at = self.after_zeros(group);
+        let parts = &self.parts;
+        while parts.high.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1) {
+            let j = at.checked_sub(group)?;
+            if j >= parts.n {
+                return None;
+            }
+            let found: K = low_of(parts, j);
+            if found == low {
+                return count_at(parts, j);
+            }
+            if found > low {
+                break;
+            }
+            at += 1;
+        }
+        Some(0)
+    }
+
+    /// The place behind so many zeros; behind the end if there are not as many.
+    #[inline(always)]
+    fn after_zeros(&mut self, zeros: usize) -> usize {
+        let mut left = zeros.saturating_sub(self.passed);
+        if left == 0 {
+            return self.at;
+        }
+        self.passed = zeros;
+        loop {
+            let here = self.free.count_ones() as usize;
+            if here >= left {
+                break;
+            }
             left -= here;
-            base += 64;
-            continue;
+            self.word += 1;
+            if 8 * self.word >= self.parts.high.len() {
+                (self.free, self.at) = (0, 8 * self.parts.high.len());
+                return self.at;
+            }
+            self.free = zeros_of(self.parts.high, self.word);
         }
         for _ in 1..left {
-            free &= free - 1;
+            self.free &= self.free - 1;
         }
-        return base + free.trailing_zeros() as usize + 1;
+        self.at = 64 * self.word + self.free.trailing_zeros() as usize + 1;
+        self.free &= self.free - 1;
+        self.at
     }
-    8 * bytes.len()
+}
+
+/// A bit for each zero of a word; behind the end there is none.
+#[inline(always)]
+fn zeros_of(bytes: &[u8], word: usize) -> u64 {
+    let from = bytes.get(8 * word..).unwrap_or_default();
+    if let Some(whole) = from.first_chunk() {
+        return !u64::from_le_bytes(*whole);
+    }
+    let mut whole = [0xff; 8];
+    whole[..from.len()].copy_from_slice(from);
+    !u64::from_le_bytes(whole)
 }
 
 fn count_at(parts: &Parts<'_>, j: usize) -> Option<u64> {
@@ -320,12 +363,22 @@ mod tests {
             let (mut found, mut found_counts) = (Vec::new(), Vec::new());
             decode_block(&block, kmers[0], &mut found, &mut found_counts).unwrap();
             assert_eq!((&found, &found_counts), (&kmers, &counts));
+            let mut in_order = Finder::new(&block, kmers[0]).unwrap();
             for (kmer, count) in kmers.iter().zip(&counts) {
-                assert_eq!(find_in_block(&block, kmers[0], *kmer), Some(*count));
+                let mut finder = Finder::new(&block, kmers[0]).unwrap();
+                assert_eq!(finder.find(*kmer), Some(*count));
+                assert_eq!(finder.find(*kmer), Some(*count));
+                assert_eq!(in_order.find(*kmer), Some(*count));
                 let other = kmer.plus(K::from_low(1));
                 let expected = kmers.binary_search(&other).map_or(0, |i| counts[i]);
-                assert_eq!(find_in_block(&block, kmers[0], other), Some(expected));
+                assert_eq!(finder.find(other), Some(expected));
+                assert_eq!(in_order.find(other), Some(expected));
             }
+            let last = K::ones(spread);
+            let expected = kmers.binary_search(&last).map_or(0, |i| counts[i]);
+            let mut finder = Finder::new(&block, kmers[0]).unwrap();
+            assert_eq!(finder.find(kmers[0]), Some(counts[0]));
+            assert_eq!(finder.find(last), Some(expected));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading tables through a map: nothing is loaded that is not asked for.
 
-use super::block::{decode_block, find_in_block, is_sound};
+use super::block::{Finder, decode_block, is_sound};
 use super::write::TableFacts;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
 use crate::kmers::word::Word;
@@ -13,6 +13,22 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of the length and the magic at the end.
 const TAIL_BYTES: usize = 8;
+
+/// A block of which so many k-mers are wanted is fetched as a whole.
+const FETCH_FROM: usize = 8;
+
+/// Asks for bytes that will be read here and there, so that no read waits for the one before it.
+#[inline]
+fn fetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
 
 /// An open table.
 pub struct SkmTable {
@@ -206,13 +222,29 @@ impl SkmTable {
     /// The count of a k-mer as it is stored, 0 where it is absent.
     pub fn find<K: Word>(&self, kmer: K) -> Result<u64> {
         let behind = self.blocks_until(kmer, 0, self.blocks);
-        behind.checked_sub(1).map_or(Ok(0), |block| self.find_in(block, kmer))
+        let Some(block) = behind.checked_sub(1) else { return Ok(0) };
+        let mut count = [0];
+        self.find_in(block, &[(kmer, 0)], &mut count)?;
+        Ok(count[0])
     }
 
-    /// The count of a k-mer in a block.
-    pub(in crate::kmers) fn find_in<K: Word>(&self, block: usize, kmer: K) -> Result<u64> {
-        find_in_block(self.block(block)?, self.first(block), kmer)
-            .ok_or_else(|| self.damaged(block, FormatKind::Other, "is malformed"))
+    /// Looks up sorted k-mers that no block but this may hold; their counts go to their places.
+    pub(in crate::kmers) fn find_in<K: Word>(
+        &self,
+        block: usize,
+        wanted: &[(K, u32)],
+        out: &mut [u64],
+    ) -> Result<()> {
+        let malformed = || self.damaged(block, FormatKind::Other, "is malformed");
+        let bytes = self.block(block)?;
+        if wanted.len() >= FETCH_FROM {
+            fetch(bytes);
+        }
+        let mut finder = Finder::new(bytes, self.first::<K>(block)).ok_or_else(malformed)?;
+        for (kmer, place) in wanted {
+            out[*place as usize] = finder.find(*kmer).ok_or_else(malformed)?;
+        }
+        Ok(())
     }
 
     /// The only block that may hold a k-mer that is in no block before `from`.
