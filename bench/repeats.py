@@ -210,7 +210,7 @@ def annotations(folder: Path, peers: Peers) -> list[dict[str, Any]]:
         read = read_known(known, [word for word in types.split(",") if word])
         red = peers.get("Red", name)
         if red is not None:
-            lines = (red[1] / "genome.rpt").read_text().splitlines()
+            lines = (red[1] / "genome.bed").read_text().splitlines()
             add(name, "Red", judged(read, spans_of(lines, (0, 1, 2), 0)))
         scout = peers.get("RepeatScout", name)
         if scout is not None and scout[0]["code"] == 0:

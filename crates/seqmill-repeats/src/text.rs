@@ -4,6 +4,8 @@
 //! is no base (N, IUPAC codes) takes a place but no stretch covers it, and no stretch crosses the
 //! border of a record, so a window is valid exactly if one stretch holds all of it.
 
+use crate::prefetch::prefetch;
+
 /// Bases in one word.
 const WORD_BASES: usize = 32;
 
@@ -224,6 +226,12 @@ impl Text {
     pub fn bases(&self, at: u32) -> u64 {
         let (i, shift) = (at as usize / WORD_BASES, at % WORD_BASES as u32 * 2);
         self.words[i] << shift | (self.words[i + 1] >> 1) >> (63 - shift)
+    }
+
+    /// Asks for the memory of the bases at `at`.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, at: u32) {
+        prefetch(&self.words, at as usize / WORD_BASES);
     }
 
     /// The k-mer at `at`, which must lie within one stretch.

@@ -10,11 +10,15 @@ use crate::batch::{BatchSeed, CandidateBatch, Pipe};
 use crate::flow::{self, Desk};
 use crate::mask::Mask;
 use crate::options::Parameters;
+use crate::prefetch::prefetch;
 use crate::text::Text;
 use seqmill_base::{Error, Job, Result};
 
 /// Most seeds that the reference handles at a time; the rest behind the last full block is lost.
 const REFERENCE_BLOCK: usize = 1000;
+
+/// Lists between asking for the memory of one and reading it.
+const LISTS_AHEAD: usize = 8;
 
 /// What the workers read.
 struct Sight<'a> {
@@ -109,7 +113,13 @@ impl Sight<'_> {
     /// Fills a batch with what is not taken yet.
     fn fetch(&self, mut batch: CandidateBatch) -> CandidateBatch {
         let CandidateBatch { seeds, positions, .. } = &mut batch;
-        for seed in seeds.iter_mut() {
+        for i in 0..seeds.len() {
+            // Lists of candidates of one batch lie anywhere.
+            if let Some(later) = seeds.get(i + LISTS_AHEAD) {
+                let candidate = &self.candidates[later.number as usize];
+                prefetch(self.positions, candidate.offset as usize);
+            }
+            let seed = &mut seeds[i];
             let candidate = &self.candidates[seed.number as usize];
             let (from, forward) = (candidate.offset as usize, candidate.forward as usize);
             let list = &self.positions[from..from + candidate.count() as usize];

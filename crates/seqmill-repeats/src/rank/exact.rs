@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// Parts into which places are sorted before each is sorted by itself.
 pub(super) const BUCKETS: usize = 256;
-/// Windows between asking for the memory of a counter and looking at it.
-const AHEAD: usize = 32;
+/// Windows between asking for memory (of a counter, of bases) and looking at it.
+pub(super) const AHEAD: usize = 32;
 /// Least slots of the counter table.
 const LEAST_SLOTS: u64 = 1 << 16;
 /// Bytes of places that are sorted at a time in any case.
@@ -315,7 +315,10 @@ impl Grouping {
     ) {
         let k = search.k;
         self.unsorted.clear();
-        self.unsorted.extend(bucket.iter().map(|place| {
+        self.unsorted.extend(bucket.iter().enumerate().map(|(i, place)| {
+            if let Some(later) = bucket.get(i + AHEAD) {
+                search.text.prefetch(later.load(Ordering::Relaxed));
+            }
             let place = place.load(Ordering::Relaxed);
             let forward = search.text.kmer(place, k);
             let reverse = reverse_complement(forward, k);

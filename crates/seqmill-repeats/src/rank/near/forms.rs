@@ -1,6 +1,6 @@
 //! Both forms of every window, sorted into groups that agree in the half that is not varied.
 
-use super::super::exact::{offsets, pieces};
+use super::super::exact::{AHEAD, offsets, pieces};
 use super::super::{Ranking, Search};
 use crate::crew;
 use crate::kmer::{mask, reverse_complement, scan};
@@ -312,7 +312,10 @@ impl Scratch {
         let suffix_mask = mask(forms.suffix_bits / 2);
         self.unsorted.clear();
         for (strand, list) in lists.into_iter().enumerate() {
-            self.unsorted.extend(list.iter().map(|place| {
+            self.unsorted.extend(list.iter().enumerate().map(|(i, place)| {
+                if let Some(later) = list.get(i + AHEAD) {
+                    search.text.prefetch(later.load(Ordering::Relaxed));
+                }
                 let place = place.load(Ordering::Relaxed);
                 let forward = search.text.kmer(place, forms.k);
                 let reverse = reverse_complement(forward, forms.k);
