@@ -207,5 +207,10 @@ def test_page(run_seqmill: Run, genome: Path, tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     text = page.read_text()
     assert len(text) < 300 * 1024
-    for word in ("Repeat landscape", "Longest families", "chr1: masked percent", "fam0"):
+    for word in (
+        "Repeat landscape",
+        "Longest families",
+        "chr1: percent covered by elements",
+        "fam0",
+    ):
         assert word in text

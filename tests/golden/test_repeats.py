@@ -77,8 +77,7 @@ def test_files_of_the_reference(shared_data: Path, tmp_path: Path, case: str, th
     ]
 
 
-# With a mismatch on a larger genome each message names the need of the next slice only.
-@pytest.mark.parametrize("case", [case for case in CASES if case != "sim/d1"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_least_budget_is_named_and_gives_the_same(
     run_seqmill: Run, shared_data: Path, tmp_path: Path, case: str
 ) -> None:

@@ -8,17 +8,17 @@ limited.
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.peaks import SEQMILL, Ended, run_measured
 
 MIB = 1 << 20
 TOO_SMALL = 78
@@ -29,20 +29,6 @@ ANSWERS = 24
 CREEP = 1.05
 # By how much the program itself differs from one start to the next.
 JITTER = MIB // 2
-# Joins a control group or limits private memory, starts the job from a small parent (a child's peak
-# begins with its parent's), and prints exit code and peak.
-PARENT = """
-import json, os, resource, sys
-group, limit = sys.argv[1], int(sys.argv[2])
-if group:
-    with open(group + "/cgroup.procs", "w") as procs:
-        procs.write(str(os.getpid()))
-elif limit:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-child = os.posix_spawn(sys.argv[3], sys.argv[3:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024]), file=sys.stderr)
-"""
 # Private memory of an idle interpreter with the package, on every machine seen so far.
 IDLE = 64 * MIB
 NUMBERS = itertools.count()
@@ -57,12 +43,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What became of a job."""
+class Tried:
+    """What became of a job in a budget."""
 
-    code: int
-    peak: int
-    told: str
+    ended: Ended
     digest: str
     killed: int
 
@@ -132,52 +116,43 @@ def kills_in(group: Path) -> int:
 
 def run(
     job: Job, memory: int, folder: Path, environment: dict[str, str], *, enforce: bool = True
-) -> Ended:
+) -> Tried:
     """Run a job with a budget into a new folder; the kernel sees to the budget if `enforce`."""
     folder.mkdir()
-    command = [word.format(folder / "out") for word in job.words]
-    program = str(Path(sys.executable).parent / "seqmill")
+    words = [word.format(folder / "out") for word in job.words]
     with limited(memory + memory // 10 if enforce else 0) as group:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-S", "-E", "-c", PARENT),
-                *("" if group is None else str(group), str(memory + IDLE if enforce else 0)),
-                *(program, *command, "-m", str(memory), "-@", "2"),
-            ],
-            env=environment,
-            cwd=folder,
-            capture_output=True,
-            timeout=600,
-            check=False,
+        ended = run_measured(
+            [SEQMILL, *words, "-m", memory, "-@", 2],
+            environment,
+            folder=folder,
+            group=group,
+            data_limit=memory + IDLE if enforce else 0,
         )
         killed = kills_in(group) if group is not None else 0
-    told = done.stderr.decode().splitlines()
-    assert told, f"{command}: no answer, exit code {done.returncode}"
-    code, peak = json.loads(told[-1])
-    digest = hashlib.sha256(done.stdout)
+    digest = hashlib.sha256(ended.output)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(folder)}\n".encode())
             digest.update(path.read_bytes())
-    return Ended(code, peak, "\n".join(told[:-1]), digest.hexdigest(), killed)
+    return Tried(ended, digest.hexdigest(), killed)
 
 
 def find_least(job: Job, scratch: Path, environment: dict[str, str]) -> int:
     """Ask the command for its least budget: begin with one that cannot do, follow its answers."""
     memory = 4 * MIB
     for number in range(ANSWERS):
-        ended = run(job, memory, scratch / f"ask{number}", environment, enforce=False)
+        ended = run(job, memory, scratch / f"ask{number}", environment, enforce=False).ended
         if ended.code == 0:
             assert number, (
                 f"{job.name} did its work in {memory} bytes, less than an interpreter has"
             )
             return memory + JITTER
-        assert ended.code == TOO_SMALL, f"{job.name} with {memory}: {ended.code}\n{ended.told}"
-        named = re.search(r"at least (?:--memory )?([0-9.]+) ?MiB", ended.told)
-        assert named, f"{job.name} does not name a budget that would do: {ended.told}"
+        assert ended.code == TOO_SMALL, f"{job.name} with {memory}: {ended.code}\n{ended.errors}"
+        named = re.search(r"at least (?:--memory )?([0-9.]+) ?MiB", ended.errors)
+        assert named, f"{job.name} does not name a budget that would do: {ended.errors}"
         # The message rounds to a tenth of a MiB, perhaps down.
         wanted = int((float(named[1]) + 0.1) * MIB)
-        assert wanted > memory, f"{job.name} refuses what it asked for: {ended.told}"
+        assert wanted > memory, f"{job.name} refuses what it asked for: {ended.errors}"
         memory = max(wanted, int(memory * CREEP))
     pytest.fail(
         f"{job.name}: {ANSWERS} answers, the last one {memory / MIB:.1f} MiB, were too small"
@@ -189,13 +164,14 @@ def check_grid(job: Job, scratch: Path, environment: dict[str, str]) -> None:
     faults, digests = [], set()
     for factor in FACTORS:
         memory = int(least * factor)
-        ended = run(job, memory, scratch / f"times{factor}", environment)
+        tried = run(job, memory, scratch / f"times{factor}", environment)
+        ended = tried.ended
         shown = f"{job.name} -m {memory} ({memory / MIB:.1f} MiB, {factor} x the least)"
-        if ended.code or ended.killed:
-            faults.append(f"{shown}: exit code {ended.code}, {ended.killed} kills: {ended.told}")
+        if ended.code or tried.killed:
+            faults.append(f"{shown}: exit code {ended.code}, {tried.killed} kills: {ended.errors}")
         elif ended.peak > memory:
             faults.append(f"{shown}: peak {ended.peak / MIB:.1f} MiB")
-        digests.add(ended.digest)
+        digests.add(tried.digest)
     if len(digests) != 1:
         faults.append(f"{job.name}: bytes differ between budgets")
     assert not faults, "\n".join(faults)

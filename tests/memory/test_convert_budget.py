@@ -10,15 +10,14 @@ import json
 import random
 import re
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from seqmill import _native
+from tests.peaks import SEQMILL, Ended, run_measured
 
 MIB = 1 << 20
 UNMAPPED = b"r\t4\t*\t0\t0\t*\t*\t0\t0\tACGT\tIIII\n"
@@ -32,16 +31,6 @@ FILES = (SHORT_READS, *LONG_READS)
 BUDGETS = (64 * MIB, 128 * MIB, 512 * MIB)
 THREADS = (1, 2, 8)
 IO_MODES = ("read", "map")
-# Sets the limit on private memory (0: none), starts the job, prints exit code and peak in bytes.
-PARENT = """
-import json, os, resource, sys
-limit = int(sys.argv[1])
-if limit:
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024]))
-"""
 # Batches are taken and dropped; says what the process held before, and how many records came.
 STREAM = """
 import json, sys
@@ -60,15 +49,6 @@ print(json.dumps([idle, status("VmHWM:"), records]))
 """
 
 
-class Ended(NamedTuple):
-    code: int
-    peak: int
-    """Bytes."""
-    errors: str
-    output: list[str]
-    """Lines of standard output."""
-
-
 Run = Callable[..., Ended]
 
 
@@ -77,18 +57,7 @@ def measure(command_environment: dict[str, str]) -> Run:
     """Run a program with arguments; `data_limit` bounds its private memory."""
 
     def run(*command: object, data_limit: int = 0) -> Ended:
-        parent = [sys.executable, "-S", "-E", "-c", PARENT, str(data_limit)]
-        done = subprocess.run(
-            [*parent, *map(str, command)],
-            env=command_environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        *output, last = done.stdout.splitlines()
-        code, peak = json.loads(last)
-        return Ended(code, peak, done.stderr, output)
+        return run_measured(command, command_environment, data_limit=data_limit)
 
     return run
 
@@ -96,13 +65,12 @@ def measure(command_environment: dict[str, str]) -> Run:
 @pytest.fixture(scope="module")
 def convert(measure: Run) -> Run:
     """Run `seqmill convert` with a budget in bytes."""
-    command = Path(sys.executable).with_name("seqmill")
 
     def run(
         source: Path, output: Path, memory: int, *options: object, data_limit: int = 0
     ) -> Ended:
         return measure(
-            command,
+            SEQMILL,
             *("convert", source, "-o", output, "-m", memory, "-q", *options),
             data_limit=data_limit,
         )
@@ -166,7 +134,7 @@ def check_streams(
             path = shared_data / name
             ended = measure(sys.executable, "-c", STREAM, path, memory, threads, io)
             assert ended.code == 0, ended.errors
-            idle, peak, records = json.loads(ended.output[-1])
+            idle, peak, records = json.loads(ended.output)
             assert peak <= idle + memory, (name, memory >> 20, threads, io)
             counts.add(records)
         assert len(counts) == 1
@@ -186,7 +154,7 @@ def test_all_streams_within_the_budget(shared_data: Path, measure: Run) -> None:
 def idle_data(measure: Run) -> int:
     """Private memory of the command before it does anything."""
     program = "import seqmill.cli.convert as _; print(open('/proc/self/status').read())"
-    lines = measure(sys.executable, "-c", program).output
+    lines = measure(sys.executable, "-c", program).output.decode().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 
 

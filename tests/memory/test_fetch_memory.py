@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqmill import FastaStore
+from tests.peaks import SEQMILL, run_measured
 
 MIB = 1 << 20
 FILES = 1000
@@ -133,3 +134,18 @@ def test_forked_workers_share_the_index(root: Path) -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     idle, busy = json.loads(told)
     assert busy - idle <= ALLOWED, (idle, busy)
+
+
+def test_packing_is_bounded_whatever_the_letters(
+    tmp_path: Path, command_environment: dict[str, str]
+) -> None:
+    """Lower case that begins and ends at every second base takes 16 bytes each in the sidecar."""
+    path = tmp_path / "c.fa"
+    bases = "AcGtNr" * 1_500_000
+    path.write_text(f">c\n{bases}\n")
+    ended = run_measured([SEQMILL, "fetch", path, "--pack", "-m", 64 * MIB], command_environment)
+    assert ended.code == 0, ended.errors
+    assert ended.peak <= 64 * MIB
+    store = FastaStore.open(path)
+    for start in (0, 1 << 20, len(bases) - 1000):
+        assert store.fetch("c", "c", start, start + 1000, encode="str") == bases[start:][:1000]

@@ -1,38 +1,24 @@
 """Packing stays within its budget, gives the same bytes for each, and survives a kill."""
 
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from seqmill import Archive, ArchiveWriter
+from tests.peaks import SEQMILL, run_measured
 
 MIB = 1 << 20
-PARENT = """
-import json, os, sys
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024]))
-"""
 
 
-def run(environment: dict[str, str], *command: object) -> tuple[int, int, str]:
-    program = str(Path(sys.executable).parent / "seqmill")
-    done = subprocess.run(
-        [sys.executable, "-S", "-E", "-c", PARENT, program, *map(str, command)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    code, peak = json.loads(done.stdout.splitlines()[-1])
-    return code, peak, done.stderr
+def run(environment: dict[str, str], *words: object) -> tuple[int, int, str]:
+    """Run the command; gives exit code, peak and errors."""
+    ended = run_measured([SEQMILL, *words], environment)
+    return ended.code, ended.peak, ended.errors
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +189,8 @@ def test_a_kill_leaves_the_old_archive_or_the_new_one(
     seen = set()
     for _ in range(10):
         path.write_bytes(old)
-        program = str(Path(sys.executable).parent / "seqmill")
         child = subprocess.Popen(
-            [program, "pack", "--append", str(path), *map(str, genomes[1:]), "-q"],
+            [str(SEQMILL), "pack", "--append", str(path), *map(str, genomes[1:]), "-q"],
             env=command_environment,
         )
         time.sleep(rng.uniform(0.05, 1.2))

@@ -110,8 +110,43 @@ pub fn tame_allocator() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 << 20);
     }
+    keep_free_memory(KEPT_BYTES);
+}
+
+/// Free memory at the top of the heap beyond which it goes back: less makes a pipeline of large
+/// buffers fault its pages in again and again (conversion: ten times the faults with 1 MiB).
+const KEPT_BYTES: u64 = 8 << 20;
+/// What a job in a small budget lets the allocator keep at least.
+const KEPT_LEAST_BYTES: u64 = 1 << 20;
+
+/// While it lives, the allocator keeps no more free memory than fits a small budget.
+#[derive(Debug)]
+pub struct LeanAllocator(());
+
+impl LeanAllocator {
+    /// For a job with a budget of `limit` bytes.
+    #[must_use]
+    pub fn within(limit: u64) -> Self {
+        keep_free_memory((limit / 64).clamp(KEPT_LEAST_BYTES, KEPT_BYTES));
+        Self(())
+    }
+}
+
+impl Drop for LeanAllocator {
+    fn drop(&mut self) {
+        keep_free_memory(KEPT_BYTES);
+    }
+}
+
+fn keep_free_memory(bytes: u64) {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets parameters of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::try_from(bytes).unwrap_or(i32::MAX));
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = bytes;
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod histogram;
 mod import;
 mod input;
 mod job;
+mod lanes;
 mod merge;
 mod minimizers;
 mod profile;

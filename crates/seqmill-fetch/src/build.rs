@@ -1,7 +1,6 @@
 //! Writing a store index: facts of files, one after the other, into sections.
 
 use crate::archives::Archives;
-use crate::aside::Aside;
 use crate::facts::{Facts, Notes, gather};
 use crate::flat::{
     ALIGNMENT, BYTE_ORDER, ContigRecord, DirectoryRecord, FileRecord, Format, HEADER_BYTES,
@@ -9,75 +8,23 @@ use crate::flat::{
 };
 use crate::index::Index;
 use crate::options::OpenOptions;
+use crate::spool::Spool;
 use crate::walk::{Found, Walk};
 use seqmill_base::{Error, Job, Result};
 use seqmill_io::fasta::FaiRecord;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a section that are kept in memory; more go to a file without a name.
-const SECTION_MEMORY_BYTES: usize = 8 << 20;
 /// Files that are read at a time.
 const BATCH_FILES: usize = 256;
-
-/// One section that grows.
-#[derive(Default)]
-struct Growing {
-    memory: Vec<u8>,
-    spilled: Option<File>,
-    length: u64,
-}
-
-impl Growing {
-    fn push(&mut self, bytes: &[u8], folder: &Path) -> Result<()> {
-        self.memory.extend_from_slice(bytes);
-        self.length += bytes.len() as u64;
-        if self.memory.len() >= SECTION_MEMORY_BYTES {
-            self.spill(folder)?;
-        }
-        Ok(())
-    }
-
-    fn spill(&mut self, folder: &Path) -> Result<()> {
-        let failed = |e: std::io::Error| Error::io(folder, &e);
-        if self.spilled.is_none() {
-            let aside = Aside::create(&folder.join("seqmill-section"))?;
-            // Dropped without a commit it has no name any more and goes with its descriptor.
-            self.spilled = Some(aside.file().try_clone().map_err(failed)?);
-        }
-        if let Some(file) = &mut self.spilled {
-            file.write_all(&self.memory).map_err(failed)?;
-            self.memory.clear();
-        }
-        Ok(())
-    }
-
-    /// Calls `each` with the content, piece by piece.
-    fn drain(mut self, folder: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let failed = |e: std::io::Error| Error::io(folder, &e);
-        if let Some(file) = &mut self.spilled {
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
-            let mut buffer = vec![0; 1 << 20];
-            loop {
-                let got = file.read(&mut buffer).map_err(failed)?;
-                if got == 0 {
-                    break;
-                }
-                each(buffer.get(..got).unwrap_or_default())?;
-            }
-        }
-        each(&self.memory)
-    }
-}
 
 /// An index under construction.
 pub(crate) struct Builder<'a> {
     folder: &'a Path,
-    sections: [Growing; SECTIONS],
+    sections: [Spool; SECTIONS],
     files: u64,
     contigs: u64,
     blocks: u64,
@@ -104,7 +51,7 @@ impl<'a> Builder<'a> {
     }
 
     fn length(&self, section: Section) -> u64 {
-        self.sections.get(section as usize).map_or(0, |s| s.length)
+        self.sections.get(section as usize).map_or(0, Spool::length)
     }
 
     /// Appends a file.

@@ -22,6 +22,7 @@ mod probe;
 mod read;
 mod reader;
 mod spaced;
+mod spool;
 mod store;
 mod tracks;
 mod walk;

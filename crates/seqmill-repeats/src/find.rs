@@ -233,7 +233,7 @@ impl<'a> Finder<'a> {
         let all = seed.forward as usize + seed.reverse as usize;
         let list = &mut self.positions[from..from + all];
         let (masked, k) = (&self.state.masked, self.sight.context.scoring.k);
-        let (kept, forward) = solve::keep_unmasked(list, seed.forward as usize, masked, k);
+        let (kept, forward) = masked.keep_free(list, seed.forward as usize, k);
         seed.forward = forward as u32;
         seed.reverse = (kept - forward) as u32;
         kept as u32

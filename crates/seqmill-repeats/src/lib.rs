@@ -29,6 +29,7 @@ pub mod kmer;
 pub mod mask;
 pub mod options;
 pub mod pool;
+mod prefetch;
 pub mod rank;
 mod read;
 mod run;

@@ -63,6 +63,25 @@ impl Mask {
         bits << (64 - k) != 0
     }
 
+    /// Moves the places whose `k` positions are all free to the front of a list; how many these
+    /// are, and how many of them stood among the first `forward`.
+    pub fn keep_free(&self, list: &mut [u32], forward: usize, k: u32) -> (usize, usize) {
+        let (mut kept, mut before) = (0, 0);
+        for i in 0..list.len() {
+            if i == forward {
+                before = kept;
+            }
+            // Which ones are free nobody can guess: no branch.
+            let place = list[i];
+            list[kept] = place;
+            kept += usize::from(!self.touches(place, k));
+        }
+        if forward == list.len() {
+            before = kept;
+        }
+        (kept, before)
+    }
+
     /// Whether the position is taken.
     #[inline]
     pub fn has(&self, at: u32) -> bool {

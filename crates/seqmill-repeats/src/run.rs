@@ -217,7 +217,9 @@ impl Run<'_> {
         let length = u64::from(self.text.len());
         let least = LEAST_INDEX_BYTES + if near { 2 * length } else { 0 };
         if index < least {
-            let needed = budget.limit() + least.div_ceil(2) * 3 + later - free;
+            let more = (least.div_ceil(2) * 3 + later).saturating_sub(free);
+            // A part of a larger budget goes to what the program takes beside its accounts.
+            let needed = budget.limit() + more + more / 16;
             return Err(Error::budget(
                 format!(
                     "the index needs {} more than is free of a memory budget of {}; \

@@ -252,6 +252,24 @@ impl Text {
         (self.bases(at) >> 62) as u8
     }
 
+    /// Puts the letters of `from..to` into `out`, in upper case, N for what is no base.
+    pub fn letters(&self, from: u32, to: u32, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize((to - from) as usize, LETTERS[4]);
+        let first = self.runs.partition_point(|run| run.end <= from);
+        for run in self.runs[first..].iter().take_while(|run| run.start < to) {
+            let (begin, end) = (run.start.max(from), run.end.min(to));
+            let own = &mut out[(begin - from) as usize..(end - from) as usize];
+            for (at, part) in (begin..).step_by(WORD_BASES).zip(own.chunks_mut(WORD_BASES)) {
+                let mut bases = self.bases(at);
+                for letter in part {
+                    *letter = LETTERS[(bases >> 62) as usize];
+                    bases <<= 2;
+                }
+            }
+        }
+    }
+
     /// Whether two positions `a <= b` lie in different records.
     pub fn crosses_records(&self, a: u32, b: u32) -> bool {
         self.record_of(a) != self.record_of(b)
@@ -277,6 +295,12 @@ mod tests {
         let codes: Vec<u8> = (0..100).map(|i| text.code(i)).collect();
         let expected: Vec<u8> = letters.iter().map(|&l| CODES[l as usize]).collect();
         assert_eq!(codes, expected);
+        let mut part = Vec::new();
+        for (from, to) in [(0, 100), (7, 93), (40, 41), (13, 13)] {
+            text.letters(from, to, &mut part);
+            let own = &codes[from as usize..to as usize];
+            assert_eq!(part, own.iter().map(|c| LETTERS[*c as usize]).collect::<Vec<_>>());
+        }
         assert_eq!(text.records()[0].name(), b"a");
         assert_eq!((text.records()[1].length, text.records()[2].start), (0, 100));
         assert_eq!(text.record_of(100), 2);

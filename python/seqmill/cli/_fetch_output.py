@@ -25,6 +25,8 @@ _TEXT_BYTES: Final = 3
 """A base as it is read, as the bytes that Python has of it, and in lines."""
 _BATCH_WINDOWS: Final = 4096
 _LINES_BYTES: Final = 1 << 16
+_FEW_LINES: Final = 16
+"""Up to so many lines are cut one by one, which is then faster than to make an array."""
 _LENGTHS_MAX: Final = 100_000
 
 
@@ -128,11 +130,19 @@ def _begin(item: Wanted, out: BinaryIO, options: TextOptions) -> None:
 
 
 def _write_lines(text: bytes, out: BinaryIO, width: int) -> None:
-    # Some lines at a time: each is an object.
-    step = width * max(1, _LINES_BYTES // width)
-    for begin in range(0, len(text), step):
-        ends = range(begin, min(begin + step, len(text)), width)
-        out.write(b"".join(text[at : at + width] + b"\n" for at in ends))
+    """Write a window in lines, the last of which may be shorter."""
+    full = len(text) // width
+    if full > _FEW_LINES:
+        bases = np.frombuffer(text, np.uint8, full * width).reshape(full, width)
+        step = max(1, _LINES_BYTES // width)
+        lines = np.empty((min(step, full), width + 1), np.uint8)
+        lines[:, width] = ord("\n")
+        for at in range(0, full, step):
+            part = bases[at : at + step]
+            lines[: len(part), :width] = part
+            out.write(lines[: len(part)].data)
+        text = text[full * width :]
+    out.write(b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width)))
 
 
 def _write_pieces(

@@ -1,4 +1,4 @@
-"""Pictures of `seqmill repeats`: landscape, families, masked share along sequences."""
+"""Pictures of `seqmill repeats`: landscape, families, share of repeats along sequences."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,10 @@ _LISTED_FAMILIES: Final = 40
 _DRAWN_SEQUENCES: Final = 8
 _DRAWN_FAMILIES: Final = 20
 _DIVERGENCE_STEP: Final = 2
+_COVERED: Final = (
+    "Only what this run found. Small letters of the input are not counted, though they stay in a "
+    "soft-masked output unless --reset-softmask is given."
+)
 
 
 def write_repeat_page(path: "Path", done: "RepeatResult", genome: str) -> None:
@@ -40,8 +44,8 @@ def repeat_sections(document: Mapping[str, Any], overview: Mapping[str, Any]) ->
         ("families", format_count(detail["families"])),
         ("elements", format_count(detail["elements"])),
         ("bases in the library", format_count(detail["library_bases"])),
-        ("masked bases", format_count(detail["masked_bases"])),
-        ("masked share", f"{100 * detail['masked_bases'] / bases:.2f} %"),
+        ("bases covered by elements", format_count(detail["masked_bases"])),
+        ("share of all bases", f"{100 * detail['masked_bases'] / bases:.2f} %"),
         ("seed length", str(detail["seed_length"])),
         ("seeds tried", format_count(detail["seeds"])),
     ]
@@ -54,7 +58,7 @@ def repeat_sections(document: Mapping[str, Any], overview: Mapping[str, Any]) ->
     sequences = [one for one in overview.get("sequences") or [] if any(one["masked"])]
     if sequences:
         figures = [_along(one) for one in sequences[:_DRAWN_SEQUENCES]]
-        sections.append(Section(title="Masked share along sequences", figures=figures))
+        sections.append(Section(title="Repeats along sequences", text=_COVERED, figures=figures))
     return sections
 
 
@@ -145,15 +149,15 @@ def _family_table(families: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _along(sequence: Mapping[str, Any]) -> Figure:
-    """Draw the share of each hundredth of a sequence that is masked."""
+    """Draw the share of each hundredth of a sequence that elements cover."""
     count = len(sequence["masked"])
     step = sequence["length"] / count
     points = [((i + 0.5) * step, 100 * share) for i, share in enumerate(sequence["masked"])]
     svg = draw_line(
         [x for x, _ in points],
         [y for _, y in points],
-        label=f"Masked share of {sequence['name']}",
+        label=f"Share of {sequence['name']} covered by elements",
         y_label="percent",
         x_label="position",
     )
-    return Figure(caption=f"{sequence['name']}: masked percent by position", svg=svg)
+    return Figure(caption=f"{sequence['name']}: percent covered by elements, by position", svg=svg)

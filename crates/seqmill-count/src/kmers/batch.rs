@@ -1,7 +1,9 @@
 //! A stretch of input text as codes, packed bases and the windows that hold nothing but bases.
 
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::word::Word;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::_pext_u64;
 
 /// Bytes of text in a batch.
 pub(super) const BATCH_BYTES: usize = 1 << 17;
@@ -54,26 +56,17 @@ impl Batch {
         match lanes {
             Lanes::Scalar => self.code_and_pack(fold, pack_eight),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx2 => unsafe { self.code_and_pack_avx2(fold) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx512 => unsafe { self.code_and_pack_avx512(fold) },
+            wide => wide.run(
+                (&mut *self, fold, ()),
+                #[inline(always)]
+                |batch: &mut Self, fold, ()| {
+                    // SAFETY: every machine with wide lanes has the instruction.
+                    batch.code_and_pack(fold, |eight| unsafe { _pext_u64(eight, TWO_BITS) });
+                },
+            ),
         }
         self.find_windows(k);
         self.codes.truncate(n);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi2")]
-    fn code_and_pack_avx2(&mut self, fold: u8) {
-        self.code_and_pack(fold, |eight| std::arch::x86_64::_pext_u64(eight, TWO_BITS));
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    fn code_and_pack_avx512(&mut self, fold: u8) {
-        self.code_and_pack(fold, |eight| std::arch::x86_64::_pext_u64(eight, TWO_BITS));
     }
 
     /// Codes, a bit for each byte that is no base, and packed bases; `pack` makes 16 bits of
@@ -183,18 +176,9 @@ mod tests {
     use super::*;
     use crate::kmers::word::parse_kmer;
 
-    fn all_lanes() -> Vec<Lanes> {
-        let mut lanes = vec![Lanes::Scalar, Lanes::detect()];
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-            lanes.push(Lanes::Avx2);
-        }
-        lanes
-    }
-
     #[test]
     fn breaks_split_windows() {
-        for lanes in all_lanes() {
+        for lanes in Lanes::all() {
             let text = b"ACGTNacgtt\nAC-GGGT".to_vec();
             let mut batch = Batch { text, ..Batch::default() };
             batch.prepare(3, false, lanes);
@@ -210,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_byte_is_a_base_or_a_break() {
-        for lanes in all_lanes() {
+        for lanes in Lanes::all() {
             for length in [0_u32, 1, 63, 64, 65, 128, 256, 300] {
                 let text: Vec<u8> = (0..length).map(|i| i as u8).collect();
                 let mut batch = Batch { text: text.clone(), ..Batch::default() };

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::engine::{BatchSource, Counted, Phase, Rules};
 use super::histogram::Histogram;
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::skm::SkmWriter;
 use super::word::Word;
 use seqmill_base::process::thread_cpu_time;

@@ -9,7 +9,7 @@ mod split;
 use super::arena::Arena;
 use super::batch::Batch;
 use super::histogram::Histogram;
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::room::Room;
 use super::skm::OrderedBlocks;
 use super::store::{SpillFile, Store};
@@ -208,7 +208,18 @@ impl<'a, K: Kmer> Engine<'a, K> {
         self.job.cancel.check()
     }
 
-    fn spill_fullest<T: Word>(&self, store: &Store<T>) -> Result<usize> {
+    /// Makes room in the arena while `filled` is filled from `emptied`.
+    #[cold]
+    fn relieve<A: Word, B: Word>(&self, filled: &Store<A>, emptied: &Store<B>) -> Result<()> {
+        self.check()?;
+        if filled.fullest(false).1 > 0 {
+            self.spill_fullest(filled)
+        } else {
+            self.spill_fullest(emptied)
+        }
+    }
+
+    fn spill_fullest<T: Word>(&self, store: &Store<T>) -> Result<()> {
         let mut freed = 0;
         while freed < 64 {
             let (shard, held) = store.fullest(false);
@@ -221,6 +232,6 @@ impl<'a, K: Kmer> Engine<'a, K> {
             let needed = self.job.budget.limit() + self.job.budget.limit() / 4;
             return Err(Error::budget("bins leave no room; give more --memory", needed));
         }
-        Ok(freed)
+        Ok(())
     }
 }

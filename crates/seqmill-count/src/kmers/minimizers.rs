@@ -2,10 +2,10 @@
 //!
 //! The minimizer of a k-mer is the least hash of the canonical m-mers in it, so a k-mer and its
 //! reverse complement have the same. All steps go through arrays element by element, which the
-//! compiler turns into wide instructions: the same code is compiled for what every machine has and
-//! for AVX2 and AVX-512, and chosen when it runs.
+//! compiler turns into wide instructions.
 
 use super::batch::gather_bits;
+use super::lanes::Lanes;
 
 /// Hashes compared at once.
 const BLOCK: usize = 16;
@@ -23,36 +23,6 @@ pub(super) fn minimizer_length(k: usize) -> usize {
         11..=17 => 7,
         18..=22 => 9,
         _ => 11,
-    }
-}
-
-/// Instructions to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lanes {
-    Scalar,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Lanes {
-    /// What this machine has.
-    pub(super) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-                return Self::Avx2;
-            }
-        }
-        Self::Scalar
     }
 }
 
@@ -167,28 +137,13 @@ impl Minimizers {
         }
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "a path is not inlined")]
     fn scan(&mut self, codes: &[u8], windows: usize) {
-        match self.lanes {
-            Lanes::Scalar => self.scan_body(codes, windows),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx2 => unsafe { self.scan_avx2(codes, windows) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx512 => unsafe { self.scan_avx512(codes, windows) },
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi2")]
-    fn scan_avx2(&mut self, codes: &[u8], windows: usize) {
-        self.scan_body(codes, windows);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    fn scan_avx512(&mut self, codes: &[u8], windows: usize) {
-        self.scan_body(codes, windows);
+        self.lanes.run(
+            (self, codes, windows),
+            #[inline(always)]
+            |scan, codes, windows| scan.scan_body(codes, windows),
+        );
     }
 
     /// Hashes of all m-mers, then the least of each window, then where they change.
@@ -296,18 +251,6 @@ fn least_of_two(hashes: &mut [u32], n: usize, apart: usize) {
 mod tests {
     use super::*;
 
-    fn all_lanes() -> Vec<Lanes> {
-        let mut lanes = vec![Lanes::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-                lanes.push(Lanes::Avx2);
-            }
-            lanes.extend((Lanes::detect() == Lanes::Avx512).then_some(Lanes::Avx512));
-        }
-        lanes
-    }
-
     fn slow(codes: &[u8], k: usize) -> u32 {
         let m = minimizer_length(k);
         let least = |mer: &[u8]| {
@@ -330,7 +273,7 @@ mod tests {
                 .collect();
             let windows = [(0, 1), (3, 5000), (5001, codes.len() + 1 - k)];
             let hashes: Vec<u32> = codes.windows(k).map(|w| slow(w, k)).collect();
-            for lanes in all_lanes() {
+            for lanes in Lanes::all() {
                 let mut covered = vec![0; hashes.len()];
                 Minimizers::new(k, lanes).runs(&codes, &windows, 40, |hash, at, n| {
                     assert!((1..=40).contains(&n));

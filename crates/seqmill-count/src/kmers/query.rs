@@ -1,7 +1,7 @@
 //! Look-ups in a table: single k-mers, arrays of them, windows along sequence.
 
 use super::batch::Batch;
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::skm::{SkmTable, key_words};
 use super::word::{Word, canonical, parse_kmer};
 use crate::with_kmer;

@@ -1,6 +1,6 @@
 //! Elements (a k-mer shifted up, its weight in the low bits) to sorted k-mers and counts.
 
-use super::minimizers::Lanes;
+use super::lanes::Lanes;
 use super::word::Word;
 
 /// Sub-buckets by the leading bits are about this long.
@@ -41,37 +41,11 @@ pub(super) fn sort_and_count<K: Word>(
     layout: Layout,
     lanes: Lanes,
 ) {
-    match lanes {
-        Lanes::Scalar => sort_body(elements, spare, counts, layout, lanes),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` has found the instructions.
-        Lanes::Avx2 => unsafe { sort_avx2(elements, spare, counts, layout) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` has found the instructions.
-        Lanes::Avx512 => unsafe { sort_avx512(elements, spare, counts, layout) },
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
-fn sort_avx2<K: Word>(
-    elements: &mut Vec<K>,
-    spare: &mut Vec<K>,
-    counts: &mut Vec<u64>,
-    layout: Layout,
-) {
-    sort_body(elements, spare, counts, layout, Lanes::Avx2);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-fn sort_avx512<K: Word>(
-    elements: &mut Vec<K>,
-    spare: &mut Vec<K>,
-    counts: &mut Vec<u64>,
-    layout: Layout,
-) {
-    sort_body(elements, spare, counts, layout, Lanes::Avx512);
+    lanes.run(
+        (elements, spare, counts),
+        #[inline(always)]
+        |elements, spare, counts| sort_body(elements, spare, counts, layout, lanes),
+    );
 }
 
 #[inline(always)]
@@ -294,15 +268,6 @@ fn fold_equal<K: Word>(sorted: &[K], kmers: &mut Vec<K>, counts: &mut Vec<u64>, 
 mod tests {
     use super::*;
 
-    fn all_lanes() -> Vec<Lanes> {
-        let mut lanes = vec![Lanes::Scalar, Lanes::detect()];
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-            lanes.push(Lanes::Avx2);
-        }
-        lanes
-    }
-
     #[test]
     fn pairs_are_put_in_order() {
         let mut x = 7_u64;
@@ -315,7 +280,7 @@ mod tests {
         numbers.extend([u64::MAX, 0, 1 << 63, (1 << 63) - 1, 5, 5, 0, u64::MAX, 1]);
         let mut expected = numbers.clone();
         order_pairs_scalar(&mut expected);
-        for lanes in all_lanes() {
+        for lanes in Lanes::all() {
             let mut found = numbers.clone();
             order_pairs(&mut found, lanes);
             assert_eq!(found, expected, "{lanes:?}");
@@ -341,7 +306,7 @@ mod tests {
                 for e in &elements {
                     *expected.entry(e >> 12).or_insert(0) += e & 0xfff;
                 }
-                for lanes in all_lanes() {
+                for lanes in Lanes::all() {
                     let mut kmers = elements.clone();
                     let (mut spare, mut counts) = (Vec::new(), Vec::new());
                     let layout = Layout { free: 12, depth: 3 };

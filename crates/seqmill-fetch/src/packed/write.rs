@@ -5,6 +5,7 @@ use super::{
 };
 use crate::aside::Aside;
 use crate::encode::Encoder;
+use crate::spool::Spool;
 use crate::store::{Contig, Store};
 use crate::window::Place;
 use seqmill_base::{CancelToken, Error, Result};
@@ -56,42 +57,82 @@ impl Pages<'_> {
     }
 }
 
-/// What two bits cannot say, in the order of the contig.
+/// Stretches of bases of a kind, in the order of the contig.
 #[derive(Default)]
-struct Exceptions {
-    n: Vec<u64>,
-    lower: Vec<u64>,
-    u: Vec<u64>,
-    others: Vec<u64>,
+struct Runs {
+    /// The last one, which may grow.
+    open: Option<(u64, u64)>,
+    closed: Spool,
 }
 
-/// Notes that `position` belongs to a run: the last one grows, or another begins.
-fn extend(runs: &mut Vec<u64>, position: u64) {
-    match runs.last_mut() {
-        Some(end) if *end == position => *end += 1,
-        _ => runs.extend([position, position + 1]),
+impl Runs {
+    /// Notes that `position` belongs to a run: the last one grows, or another begins.
+    fn extend(&mut self, position: u64, folder: &Path) -> Result<()> {
+        if let Some((_, end)) = &mut self.open
+            && *end == position
+        {
+            *end += 1;
+            return Ok(());
+        }
+        self.close(folder)?;
+        self.open = Some((position, position + 1));
+        Ok(())
+    }
+
+    fn close(&mut self, folder: &Path) -> Result<()> {
+        let Some((begin, end)) = self.open.take() else { return Ok(()) };
+        self.closed.push(&begin.to_le_bytes(), folder)?;
+        self.closed.push(&end.to_le_bytes(), folder)
     }
 }
 
-impl Exceptions {
+/// What two bits cannot say, in the order of the contig: however much there is of it, it takes
+/// little memory.
+struct Exceptions<'f> {
+    folder: &'f Path,
+    n: Runs,
+    lower: Runs,
+    u: Runs,
+    others: Spool,
+}
+
+impl<'f> Exceptions<'f> {
+    fn new(folder: &'f Path) -> Self {
+        let [n, lower, u] = <[Runs; 3]>::default();
+        Self { folder, n, lower, u, others: Spool::default() }
+    }
+
     /// The two bits of a base.
-    fn code(&mut self, base: u8, position: u64) -> u8 {
+    #[inline]
+    fn code(&mut self, base: u8, position: u64) -> Result<u8> {
         if base.is_ascii_lowercase() {
-            extend(&mut self.lower, position);
+            self.lower.extend(position, self.folder)?;
         }
         match base.to_ascii_uppercase() {
-            b'A' => return 0,
-            b'C' => return 1,
-            b'G' => return 2,
-            b'T' => return 3,
-            b'N' => extend(&mut self.n, position),
+            b'A' => return Ok(0),
+            b'C' => return Ok(1),
+            b'G' => return Ok(2),
+            b'T' => return Ok(3),
+            b'N' => self.n.extend(position, self.folder)?,
             b'U' => {
-                extend(&mut self.u, position);
-                return 3;
+                self.u.extend(position, self.folder)?;
+                return Ok(3);
             }
-            other => self.others.push(position | (u64::from(other) << POSITION_BITS)),
+            other => {
+                let entry = position | (u64::from(other) << POSITION_BITS);
+                self.others.push(&entry.to_le_bytes(), self.folder)?;
+            }
         }
-        0
+        Ok(0)
+    }
+
+    /// The lists in the order of the row, each with the bytes of an entry.
+    fn lists(mut self) -> Result<[(Spool, u64); 4]> {
+        for runs in [&mut self.n, &mut self.lower, &mut self.u] {
+            runs.close(self.folder)?;
+        }
+        let Self { n, lower, u, others, .. } = self;
+        Ok([(n.closed, 16), (lower.closed, 16), (u.closed, 16), (others, 8)])
     }
 }
 
@@ -176,7 +217,9 @@ fn write_contig(
     pages.align()?;
     let mut row = [pages.at, contig.length(), 0, 0, 0, 0, 0, 0, 0, 0];
     let encoder = Encoder::identity();
-    let mut exceptions = Exceptions::default();
+    let folder = pages.path.parent().filter(|f| !f.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut exceptions = Exceptions::new(folder);
     let mut text = Vec::new();
     let mut packed = Vec::new();
     let mut start = 0;
@@ -190,22 +233,18 @@ fn write_contig(
         for (four, position) in text.chunks(4).zip((start..).step_by(4)) {
             let mut byte = 0;
             for ((&base, position), shift) in four.iter().zip(position..).zip([0, 2, 4, 6]) {
-                byte |= exceptions.code(base, position) << shift;
+                byte |= exceptions.code(base, position)? << shift;
             }
             packed.push(byte);
         }
         pages.write(&packed)?;
         start = end;
     }
-    let Exceptions { n, lower, u, others } = exceptions;
-    for (list, slot, entry) in [(n, 2, 2), (lower, 4, 2), (u, 6, 2), (others, 8, 1)] {
-        let place = (pages.at, (list.len() / entry) as u64);
+    for ((list, entry_bytes), slot) in exceptions.lists()?.into_iter().zip([2, 4, 6, 8]) {
         if let Some([at, count]) = row.get_mut(slot..slot + 2) {
-            (*at, *count) = place;
+            (*at, *count) = (pages.at, list.length() / entry_bytes);
         }
-        for number in list {
-            pages.write(&number.to_le_bytes())?;
-        }
+        list.drain(folder, |bytes| pages.write(bytes))?;
     }
     Ok(row)
 }

@@ -21,6 +21,7 @@ use super::stages::{Accounts, Recorder, Shop, close, run};
 use crate::archive::{Parameters, RAW_GROUPS};
 use crate::write::compress::Level;
 use seqmill_base::metrics::StageFigures;
+use seqmill_base::process::LeanAllocator;
 use seqmill_base::{Error, Job, Lease, Result};
 use seqmill_io::sequence::SequenceStream;
 use std::path::{Path, PathBuf};
@@ -147,13 +148,14 @@ impl Ground<'_> {
 
 /// What a thread takes beside what the accounts know: small contexts of compressors, buffers in the
 /// making, what the allocator keeps for it. Measured on yeasts.
-const THREAD_BYTES: u64 = 5 << 20;
+const THREAD_BYTES: u64 = 6 << 20;
 
 /// Packs inputs into an archive.
 pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     check(options)?;
     let folder = folder_of(options);
     let budget = &job.budget;
+    let _lean = LeanAllocator::within(budget.limit());
     let threads = options.threads.max(1) as u64;
     let beside = budget.account("threads", budget.pool());
     let _beside = budget.must_reserve(beside, THREAD_BYTES * threads)?;

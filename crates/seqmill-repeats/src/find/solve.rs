@@ -201,32 +201,10 @@ pub(crate) fn batch_bytes(scoring: &Scoring, seeds: usize, places: usize) -> u64
     (seeds * each + places * (size_of::<u32>() + size_of::<Element>()) + columns) as u64
 }
 
-/// Moves what is not masked to the front of a list; how many, and how many of them forward.
-pub(super) fn keep_unmasked(
-    list: &mut [u32],
-    forward: usize,
-    masked: &Mask,
-    k: u32,
-) -> (usize, usize) {
-    let (mut kept, mut before) = (0, 0);
-    for i in 0..list.len() {
-        if i == forward {
-            before = kept;
-        }
-        let place = list[i];
-        list[kept] = place;
-        kept += usize::from(!masked.touches(place, k));
-    }
-    if forward == list.len() {
-        before = kept;
-    }
-    (kept, before)
-}
-
 fn drop_masked(seed: &BatchSeed, positions: &mut [u32], masked: &Mask, k: u32) -> (u32, usize) {
     let from = seed.from as usize;
     let list = &mut positions[from..from + seed.count()];
-    let (kept, forward) = keep_unmasked(list, seed.forward as usize, masked, k);
+    let (kept, forward) = masked.keep_free(list, seed.forward as usize, k);
     (kept as u32, forward)
 }
 

@@ -113,12 +113,12 @@ impl Sight<'_> {
             let candidate = &self.candidates[seed.number as usize];
             let (from, forward) = (candidate.offset as usize, candidate.forward as usize);
             let list = &self.positions[from..from + candidate.count() as usize];
-            let free = |place: &u32| !self.mask.touches(*place, self.k);
             seed.from = positions.len() as u32;
-            positions.extend(list[..forward].iter().copied().filter(free));
-            seed.forward = positions.len() as u32 - seed.from;
-            positions.extend(list[forward..].iter().copied().filter(free));
-            seed.reverse = positions.len() as u32 - seed.from - seed.forward;
+            positions.extend_from_slice(list);
+            let own = &mut positions[seed.from as usize..];
+            let (kept, forward) = self.mask.keep_free(own, forward, self.k);
+            positions.truncate(seed.from as usize + kept);
+            (seed.forward, seed.reverse) = (forward as u32, (kept - forward) as u32);
         }
         batch
     }
@@ -127,12 +127,7 @@ impl Sight<'_> {
     fn settle(&self, seed: &BatchSeed, positions: &mut [u32]) -> u32 {
         let from = seed.from as usize;
         let list = &mut positions[from..from + seed.count()];
-        let mut kept = 0;
-        for i in 0..list.len() {
-            let place = list[i];
-            list[kept] = place;
-            kept += usize::from(!self.mask.touches(place, self.k));
-        }
+        let (kept, _) = self.mask.keep_free(list, 0, self.k);
         for place in &list[..kept] {
             self.mask.set(*place, place.saturating_add(self.k));
         }

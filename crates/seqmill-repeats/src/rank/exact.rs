@@ -6,14 +6,15 @@
 use super::group::{Lists, Rules};
 use super::{Ranking, Search};
 use crate::crew;
-use crate::kmer::{Complexity, Window, mix, reverse_complement, scan};
+use crate::kmer::{Complexity, mix, reverse_complement, scan};
+use crate::prefetch::prefetch;
 use seqmill_base::{Lease, Result};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// Parts into which places are sorted before each is sorted by itself.
 pub(super) const BUCKETS: usize = 256;
-/// Windows whose counters are looked up together, so that their loads overlap.
-const BATCH: usize = 64;
+/// Windows between asking for the memory of a counter and looking at it.
+const AHEAD: usize = 32;
 /// Least slots of the counter table.
 const LEAST_SLOTS: u64 = 1 << 16;
 /// Bytes of places that are sorted at a time in any case.
@@ -55,6 +56,12 @@ impl Counters {
                 Err(now) => value = now,
             }
         }
+    }
+
+    /// Asks for the memory of a counter that will be looked at.
+    #[inline(always)]
+    fn prefetch(&self, hash: u64) {
+        prefetch(&self.bytes, self.place(hash).0);
     }
 
     #[inline]
@@ -147,23 +154,22 @@ fn flag(
         if search.job.cancel.is_cancelled() {
             return 0;
         }
-        let mut batch = [0_u64; BATCH];
-        let (mut filled, mut windows) = (0, 0_u64);
+        let mut ahead = [0_u64; AHEAD];
+        let mut windows = 0;
         scan(text, k, from, to, |window| {
-            batch[filled & (BATCH - 1)] = mix(window.canonical());
-            filled += 1;
-            windows += 1;
-            if filled == BATCH {
-                filled = 0;
-                for hash in batch {
-                    table.add(hash);
-                }
+            let hash = mix(window.canonical());
+            table.prefetch(hash);
+            let slot = &mut ahead[windows % AHEAD];
+            let due = std::mem::replace(slot, hash);
+            if windows >= AHEAD {
+                table.add(due);
             }
+            windows += 1;
         });
-        for hash in &batch[..filled] {
+        for hash in &ahead[..windows.min(AHEAD)] {
             table.add(*hash);
         }
-        windows
+        windows as u64
     });
     search.job.cancel.check()?;
     ranking.figures.windows = windows.into_iter().sum();
@@ -176,28 +182,27 @@ fn flag(
         let mut own = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         own.fill(0);
         let mut histogram = [0; BUCKETS];
-        let mut batch = [Window { at: 0, forward: 0, reverse: 0 }; BATCH];
-        let mut filled = 0;
-        let mut settle = |windows: &[Window]| {
-            for window in windows {
-                let hash = mix(window.canonical());
-                // The occurrences of a palindrome count on both strands.
-                let need = if window.forward == window.reverse { least.div_ceil(2) } else { least };
-                let admitted = table.get(hash) >= need;
-                let at = window.at - from;
-                own[at as usize / 64] |= u64::from(admitted) << (at % 64);
-                histogram[bucket_of(hash)] += u32::from(admitted);
-            }
+        let mut ahead = [(0_u64, 0_u32); AHEAD];
+        let mut windows = 0;
+        let mut settle = |(hash, at): (u64, u32)| {
+            // The lowest bit of the place says that it is a palindrome.
+            let need = if at & 1 != 0 { least.div_ceil(2) } else { least };
+            let admitted = table.get(hash) >= need;
+            let at = at >> 1;
+            own[at as usize / 64] |= u64::from(admitted) << (at % 64);
+            histogram[bucket_of(hash)] += u32::from(admitted);
         };
         scan(text, k, from, to, |window| {
-            batch[filled & (BATCH - 1)] = window;
-            filled += 1;
-            if filled == BATCH {
-                filled = 0;
-                settle(&batch);
+            let hash = mix(window.canonical());
+            table.prefetch(hash);
+            let at = (window.at - from) << 1 | u32::from(window.forward == window.reverse);
+            let due = std::mem::replace(&mut ahead[windows % AHEAD], (hash, at));
+            if windows >= AHEAD {
+                settle(due);
             }
+            windows += 1;
         });
-        settle(&batch[..filled]);
+        ahead[..windows.min(AHEAD)].iter().for_each(|due| settle(*due));
         histogram
     }))
 }
@@ -276,53 +281,63 @@ const CELL_BITS: u32 = 12;
 /// Cells of up to so many places are sorted by insertion.
 const FEW: usize = 32;
 
+/// A window of a class.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Member {
+    /// Of the class; as different as the k-mers are.
+    hash: u64,
+    /// Where the window starts.
+    pub(super) place: u32,
+    /// The smaller form is its reverse complement.
+    flipped: bool,
+}
+
 /// Memory for the classes of a bucket.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Grouping {
-    /// Hash and place.
-    unsorted: Vec<(u64, u32)>,
-    sorted: Vec<(u64, u32)>,
+    unsorted: Vec<Member>,
+    sorted: Vec<Member>,
     ends: Vec<u32>,
 }
 
 impl Grouping {
     /// Bytes for buckets of so many places.
     pub(super) fn bytes_for(places: u64) -> u64 {
-        places * 2 * size_of::<(u64, u32)>() as u64 + (4 << CELL_BITS)
+        places * 2 * size_of::<Member>() as u64 + (4 << CELL_BITS)
     }
 
-    /// Calls `each` with every class of a bucket: hashes, which are as different as the k-mers
-    /// are, and places in order.
+    /// Calls `each` with every class of a bucket, its places in order.
     pub(super) fn classes(
         &mut self,
         search: &Search<'_>,
         bucket: &[AtomicU32],
-        mut each: impl FnMut(&[(u64, u32)]),
+        mut each: impl FnMut(&[Member]),
     ) {
         let k = search.k;
         self.unsorted.clear();
         self.unsorted.extend(bucket.iter().map(|place| {
-            let at = place.load(Ordering::Relaxed);
-            let forward = search.text.kmer(at, k);
-            (mix(forward.min(reverse_complement(forward, k))), at)
+            let place = place.load(Ordering::Relaxed);
+            let forward = search.text.kmer(place, k);
+            let reverse = reverse_complement(forward, k);
+            Member { hash: mix(forward.min(reverse)), place, flipped: reverse < forward }
         }));
         // Sorted roughly by the bits below those of the bucket, then each cell by itself.
         let cells = (bucket.len() / PER_CELL + 1).next_power_of_two().min(1 << CELL_BITS);
         let cell = |hash: u64| (hash >> (56 - CELL_BITS)) as usize & (cells - 1);
         self.ends.clear();
         self.ends.resize(cells, 0);
-        for (hash, _) in &self.unsorted {
-            self.ends[cell(*hash)] += 1;
+        for member in &self.unsorted {
+            self.ends[cell(member.hash)] += 1;
         }
         let mut at = 0;
         for end in &mut self.ends {
             at += std::mem::replace(end, at);
         }
         self.sorted.clear();
-        self.sorted.resize(bucket.len(), (0, 0));
-        for pair in &self.unsorted {
-            let next = &mut self.ends[cell(pair.0)];
-            self.sorted[*next as usize] = *pair;
+        self.sorted.resize(bucket.len(), Member::default());
+        for member in &self.unsorted {
+            let next = &mut self.ends[cell(member.hash)];
+            self.sorted[*next as usize] = *member;
             *next += 1;
         }
         let mut from = 0;
@@ -330,7 +345,7 @@ impl Grouping {
             let own = &mut self.sorted[from..*end as usize];
             from = *end as usize;
             sort_cell(own);
-            for class in own.chunk_by(|a, b| a.0 == b.0) {
+            for class in own.chunk_by(|a, b| a.hash == b.hash) {
                 each(class);
             }
         }
@@ -338,19 +353,19 @@ impl Grouping {
 }
 
 /// Sorts by hash; the places of one hash stay in their order.
-fn sort_cell(cell: &mut [(u64, u32)]) {
+fn sort_cell(cell: &mut [Member]) {
     if cell.len() > FEW {
         cell.sort_unstable();
         return;
     }
     for i in 1..cell.len() {
-        let pair = cell[i];
+        let member = cell[i];
         let mut to = i;
-        while to > 0 && cell[to - 1].0 > pair.0 {
+        while to > 0 && cell[to - 1].hash > member.hash {
             cell[to] = cell[to - 1];
             to -= 1;
         }
-        cell[to] = pair;
+        cell[to] = member;
     }
 }
 
@@ -369,20 +384,25 @@ fn group(
     for from in (first..last).step_by(batch) {
         search.job.cancel.check()?;
         let results = crew::each(&mut scratch, batch.min(last - from), |grouping, task| {
-            let mut lists = Lists::default();
-            grouping.classes(search, buckets.bucket(from + task), |class| {
-                let (first, k) = (class[0].1, search.k);
-                let kmer = search.text.kmer(first, k);
-                let both = if kmer == reverse_complement(kmer, k) { 2 } else { 1 };
-                if class.len() * both < rules.min_frequency as usize || !complexity.is_complex(kmer)
-                {
+            let bucket = buckets.bucket(from + task);
+            let mut lists = Lists::with_room_for(bucket.len(), rules);
+            grouping.classes(search, bucket, |class| {
+                if class.len() * 2 < rules.min_frequency as usize {
                     return;
                 }
-                let places = class.iter().map(|pair| pair.1);
-                let written = |place: &u32| search.text.kmer(*place, k) == kmer;
-                let forward = places.clone().filter(written);
-                let reverse = places.filter(|place| both == 2 || !written(place));
-                lists.add(rules, first, forward, reverse);
+                let (first, k) = (class[0], search.k);
+                let kmer = search.text.kmer(first.place, k);
+                let palindrome = kmer == reverse_complement(kmer, k);
+                let occurrences = if palindrome { 2 * class.len() } else { class.len() };
+                if occurrences < rules.min_frequency as usize || !complexity.is_complex(kmer) {
+                    return;
+                }
+                let on = |flipped: bool| {
+                    let own = move |member: &&Member| palindrome || member.flipped == flipped;
+                    class.iter().filter(own).map(|member| member.place)
+                };
+                let (forward, reverse) = (on(first.flipped), on(!first.flipped));
+                lists.add(rules, first.place, forward, reverse);
             });
             lists
         });

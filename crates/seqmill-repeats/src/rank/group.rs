@@ -52,6 +52,16 @@ impl<'a> Rules<'a> {
 }
 
 impl Lists {
+    /// Lists with room for seeds of so many occurrences; pages that are never touched cost nothing.
+    pub(super) fn with_room_for(occurrences: usize, rules: Rules<'_>) -> Self {
+        let seeds = occurrences / rules.min_frequency.max(1) as usize;
+        Self {
+            candidates: Vec::with_capacity(seeds),
+            positions: Vec::with_capacity(occurrences),
+            cut: 0,
+        }
+    }
+
     /// Adds the seed at `first` with its sorted occurrences if there are enough of them.
     pub(super) fn add(
         &mut self,

@@ -15,13 +15,15 @@ mod shelves;
 
 use super::exact::{self, BUCKETS};
 use super::group::{Lists, Rules};
-use super::{Ranking, Search};
+use super::{Candidate, Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, reverse_complement};
+use crate::prefetch::prefetch;
 use forms::{Entry, Forms, Scratch};
 use marks::Ranked;
+use seqmill_base::budget::human_bytes;
 use seqmill_base::process::release_free_memory;
-use seqmill_base::{ErrorKind, Lease, Result};
+use seqmill_base::{Error, ErrorKind, Lease, Result};
 use shelves::{Found, Shelf, Shelves};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -56,15 +58,63 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
     let mut work = Vec::from([Range { start: 0, end: length }]);
     while let Some(range) = work.pop() {
-        if collect(search, &forms, &marks, &owners, range.clone(), (&mut ranking, &mut held))? {
-            continue;
+        let out = (&mut ranking, &mut held);
+        let shelved = collect(search, &forms, &marks, &owners, range.clone(), out);
+        let shelved = shelved.map_err(|e| with_rest(search, e, &held, &owners, range.start))?;
+        let (Shelved::Listed(end) | Shelved::Full(end)) = shelved;
+        if end < range.end {
+            work.push(end..range.end);
+            ranking.figures.splits += 1;
         }
-        ranking.figures.splits += 1;
-        let middle = range.start + (range.end - range.start) / 2;
-        work.extend([middle..range.end, range.start..middle]);
+        if matches!(shelved, Shelved::Full(_)) {
+            work.push(range.start..end);
+        }
     }
     ranking.lease = Some(held);
     Ok(ranking)
+}
+
+/// How far a range was worked on.
+enum Shelved {
+    /// The seeds before that place have their lists.
+    Listed(u32),
+    /// Not at all: those before that place are one shelf and too many for one round.
+    Full(u32),
+}
+
+/// An error for want of memory while the seeds from `start` on have no lists yet: these need room
+/// too, about as much for each occurrence as those before.
+fn with_rest(
+    search: &Search<'_>,
+    error: Error,
+    held: &Lease,
+    owners: &[AtomicU32],
+    start: u32,
+) -> Error {
+    let Some(needed) = error.needed() else { return error };
+    let (mut before, mut behind) = (0_u64, 0_u64);
+    for owner in owners {
+        let first = owner.load(Ordering::Relaxed);
+        before += u64::from(first < start);
+        behind += u64::from(first >= start && first != NONE);
+    }
+    // Early seeds have many exact occurrences, later ones more that differ.
+    let least = size_of::<Candidate>() as u64 + 4 * u64::from(search.parameters.min_frequency);
+    let each = held.bytes().checked_div(before).unwrap_or(0).max(least);
+    let limit = search.job.budget.limit();
+    let more = (needed + each * behind).saturating_sub(limit);
+    // A part of a larger budget goes to what the program takes beside its accounts.
+    let needed = limit + more + more / 16;
+    Error::budget(
+        format!(
+            "seeds with a mismatch need about {} more than a memory budget of {}; \
+             give at least --memory {}",
+            human_bytes(needed - limit),
+            human_bytes(limit),
+            human_bytes(needed),
+        ),
+        needed,
+    )
 }
 
 fn reserve(search: &Search<'_>, bytes: u64, what: &str) -> Result<Lease> {
@@ -80,6 +130,9 @@ fn add_bounds(
     bounds: &[AtomicU8],
     shared: bool,
 ) {
+    for entry in group {
+        prefetch(bounds, entry.place as usize);
+    }
     let add = |entry: &Entry, sum: u32| {
         let bound = &bounds[entry.place as usize];
         let more = sum.min(MOST_ADDED) as u8;
@@ -112,10 +165,10 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
     let mut scratch = vec![exact::Grouping::default(); search.threads];
     crew::each(&mut scratch, BUCKETS, |grouping, task| {
         grouping.classes(search, buckets.bucket(task), |class| {
-            let first = class[0].1;
+            let first = class[0].place;
             if complexity.is_complex(search.text.kmer(first, search.k)) {
-                for (_, place) in class {
-                    owners[marks.rank(*place)].store(first, Ordering::Relaxed);
+                for member in class {
+                    owners[marks.rank(member.place)].store(first, Ordering::Relaxed);
                 }
             }
         });
@@ -133,7 +186,8 @@ const RELEASE_EVERY: usize = 16;
 /// A range of so few first places is not split any more.
 const LEAST_RANGE: usize = 64;
 
-/// Adds the seeds whose first place lies in `range`; false if their lists do not fit.
+/// Adds the seeds whose first place lies in `range`, or in the beginning of it that there is room
+/// for.
 fn collect(
     search: &Search<'_>,
     forms: &Forms,
@@ -141,43 +195,85 @@ fn collect(
     owners: &[AtomicU32],
     range: Range<u32>,
     out: (&mut Ranking, &mut Lease),
-) -> Result<bool> {
-    let owner = |place: u32| {
-        let owner = owners[marks.rank(place)].load(Ordering::Relaxed);
-        (owner != NONE && range.contains(&owner)).then_some(owner)
-    };
+) -> Result<Shelved> {
     let splits = range.len() > LEAST_RANGE;
     let shelves = Shelves::new(search, range.clone(), splits)?;
-    own_places(search, marks, owner, &shelves);
+    let owners = Owners { marks, firsts: owners, shelves: &shelves, start: range.start };
+    own_places(search, &owners, &shelves);
     for slice in 0..forms.slices() {
         let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
-            neighbours(search, forms, scratch, group, marks, &owner, found);
+            neighbours(search, forms, scratch, group, &owners, found);
         };
-        let done = forms.each_group(search, slice, find, |found| shelves.put(found));
-        // Either there was no room for occurrences, or they left none for the forms of a slice.
-        let error = match (shelves.full(), done) {
-            (Some(error), _) => error.within("occurrences"),
-            (None, Err(error)) => error,
-            (None, Ok(())) => continue,
-        };
-        let fits_in_parts = splits && matches!(error.kind(), ErrorKind::Budget);
-        return if fits_in_parts { Ok(false) } else { Err(error) };
+        loop {
+            match forms.each_group(search, slice, find, |found| shelves.put(found)) {
+                Ok(()) => break,
+                // Occurrences left no room for the forms of a slice.
+                Err(error) if !matches!(error.kind(), ErrorKind::Budget) => return Err(error),
+                Err(_) if shelves.shrink() => {}
+                Err(_) if splits && shelves.is_shrinkable() => {
+                    return Ok(Shelved::Full(shelves.end()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = shelves.full() {
+            return if splits { Ok(Shelved::Full(shelves.end())) } else { Err(error) };
+        }
     }
+    let end = shelves.end();
     build_lists(search, shelves, out)?;
-    Ok(true)
+    Ok(Shelved::Listed(end))
+}
+
+/// The first places of classes that are worked on.
+struct Owners<'o> {
+    marks: &'o Ranked,
+    firsts: &'o [AtomicU32],
+    shelves: &'o Shelves,
+    start: u32,
+}
+
+impl Owners<'_> {
+    /// The first place of the class of a marked place.
+    fn of(&self, place: u32) -> Option<u32> {
+        Some(self.at(self.marks.rank(place))).filter(|first| *first != NONE)
+    }
+
+    /// That of the marked place with so many before it; `NONE` if it is not worked on.
+    fn at(&self, rank: usize) -> u32 {
+        let first = self.firsts[rank].load(Ordering::Relaxed);
+        if first >= self.start && first < self.shelves.end() { first } else { NONE }
+    }
+
+    /// Those of the entries of a group, `NONE` for what is not marked; whether there is any.
+    fn of_group(&self, group: &[Entry], firsts: &mut Vec<u32>) -> bool {
+        for entry in group {
+            self.marks.prefetch(entry.place);
+        }
+        firsts.clear();
+        firsts.extend(group.iter().map(|entry| {
+            if !self.marks.has(entry.place) {
+                return NONE;
+            }
+            let rank = self.marks.rank(entry.place);
+            prefetch(self.firsts, rank);
+            rank as u32
+        }));
+        let mut any = false;
+        for first in firsts.iter_mut().filter(|first| **first != NONE) {
+            *first = self.at(*first as usize);
+            any |= *first != NONE;
+        }
+        any
+    }
 }
 
 /// The exact occurrences of each seed.
-fn own_places(
-    search: &Search<'_>,
-    marks: &Ranked,
-    owner: impl Fn(u32) -> Option<u32>,
-    shelves: &Shelves,
-) {
+fn own_places(search: &Search<'_>, owners: &Owners<'_>, shelves: &Shelves) {
     let (text, k) = (search.text, search.k);
     let mut found = Found::default();
-    marks.each(|place| {
-        let Some(first) = owner(place) else { return };
+    owners.marks.each(|place| {
+        let Some(first) = owners.of(place) else { return };
         let (kmer, own) = (text.kmer(first, k), text.kmer(place, k));
         let item = u64::from(first) << 32 | u64::from(place);
         if own == kmer {
@@ -199,28 +295,27 @@ fn neighbours(
     forms: &Forms,
     scratch: &mut Scratch,
     group: &[Entry],
-    marks: &Ranked,
-    owner: &impl Fn(u32) -> Option<u32>,
+    owners: &Owners<'_>,
     found: &mut Found,
 ) {
-    if group.len() < 2 || !group.iter().any(|e| marks.has(e.place) && owner(e.place).is_some()) {
+    if group.len() < 2 || !owners.of_group(group, &mut scratch.firsts) {
         return;
     }
     scratch.fill(forms, group);
     scratch.sort(group);
     let mut last = None;
     for i in 0..scratch.sorted.len() {
-        let (suffix, entry) = scratch.sorted_entry(i, group);
+        let (suffix, number) = scratch.sorted_entry(i);
         // All entries of a form are windows of one class; one of them speaks for it. The two
         // entries of a palindrome are the same form, which is also its own twin.
         if last == Some(suffix) {
             continue;
         }
         last = Some(suffix);
-        if !marks.has(entry.place) {
+        let (first, entry) = (scratch.firsts[number], &group[number]);
+        if first == NONE {
             continue;
         }
-        let Some(first) = owner(entry.place) else { continue };
         let seed = search.text.kmer(first, search.k);
         let form = forms.form_of(search, entry);
         let twin = reverse_complement(seed, search.k);

@@ -11,7 +11,9 @@ use std::io::{Result, Write};
 /// Letters in a line of the library.
 const LIBRARY_LINE: usize = 80;
 /// Letters in a line of the masked text.
-const MASKED_LINE: u64 = 50;
+const MASKED_LINE: usize = 50;
+/// Letters that are made at a time.
+const MASKED_PART: u32 = 1 << 14;
 
 /// `.freq`: seed, count and place in the padded text.
 pub(crate) fn frequencies(out: &mut dyn Write, text: &Text, seeds: &[Seed], k: u32) -> Result<()> {
@@ -73,23 +75,44 @@ pub(crate) fn elements(
 
 /// `.masked`: the padded text with `X` for what elements cover.
 pub(crate) fn masked(out: &mut dyn Write, text: &Text, covered: &Mask) -> Result<()> {
-    let mut column = 0;
-    let mut put = |letter: u8| -> Result<()> {
-        out.write_all(&[letter])?;
-        column += 1;
-        if column == MASKED_LINE {
-            column = 0;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
-    };
+    let mut lines = Lines { out, column: 0 };
+    let mut letters = Vec::with_capacity(MASKED_PART as usize);
     for record in text.records() {
-        for _ in 0..PADDING {
-            put(b'N')?;
-        }
-        for at in record.start..record.end() {
-            put(if covered.has(at) { b'X' } else { LETTERS[text.code(at) as usize] })?;
+        letters.clear();
+        letters.resize(PADDING as usize, b'N');
+        lines.put(&letters)?;
+        let mut from = record.start;
+        while from < record.end() {
+            let to = record.end().min(from.saturating_add(MASKED_PART));
+            text.letters(from, to, &mut letters);
+            for (at, letter) in (from..).zip(&mut letters) {
+                *letter = if covered.has(at) { b'X' } else { *letter };
+            }
+            lines.put(&letters)?;
+            from = to;
         }
     }
     Ok(())
+}
+
+/// Breaks letters into lines.
+struct Lines<'o> {
+    out: &'o mut dyn Write,
+    column: usize,
+}
+
+impl Lines<'_> {
+    fn put(&mut self, mut letters: &[u8]) -> Result<()> {
+        while !letters.is_empty() {
+            let (line, rest) = letters.split_at(letters.len().min(MASKED_LINE - self.column));
+            self.out.write_all(line)?;
+            self.column += line.len();
+            if self.column == MASKED_LINE {
+                self.column = 0;
+                self.out.write_all(b"\n")?;
+            }
+            letters = rest;
+        }
+        Ok(())
+    }
 }

@@ -87,13 +87,7 @@ impl<K: Kmer> Engine<'_, K> {
         let down = K::BITS - shape.depth - bits;
         let child = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), 1 << bits);
         let mut writer = Writer::new(&child);
-        let mut relieve = || {
-            self.check()?;
-            if child.fullest(false).1 > 0 {
-                return self.spill_fullest(&child).map(|_| ());
-            }
-            self.spill_fullest(store).map(|_| ())
-        };
+        let mut relieve = || self.relieve(&child, store);
         store.drain(shard, &mut arrays.elements, most.min(1 << 16), |elements| {
             for element in elements.iter() {
                 let sub = element.down(down).low() as usize & ((1 << bits) - 1);

@@ -2,7 +2,6 @@
 
 use super::Engine;
 use super::records::merge_records;
-use crate::kmers::minimizers::Lanes;
 use crate::kmers::room::MERGE_BYTES;
 use crate::kmers::store::{Store, Writer};
 use crate::kmers::word::{Kmer, Word};
@@ -49,52 +48,17 @@ impl<K: Kmer> Engine<'_, K> {
             self.bins.drain(bin, &mut records, limit, |records| {
                 self.check()?;
                 merge_records(records, &mut places, self.layout);
-                self.expand_records(records, buckets, &mut writer)
+                self.lanes.run(
+                    (records.as_slice(), buckets, &mut writer),
+                    #[inline(always)]
+                    |records, buckets, writer| self.expand_records(records, buckets, writer),
+                )
             })?;
         }
     }
 
-    fn expand_records(
-        &self,
-        records: &[K::Record],
-        buckets: &Buckets<K>,
-        writer: &mut Writer<'_, K>,
-    ) -> Result<()> {
-        match self.lanes {
-            Lanes::Scalar => self.expand_body(records, buckets, writer),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx2 => unsafe { self.expand_avx2(records, buckets, writer) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` has found the instructions.
-            Lanes::Avx512 => unsafe { self.expand_avx512(records, buckets, writer) },
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi2")]
-    fn expand_avx2(
-        &self,
-        records: &[K::Record],
-        buckets: &Buckets<K>,
-        writer: &mut Writer<'_, K>,
-    ) -> Result<()> {
-        self.expand_body(records, buckets, writer)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    fn expand_avx512(
-        &self,
-        records: &[K::Record],
-        buckets: &Buckets<K>,
-        writer: &mut Writer<'_, K>,
-    ) -> Result<()> {
-        self.expand_body(records, buckets, writer)
-    }
-
     #[inline(always)]
-    fn expand_body(
+    fn expand_records(
         &self,
         records: &[K::Record],
         buckets: &Buckets<K>,
@@ -103,7 +67,7 @@ impl<K: Kmer> Engine<'_, K> {
         let (layout, canonical) = (self.layout, self.rules.canonical);
         let (bits, down) = (buckets.bits, K::BITS - buckets.bits);
         let most = (1_u64 << buckets.free.min(32)) - 1;
-        let mut relieve = || self.relieve_buckets(&buckets.store);
+        let mut relieve = || self.relieve(&buckets.store, &self.bins);
         let mut failure = None;
         for record in records {
             let mut weight = layout.weight(*record);
@@ -125,14 +89,5 @@ impl<K: Kmer> Engine<'_, K> {
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    #[cold]
-    fn relieve_buckets(&self, store: &Store<K>) -> Result<()> {
-        self.check()?;
-        if store.fullest(false).1 > 0 {
-            return self.spill_fullest(store).map(|_| ());
-        }
-        self.spill_fullest(&self.bins).map(|_| ())
     }
 }

@@ -88,6 +88,6 @@ impl<K: Kmer> Engine<'_, K> {
             self.gain.fetch_max(POOR_GAIN + 10, Ordering::Relaxed);
             return Ok(());
         }
-        self.spill_fullest(&self.bins).map(|_| ())
+        self.spill_fullest(&self.bins)
     }
 }

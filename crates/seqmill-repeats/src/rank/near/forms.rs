@@ -17,6 +17,8 @@ const COUNTER_BITS: u32 = 18;
 pub(super) const FEW: usize = 12;
 /// Local numbers with at most so many bits are sorted by counting.
 const COUNTED_BITS: u32 = 12;
+/// Bytes of forms that are worked on at once if the budget has them.
+const LEAST_ROOM: u64 = 12 << 20;
 /// Most slices, as bits.
 const MOST_SLICE_BITS: u32 = 12;
 
@@ -72,7 +74,7 @@ impl Forms {
         let bucket_bits = BUCKET_BITS.min(prefix_bits);
         let length = u64::from(search.text.len());
         // Two entries a window. A second slice costs one scan more and halves the memory.
-        let room = (search.index_bytes / 2).min((length * 4).max(1 << 20)).max(1 << 16);
+        let room = (search.index_bytes / 2).min((length * 4).max(LEAST_ROOM)).max(1 << 16);
         let mut slice_bits = 0;
         while (length * 8) >> slice_bits > room && slice_bits < MOST_SLICE_BITS {
             slice_bits += 1;
@@ -185,9 +187,9 @@ impl Forms {
             .map(|b| ends[2 * b + 1] - if b == 0 { 0 } else { ends[2 * b - 1] })
             .max()
             .unwrap_or(0);
-        let scratch_bytes =
-            (largest * 2 * size_of::<Entry>() + largest * 8) as u64 + (1 << self.counter_bits >> 2);
-        let bytes = total as u64 * 4 + scratch_bytes * search.threads as u64;
+        let scratch_bytes = (largest * 2 * size_of::<Entry>() + largest * 12) as u64
+            + (1 << self.counter_bits >> 2);
+        let bytes = (total as u64 + 1) * 4 + scratch_bytes * search.threads as u64;
         let _lease = super::reserve(search, bytes, "forms of k-mers")?;
         let places = self.scatter(search, slice, starts, total);
         let mut scratch: Vec<(Scratch, R)> =
@@ -217,26 +219,26 @@ impl Forms {
         mut starts: Vec<[usize; LISTS]>,
         total: usize,
     ) -> Vec<AtomicU32> {
-        let places: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
+        // The last place takes what is of another slice: half of all, so a branch would be wrong
+        // very often.
+        let places: Vec<AtomicU32> = (0..=total).map(|_| AtomicU32::new(0)).collect();
         let slots: Vec<std::sync::Mutex<&mut [usize; LISTS]>> =
             starts.iter_mut().map(std::sync::Mutex::new).collect();
         let mut threads = vec![(); search.threads];
         crew::each(&mut threads, slots.len(), |(), task| {
-            let mut next = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let starts = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut next = [total; LISTS + 1];
+            next[..LISTS].copy_from_slice(&**starts);
             let (from, to) = self.piece(search, task);
-            let mut put = |list: usize, at: u32| {
+            let mut put = |form: u64, strand: usize, at: u32| {
+                let (own, bucket, _) = self.address(form);
+                let list = if own == slice { 2 * bucket + strand } else { LISTS };
                 places[next[list]].store(at, Ordering::Relaxed);
-                next[list] += 1;
+                next[list] += usize::from(own == slice);
             };
             scan(search.text, self.k, from, to, |window| {
-                let (own, bucket, _) = self.address(window.forward);
-                if own == slice {
-                    put(2 * bucket, window.at);
-                }
-                let (own, bucket, _) = self.address(window.reverse);
-                if own == slice {
-                    put(2 * bucket + 1, window.at);
-                }
+                put(window.forward, 0, window.at);
+                put(window.reverse, 1, window.at);
             });
         });
         places
@@ -275,6 +277,8 @@ pub(super) struct Scratch {
     counters: Vec<u32>,
     /// Suffixes with the numbers of their entries.
     pub(super) sorted: Vec<u64>,
+    /// Of each entry of a group the first place of its class.
+    pub(super) firsts: Vec<u32>,
     /// Counters of the changes, in the order of the changes.
     steps: Vec<u32>,
     /// How many of them stay in the same word.
@@ -295,6 +299,7 @@ impl Scratch {
             unsorted: Vec::new(),
             counters: vec![0; words],
             sorted: Vec::new(),
+            firsts: Vec::new(),
             steps,
             near,
             folded,
@@ -412,10 +417,10 @@ impl Scratch {
         self.sorted.sort_unstable();
     }
 
-    /// The entry that is `i`th by suffix.
-    pub(super) fn sorted_entry<'g>(&self, i: usize, group: &'g [Entry]) -> (u32, &'g Entry) {
+    /// The suffix that is `i`th, and the number of its entry.
+    pub(super) fn sorted_entry(&self, i: usize) -> (u32, usize) {
         let item = self.sorted[i];
-        ((item >> 32) as u32, &group[item as u32 as usize])
+        ((item >> 32) as u32, item as u32 as usize)
     }
 
     /// Calls `each` with the entries of a suffix.

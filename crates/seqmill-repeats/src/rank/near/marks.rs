@@ -2,6 +2,7 @@
 
 use super::super::Search;
 use crate::crew;
+use crate::prefetch::prefetch;
 use seqmill_base::{Lease, Result};
 
 /// Words between two known counts.
@@ -50,6 +51,12 @@ impl Ranked {
     /// The marks of the text, without the word behind them.
     pub(super) fn words(&self) -> &[u64] {
         &self.words[..self.words.len() - 1]
+    }
+
+    /// Asks for the memory that tells of a place.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: u32) {
+        prefetch(&self.words, at as usize / 64);
     }
 
     #[inline]

@@ -3,13 +3,18 @@
 //! Workers bring what they found bucket by bucket; each shelf is sorted and emptied by itself, so
 //! nothing but the occurrences themselves stands in memory for all seeds at once.
 
-use super::super::Search;
+use super::super::{Candidate, Search};
+use seqmill_base::process::release_free_memory;
 use seqmill_base::{Error, Lease, Result};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shelves for the seeds of one range.
 const SHELVES: usize = 128;
+/// Part of the bases of the genome, as bytes, that a range may fill in any case: with less it would
+/// be looked through very many times.
+const LEAST_PART: u64 = 2;
 /// Occurrences in a box of a shelf.
 const BOX_ITEMS: usize = 512;
 const BOX_BYTES: u64 = BOX_ITEMS as u64 * 8;
@@ -32,6 +37,10 @@ impl Shelf {
         }
     }
 
+    fn items(&self) -> u64 {
+        self.0.iter().flatten().map(|one| one.len() as u64).sum()
+    }
+
     /// Moves all into two sorted lists.
     pub(super) fn empty_into(&mut self, lists: &mut Found) {
         for (list, boxes) in lists.iter_mut().zip(&mut self.0) {
@@ -47,62 +56,130 @@ impl Shelf {
 
 struct State {
     shelves: Vec<Shelf>,
-    /// Bytes of items, and of the boxes that may be begun.
-    bytes: u64,
+    /// Occurrences on the shelves.
+    items: u64,
     lease: Lease,
     /// There was no room for what came, and why.
     full: Option<Error>,
 }
 
 /// The shelves of one range of first places.
+///
+/// Where there is no room for all, the last shelves are given up and the range ends before them;
+/// what has been done for the others is not done again.
 pub(super) struct Shelves {
     state: Mutex<State>,
     range: Range<u32>,
+    /// Where the shelves end that are left.
+    end: AtomicU32,
+    /// Most bytes; they are given up down to the least bytes only.
     limit: u64,
+    least: u64,
+    /// Bytes of an occurrence: on its shelf, or in the list that is made of it.
+    each: u64,
 }
 
 impl Shelves {
-    /// Empty shelves; `limit` bytes at most unless the range cannot be split any more.
+    /// Empty shelves; as many bytes as the index may take unless the range cannot be split any
+    /// more.
     pub(super) fn new(search: &Search<'_>, range: Range<u32>, splits: bool) -> Result<Self> {
-        let lease = super::reserve(search, 0, "occurrences")?;
+        let least = u64::from(search.text.len()) / LEAST_PART;
+        let lease = super::reserve(search, least, "occurrences")?;
         let shelves = (0..SHELVES).map(|_| Shelf::default()).collect();
-        let state = State { shelves, bytes: 0, lease, full: None };
+        let state = State { shelves, items: 0, lease, full: None };
         let limit = if splits { search.index_bytes } else { u64::MAX };
-        Ok(Self { state: Mutex::new(state), range, limit })
+        let end = AtomicU32::new(range.end);
+        let fewest = u64::from(search.parameters.min_frequency.max(1));
+        let each = 8.max(4 + (size_of::<Candidate>() as u64).div_ceil(fewest));
+        Ok(Self { state: Mutex::new(state), range, end, limit, least, each })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The position behind the first places that have a shelf.
+    pub(super) fn end(&self) -> u32 {
+        self.end.load(Ordering::Relaxed)
+    }
+
     /// Takes what was found and leaves the lists empty.
     pub(super) fn put(&self, found: &mut Found) {
-        let items = found[0].len() + found[1].len();
-        if items > 0 {
+        if found.iter().any(|list| !list.is_empty()) {
             let mut state = self.lock();
-            state.bytes += items as u64 * 8;
-            // The last box of each shelf and strand may be nearly empty.
-            let bytes = state.bytes + (state.bytes / 8).min(2 * SHELVES as u64 * BOX_BYTES);
             if state.full.is_none() {
-                let more = bytes.min(self.limit.saturating_add(1));
-                state.full = if bytes > self.limit {
-                    Some(Error::budget("occurrences need more than the index may take", more))
-                } else {
-                    state.lease.resize(bytes).err()
-                };
-            }
-            if state.full.is_none() {
-                let (start, length) = (self.range.start, self.range.len() as u64);
                 for (strand, list) in found.iter().enumerate() {
                     for item in list {
-                        let first = (item >> 32) as u32 - start;
-                        let shelf = (u64::from(first) * SHELVES as u64 / length) as usize;
-                        state.shelves[shelf].put(strand, *item);
+                        let shelf = self.shelf_of((item >> 32) as u32);
+                        if shelf < state.shelves.len() {
+                            state.shelves[shelf].put(strand, *item);
+                            state.items += 1;
+                        }
                     }
                 }
+                state.full = self.settle(&mut state).err();
             }
         }
         found.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Reserves what is on the shelves, or gives up so many that there is room.
+    fn settle(&self, state: &mut State) -> Result<()> {
+        loop {
+            let bytes = self.bytes_for(state.items);
+            let room = if bytes <= state.lease.bytes() {
+                return Ok(());
+            } else if bytes > self.limit {
+                Err(Error::budget("occurrences need more than the index may take", bytes))
+            } else {
+                state.lease.resize(bytes)
+            };
+            if room.is_ok() || !self.give_up(state) {
+                return room;
+            }
+        }
+    }
+
+    fn shelf_of(&self, first: u32) -> usize {
+        (u64::from(first - self.range.start) * SHELVES as u64 / self.range.len() as u64) as usize
+    }
+
+    /// Bytes of so many occurrences, and of the boxes that may be begun.
+    fn bytes_for(&self, items: u64) -> u64 {
+        // The last box of each shelf and strand may be nearly empty.
+        let bytes = items * self.each;
+        (bytes + (bytes / 8).min(2 * SHELVES as u64 * BOX_BYTES)).max(self.least)
+    }
+
+    /// Gives up an eighth of what is held, from the last shelf on; false if that cannot be.
+    fn give_up(&self, state: &mut State) -> bool {
+        let wanted = (state.items - state.items / 8).saturating_sub(1);
+        while state.items > wanted && state.shelves.len() > 1 {
+            let items = state.shelves.pop().map_or(0, |shelf| shelf.items());
+            state.items -= items;
+        }
+        let (kept, range) = (state.shelves.len() as u64, self.range.len() as u64);
+        let length = (kept * range).div_ceil(SHELVES as u64) as u32;
+        self.end.store(self.range.start + length, Ordering::Relaxed);
+        state.items <= wanted
+    }
+
+    /// Whether a shorter range would need less.
+    pub(super) fn is_shrinkable(&self) -> bool {
+        self.lock().lease.bytes() > self.least
+    }
+
+    /// Makes room for something else; false if there is nothing that can be given up.
+    pub(super) fn shrink(&self) -> bool {
+        let mut state = self.lock();
+        let before = state.lease.bytes();
+        if before <= self.least || !self.give_up(&mut state) {
+            return false;
+        }
+        // The boxes lie scattered: they are free memory only once the system has it back.
+        release_free_memory();
+        let bytes = self.bytes_for(state.items);
+        state.lease.resize(bytes).is_ok() && bytes < before
     }
 
     /// Why there was no room, if there was none.
