@@ -20,6 +20,7 @@ from seqmill import _native
 from tests.peaks import SEQMILL, Ended, run_measured
 
 MIB = 1 << 20
+UNMAPPED = b"r\t4\t*\t0\t0\t*\t*\t0\t0\tACGT\tIIII\n"
 SHORT_READS = "real/bam/HG002_illumina_wgs_10regions.merged.bam"
 LONG_READS = (
     "real/bam/pacbio_hifi_fiberseq_MM_ML.bam",
@@ -107,6 +108,16 @@ def check_files(
 
 def test_files_within_the_budget(shared_data: Path, convert: Run, tmp_path: Path) -> None:
     check_files((SHORT_READS, LONG_READS[0]), QUICK, shared_data, convert, tmp_path)
+
+
+def test_small_budgets(shared_data: Path, convert: Run, tmp_path: Path) -> None:
+    """Where the program itself is most of it: refused, or kept to."""
+    output = tmp_path / "out.parquet"
+    for memory, threads in [(36 * MIB, 1), (42 * MIB, 1), (48 * MIB, 2)]:
+        ended = convert(shared_data / SHORT_READS, output, memory, "-@", threads, "-f")
+        assert ended.code in (0, 78), ended.errors
+        assert ended.peak <= memory, (memory >> 20, threads)
+    assert ended.code == 0, ended.errors
 
 
 @pytest.mark.slow
@@ -237,6 +248,19 @@ def large_records(kind: str) -> list[bytes]:
     return [record(b"r%d" % i, 50, rare[i % 250]) for i in range(40_000)]
 
 
+def run_or_follow_advice(source: Path, output: Path, threads: int, convert: Run) -> Ended:
+    """Convert with 64 MiB or, where that is refused, with what the message says."""
+    memory = 64 * MIB
+    ended = convert(source, output, memory, "-@", threads, "-f")
+    if ended.code == 78:
+        ((size, unit),) = re.findall(r"--memory ([0-9.]+)([MG])iB", ended.errors)
+        memory = int(float(size) * (MIB << 10 if unit == "G" else MIB)) + 1
+        ended = convert(source, output, memory, "-@", threads, "-f")
+    assert ended.code == 0, (threads, ended.errors)
+    assert ended.peak <= memory, (threads, memory >> 20, ended.peak >> 20)
+    return ended
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 @pytest.mark.parametrize(
     "kind", ["arrays", "huge array", "long reads", "many tags", "many rare tags"]
@@ -247,16 +271,19 @@ def test_large_records(kind: str, suffix: str, convert: Run, tmp_path: Path) -> 
     output = tmp_path / f"out.{suffix}"
     digests = set()
     for threads in THREADS:
-        memory = 64 * MIB
-        ended = convert(source, output, memory, "-@", threads, "-f")
-        if ended.code == 78:
-            ((size, unit),) = re.findall(r"--memory ([0-9.]+)([MG])iB", ended.errors)
-            memory = int(float(size) * (MIB << 10 if unit == "G" else MIB)) + 1
-            ended = convert(source, output, memory, "-@", threads, "-f")
-        assert ended.code == 0, (threads, ended.errors)
-        assert ended.peak <= memory, (threads, memory >> 20, ended.peak >> 20)
+        run_or_follow_advice(source, output, threads, convert)
         digests.add(digest(output))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_header_that_escapes_make_longer(suffix: str, convert: Run, tmp_path: Path) -> None:
+    """A name of control characters, which JSON writes with six each."""
+    source = tmp_path / "in.sam"
+    source.write_bytes(b"@SQ\tSN:" + b"\x0f" * 1_750_000 + b"\tLN:9\n" + UNMAPPED)
+    ended = run_or_follow_advice(source, tmp_path / f"out.{suffix}", 1, convert)
+    assert "characters SAM does not allow" in ended.errors
+    assert len(ended.errors) < 2000, "the message shows the whole name"
 
 
 @pytest.mark.parametrize("claim", [1 << 24, 1 << 28, (1 << 30) - 100])

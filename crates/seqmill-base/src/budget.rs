@@ -61,6 +61,12 @@ pub struct Budget {
 /// Reserved for whole jobs at budgets that are large enough, in advice.
 const STANDING_BYTES: u64 = 32 << 20;
 
+/// A larger budget leaves more of itself to the program: a twentieth may go to fragments, which is
+/// about this part of what is added.
+const FRAGMENTS_PART: u64 = 18;
+/// What the program itself takes differs from run to run: advice must not be in want of a page.
+const VARIATION_BYTES: u64 = 512 << 10;
+
 impl Budget {
     /// A budget of `limit` bytes for the whole process, of which `overhead` is taken already:
     /// interpreter, libraries, stacks, fragmentation.
@@ -134,6 +140,8 @@ impl Budget {
             let item = self.largest_need.load(Ordering::Relaxed);
             let whole = if item > 0 { STANDING_BYTES + 2 * item } else { 0 };
             let needed = self.overhead + (state.reserved + bytes).max(whole);
+            let more = needed.saturating_sub(self.limit);
+            let needed = needed + more / FRAGMENTS_PART + VARIATION_BYTES;
             return Err(Error::budget(
                 format!(
                     "{name} needs {} more than the {} that are free of a memory budget of {}; \
@@ -308,10 +316,12 @@ mod tests {
         let a = budget.account("a", 10);
         let lease = budget.try_reserve(a, 900).unwrap();
         let error = budget.must_reserve(a, 200).unwrap_err();
-        assert_eq!(error.needed(), Some(1100));
+        assert_eq!(error.needed(), Some(1100 + 100 / FRAGMENTS_PART + VARIATION_BYTES));
         budget.note_need(700);
         let error = budget.must_reserve(a, 200).unwrap_err();
-        assert_eq!(error.needed(), Some(STANDING_BYTES + 1400));
+        let needed = STANDING_BYTES + 1400;
+        let more = (needed - 1000) / FRAGMENTS_PART;
+        assert_eq!(error.needed(), Some(needed + more + VARIATION_BYTES));
         drop(lease);
         assert!(budget.must_reserve(a, 200).is_ok());
     }

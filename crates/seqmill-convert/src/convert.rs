@@ -194,7 +194,7 @@ impl Run<'_> {
         let semantic = &self.setup.semantic;
         let encoding = Encoding::new(semantic)?;
         let resources = &self.options.resources;
-        let (threads, _compressors) = threads(resources, self.job, encoding.state_bytes())?;
+        let (threads, _encoders) = threads(resources, self.job, encoding.state_bytes())?;
         let accounts = Accounts::new(self.job, resources);
         // A run that goes on has not seen the beginning: its index takes a pass of its own.
         let index = (self.options.write_chunk_index && earlier.is_none() && is_whole(self.setup))
@@ -271,7 +271,8 @@ impl Run<'_> {
         }
         let compression = ipc_compression(&semantic.compression, semantic.compression_level)?;
         let resources = &self.options.resources;
-        let (threads, _compressors) = threads(resources, self.job, compression.state_bytes())?;
+        let state = (compression.state_bytes(), 0);
+        let (threads, _encoders) = threads(resources, self.job, state)?;
         let accounts = Accounts::new(self.job, resources);
         let empty = empty_batch(self.setup)?;
         let extras = Extras { on_bad: self.on_bad.take(), index: None };

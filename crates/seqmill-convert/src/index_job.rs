@@ -39,7 +39,7 @@ pub(crate) fn index_pass(options: &Options, job: &Job, inputs: &Arc<Inputs>) -> 
         Ok(())
     };
     let pipeline = batches(inputs, &setup, job, accounts, None, extras)?;
-    let (pool, _) = threads(&options.resources, job, 0)?;
+    let (pool, _) = threads(&options.resources, job, (0, 0))?;
     pipeline.run("index", WRITING, take, &pool, job).0?;
     write_chunk_index(inputs, &index, last.sorted)
 }

@@ -190,17 +190,15 @@ impl Inputs {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bytes of the texts of all headers, as long as escapes make them, and of their references.
-    pub(crate) fn header_bytes(&self) -> (u64, u64) {
-        let (mut texts, mut names) = (0, 0);
-        for input in &self.list {
-            texts += input.header.text.len();
-            for reference in &input.header.references {
-                texts += escape_bytes(&reference.name);
-                names += reference.name.len() + size_of::<Reference>();
-            }
-        }
-        (texts as u64, names as u64)
+    /// Bytes of the texts of all headers, of the list of references as JSON, and of the references:
+    /// those of each input, and those of all together.
+    pub(crate) fn header_bytes(&self) -> [u64; 3] {
+        let texts: usize = self.list.iter().map(|input| input.header.text.len()).sum();
+        let lists: usize = self.references.iter().map(|r| json_bytes(&r.name)).sum();
+        let own = self.list.iter().flat_map(|input| &input.header.references);
+        let all = own.chain(&self.references);
+        let references: usize = all.map(|r| r.name.len() + size_of::<Reference>()).sum();
+        [texts, lists, references].map(|bytes| bytes as u64)
     }
 
     /// Bytes that ranges of remote inputs may take, with what their connections hold.
@@ -242,14 +240,14 @@ impl Inputs {
     }
 }
 
-/// Bytes that a text gets longer by in JSON.
-fn escape_bytes(text: &str) -> usize {
-    let more = |byte| match byte {
-        b'"' | b'\\' => 1,
-        0..0x20 => 5,
-        _ => 0,
+/// About the bytes of a name and its length in JSON.
+fn json_bytes(name: &str) -> usize {
+    let bytes = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
     };
-    text.bytes().map(more).sum()
+    name.bytes().map(bytes).sum::<usize>() + 14
 }
 
 /// A mate file belongs to one input of the same format.

@@ -114,6 +114,11 @@ pub(crate) enum Encoding {
     Ipc(IpcCompression),
 }
 
+/// The largest page of a batch of usual size, as it is and compressed.
+const SCRATCH_BYTES: u64 = 3 << 19;
+/// Code and tables of the program that only pages need, and dictionaries. Measured.
+const PAGES_BYTES: u64 = 4 << 20;
+
 impl Encoding {
     pub(crate) fn new(semantic: &Semantic) -> Result<Self> {
         let (name, level) = (&semantic.compression, semantic.compression_level);
@@ -123,12 +128,12 @@ impl Encoding {
         Ok(Self::Ipc(ipc_compression(name, level)?))
     }
 
-    /// Bytes of the compressors of one thread.
-    pub(crate) fn state_bytes(&self) -> u64 {
+    /// Bytes of the compressors and the scratch memory of one thread, and what there is once.
+    pub(crate) fn state_bytes(&self) -> (u64, u64) {
         match self {
             // Encoding and finishing have one each.
-            Self::Parquet(codec) => 2 * codec.state_bytes(),
-            Self::Ipc(compression) => compression.state_bytes(),
+            Self::Parquet(codec) => (2 * codec.state_bytes() + SCRATCH_BYTES, PAGES_BYTES),
+            Self::Ipc(compression) => (compression.state_bytes(), 0),
         }
     }
 }

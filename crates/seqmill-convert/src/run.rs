@@ -70,17 +70,26 @@ impl Accounts {
     }
 }
 
-/// How often the text of a header is held: by its input, in the schema, in what the output says of
-/// itself, and by whoever reads or writes it just now. Measured.
-const HEADER_TEXTS: u64 = 8;
-/// The same for the references: by their input, by all inputs, in the dictionary.
+/// How often the text of a header is held: by its input, in the schema, and by whoever writes it
+/// just now. Measured, as the next two.
+const HEADER_TEXTS: u64 = 5;
+/// The same for the list of references in the metadata.
+const HEADER_LISTS: u64 = 3;
+/// The same for references: in their list, in look-ups, in the dictionary.
 const HEADER_REFERENCES: u64 = 3;
+
+/// Headers with more are noted where it is said what a run needs.
+const LARGE_HEADERS: u64 = 4 << 20;
 
 /// Reserves the headers, before anything is made of them, and what is read ahead of remote inputs.
 pub(crate) fn reserve_headers(inputs: &Inputs, job: &Job) -> Result<Lease> {
-    let (texts, references) = inputs.header_bytes();
-    let bytes = HEADER_TEXTS * texts + HEADER_REFERENCES * references;
+    let [texts, lists, references] = inputs.header_bytes();
+    let bytes = HEADER_TEXTS * texts + HEADER_LISTS * lists + HEADER_REFERENCES * references;
     let account = job.budget.account("headers", bytes);
+    if bytes > LARGE_HEADERS {
+        // What a refusal asks for has room for the run, too.
+        job.budget.note_need(bytes / 2);
+    }
     let mut lease = job.budget.must_reserve(account, bytes)?;
     let ahead = inputs.ahead_bytes();
     if ahead > 0 {
@@ -94,8 +103,12 @@ pub(crate) fn reserve_headers(inputs: &Inputs, job: &Job) -> Result<Lease> {
 const THREAD_FLOOR: u64 = 8 << 20;
 
 /// Threads as the options ask for, or as many as the budget has room for (`workflow.md` A.4), and
-/// what their compressors take: `state` bytes each.
-pub(crate) fn threads(resources: &Resources, job: &Job, state: u64) -> Result<(Threads, Lease)> {
+/// what encoding takes: `state` bytes for each thread and `beside` for all.
+pub(crate) fn threads(
+    resources: &Resources,
+    job: &Job,
+    (state, beside): (u64, u64),
+) -> Result<(Threads, Lease)> {
     let (threads, compressing) = if let Some([load, process, write]) = resources.stage_threads {
         (Threads::PerGroup(vec![load, process, write]), write)
     } else {
@@ -103,8 +116,8 @@ pub(crate) fn threads(resources: &Resources, job: &Job, state: u64) -> Result<(T
         let count = resources.threads.min(room.unwrap_or(usize::MAX)).max(1);
         (Threads::Shared(count), count)
     };
-    let bytes = state.saturating_mul(compressing as u64);
-    let account = job.budget.account("compressors", bytes);
+    let bytes = state.saturating_mul(compressing as u64).saturating_add(beside);
+    let account = job.budget.account("encoders", bytes);
     Ok((threads, job.budget.must_reserve(account, bytes)?))
 }
 

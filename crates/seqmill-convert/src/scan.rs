@@ -118,8 +118,8 @@ fn scan(
             // The consumer has gone: nobody wants the rest.
             sender.send(Ok(processed)).map_err(|_| Error::cancelled())
         };
-        match threads(resources, job, 0) {
-            Ok((pool, _)) => processed.run("deliver", WRITING, take, &pool, job),
+        match threads(resources, job, (0, 0)) {
+            Ok((pool, _held)) => processed.run("deliver", WRITING, take, &pool, job),
             Err(error) => (Err(error), Vec::new()),
         }
     });
@@ -160,7 +160,7 @@ pub fn count(
         Ok(())
     };
     let pipeline = batches(inputs, &setup, job, accounts, None, Extras::default())?;
-    let (pool, _) = threads(resources, job, 0)?;
+    let (pool, _held) = threads(resources, job, (0, 0))?;
     pipeline.run("count", WRITING, take, &pool, job).0?;
     warn_of(inputs, &CutState::default());
     Ok(rows)
