@@ -15,8 +15,9 @@ use super::skm::OrderedBlocks;
 use super::store::{SpillFile, Store};
 use super::word::{Kmer, Word};
 use records::RecordLayout;
+use seqmill_base::budget::human_bytes;
 use seqmill_base::process::thread_cpu_time;
-use seqmill_base::{Error, Job, Result};
+use seqmill_base::{Error, ErrorKind, Job, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -177,9 +178,8 @@ impl<'a, K: Kmer> Engine<'a, K> {
             let before = thread_cpu_time();
             if let Err(error) = work(thread) {
                 let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                if !self.stop.swap(true, Ordering::Relaxed) || failure.is_none() {
-                    *failure = Some(error);
-                }
+                keep_cause(&mut failure, error);
+                self.stop.store(true, Ordering::Relaxed);
             }
             let used = thread_cpu_time().saturating_sub(before);
             *cpu.lock().unwrap_or_else(PoisonError::into_inner) += used.as_secs_f64();
@@ -230,8 +230,44 @@ impl<'a, K: Kmer> Engine<'a, K> {
         }
         if freed == 0 && self.arena.used() >= self.arena.blocks() {
             let needed = self.job.budget.limit() + self.job.budget.limit() / 4;
-            return Err(Error::budget("bins leave no room; give more --memory", needed));
+            let message = format!(
+                "bins leave no room in a memory budget of {}; give at least --memory {}",
+                human_bytes(self.job.budget.limit()),
+                human_bytes(needed),
+            );
+            return Err(Error::budget(message, needed));
         }
         Ok(())
+    }
+}
+
+/// Keeps the first error that is not an echo: threads that are told to stop end as cancelled, and
+/// may come to say so before the one that has failed.
+fn keep_cause(kept: &mut Option<Error>, error: Error) {
+    let is_echo = |error: &Error| error.kind() == ErrorKind::Cancelled;
+    if kept.as_ref().is_none_or(|kept| is_echo(kept) && !is_echo(&error)) {
+        *kept = Some(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_told_and_not_its_echo() {
+        let echo = Error::cancelled;
+        let first = || Error::internal("first");
+        for order in [
+            vec![first(), echo(), Error::internal("second")],
+            vec![echo(), first(), echo()],
+            vec![echo(), echo(), first()],
+        ] {
+            let mut kept = None;
+            for error in order {
+                keep_cause(&mut kept, error);
+            }
+            assert_eq!(kept.map(|e| e.to_string()), Some(first().to_string()));
+        }
     }
 }
