@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Index of an account within its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Budget {
     overhead: u64,
     /// What the largest item so far needs on its whole way.
     largest_need: AtomicU64,
+    /// What a larger budget takes for more threads: bytes of each, and bytes of budget for one.
+    thread: OnceLock<(u64, u64)>,
     state: Mutex<State>,
 }
 
@@ -82,7 +84,8 @@ impl Budget {
             ));
         }
         let state = Mutex::default();
-        Ok(Arc::new(Self { limit, overhead, largest_need: AtomicU64::new(0), state }))
+        let (largest_need, thread) = (AtomicU64::new(0), OnceLock::new());
+        Ok(Arc::new(Self { limit, overhead, largest_need, thread, state }))
     }
 
     /// The limit given by the user.
@@ -141,7 +144,8 @@ impl Budget {
             let whole = if item > 0 { STANDING_BYTES + 2 * item } else { 0 };
             let needed = self.overhead + (state.reserved + bytes).max(whole);
             let more = needed.saturating_sub(self.limit);
-            let needed = needed + more / FRAGMENTS_PART + VARIATION_BYTES;
+            let threads = self.thread.get().map_or(0, |(bytes, every)| (more / every + 1) * bytes);
+            let needed = needed + more / FRAGMENTS_PART + threads + VARIATION_BYTES;
             return Err(Error::budget(
                 format!(
                     "{name} needs {} more than the {} that are free of a memory budget of {}; \
@@ -161,6 +165,12 @@ impl Budget {
     /// budget that has room for it.
     pub fn note_need(&self, bytes: u64) {
         self.largest_need.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that fewer threads run than were asked for, and that another one, which takes `bytes`,
+    /// joins with each `every` bytes of budget more.
+    pub fn note_thread(&self, bytes: u64, every: u64) {
+        let _ = self.thread.set((bytes, every.max(1)));
     }
 
     /// Notes that an account moved bytes to disk.
@@ -322,6 +332,10 @@ mod tests {
         let needed = STANDING_BYTES + 1400;
         let more = (needed - 1000) / FRAGMENTS_PART;
         assert_eq!(error.needed(), Some(needed + more + VARIATION_BYTES));
+        budget.note_thread(300, 1 << 20);
+        let error = budget.must_reserve(a, 200).unwrap_err();
+        let threads = 300 * ((needed - 1000) / (1 << 20) + 1);
+        assert_eq!(error.needed(), Some(needed + more + threads + VARIATION_BYTES));
         drop(lease);
         assert!(budget.must_reserve(a, 200).is_ok());
     }

@@ -114,6 +114,9 @@ pub(crate) fn threads(
     } else {
         let room = usize::try_from(job.budget.pool() / (THREAD_FLOOR + state));
         let count = resources.threads.min(room.unwrap_or(usize::MAX)).max(1);
+        if count < resources.threads {
+            job.budget.note_thread(state, THREAD_FLOOR + state);
+        }
         (Threads::Shared(count), count)
     };
     let bytes = state.saturating_mul(compressing as u64).saturating_add(beside);
