@@ -31,6 +31,7 @@ _MACHINE = {
     "load": "load at the start",
 }
 _UNITS = {"cpu_s": "CPU s", "cpu_us": "CPU µs", "wall_s": "wall s", "wall_us": "wall µs"}
+_UNITS |= {"sensitivity": "sensitivity", "precision": "precision"}
 _UNITS |= {"rss_peak_mib": "peak MiB", "output_bytes": "output bytes"}
 _HEAD = """\
 # Benchmarks
@@ -114,16 +115,11 @@ def text(value: Any) -> str:
     return str(value).replace("|", "\\|")
 
 
-def claim_row(claim: Any) -> list[str]:
-    """Lay out a claim: a mapping, or a list of what, figure, bound and whether it holds."""
-    if isinstance(claim, dict):
-        what, value, bound = claim["name"], claim["value"], claim["bound"]
-        holds, note = claim["holds"], claim.get("note", "")
-        cells = [what, value, None if bound is None else f"<= {bound:.3g}"]
-    else:
-        cells, holds, note = list(claim[:3]), claim[3], ""
-    words = {True: "yes", False: "**no**", None: "not measured"}[holds]
-    return [*("-" if cell is None else text(cell) for cell in cells), words, text(note)]
+def claim_row(claim: dict[str, Any]) -> list[str]:
+    """Lay out a claim."""
+    cells = [claim["name"], claim["value"], claim["asked"]]
+    words = {True: "yes", False: "**no**", None: "not measured"}[claim["holds"]]
+    return [*("-" if cell is None else text(cell) for cell in cells), words, text(claim["note"])]
 
 
 def claims_part(rows: Sequence[list[str]]) -> Iterator[str]:
@@ -167,7 +163,7 @@ def tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, dict[str, 
 def is_series(part: dict[str, Any]) -> bool:
     """Tell whether this maps names to figures."""
     rows = [one for one in part.values() if isinstance(one, dict)]
-    return any("cpu_s" in one or "cpu_us" in one for one in rows)
+    return any(not _UNITS.keys().isdisjoint(one) for one in rows)
 
 
 def series_table(series: dict[str, Any]) -> str:
@@ -184,7 +180,10 @@ def series_table(series: dict[str, Any]) -> str:
         cells = [text(one[key]) if one.get(key) is not None else "-" for key in used]
         ratio = f"{one[unit] / own:.2f}" if own and one.get(unit) else "-"
         rows.append([text(name), *cells, ratio])
-    return table(["", *(_UNITS[key] for key in used), "/ seqmill"], rows)
+    head = ["", *(_UNITS[key] for key in used), "/ seqmill"]
+    if own is None:
+        return table(head[:-1], [row[:-1] for row in rows])
+    return table(head, rows)
 
 
 def indented(block: str) -> str:

@@ -28,6 +28,7 @@ PATHS = {
     "brassica": "real/genome/brassica_napus.5scaffolds.softmasked.fa.gz",
 }
 """Genomes below the data folder."""
+PEERS = ("REPrise", "RepeatScout", "Red")
 _TIMEOUT_SECONDS = 3 * 3600
 # Starts a command, waits, prints exit code, CPU seconds, wall seconds and peak bytes.
 _PARENT = """
@@ -76,7 +77,12 @@ class Peers:
 
     def where(self, peer: str) -> str:
         """Say where a peer is."""
-        return shutil.which(peer) or "not on PATH"
+        kept = "only what it did before" if self.is_there(peer) else "not on PATH"
+        return shutil.which(peer) or kept
+
+    def is_there(self, peer: str) -> bool:
+        """Tell whether a peer can be run or has been."""
+        return shutil.which(peer) is not None or any(self.folder.glob(f"{peer}.*/figures.json"))
 
     def get(self, peer: str, name: str, distance: int = 0) -> tuple[dict[str, Any], Path] | None:
         """Give figures and folder of a peer's run, kept or made now; None if it is not there."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
 
     from _measure import Series
 
+_RESULTS = Path(__file__).resolve().parent / "results"
 _MB = 1e6
 _NOTE_LENGTH = 60
 PEER_RATIO = {"parquet": 4.5, "ipc": 6.0, "stream": 7.0}
@@ -139,12 +143,15 @@ class Claim:
         What was measured, and what it may be at most; None if it could not be measured.
     note
         What one should know of it.
+    least
+        Whether it must be so much at least instead.
     """
 
     name: str
     value: float | None
     bound: float | None
     note: str = ""
+    least: bool = False
 
     @property
     def holds(self) -> bool | None:
@@ -153,17 +160,31 @@ class Claim:
             return False
         if self.value is None or self.bound is None:
             return None
-        return self.value <= self.bound
+        return self.value >= self.bound if self.least else self.value <= self.bound
+
+    @property
+    def asked(self) -> str:
+        """What is asked for."""
+        sign = ">=" if self.least else "<="
+        return "-" if self.bound is None else f"{sign} {self.bound:.3g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the claim as JSON values."""
         return {
             "name": self.name,
             "value": self.value,
-            "bound": self.bound,
+            "asked": self.asked,
             "holds": self.holds,
             "note": self.note,
         }
+
+
+class Claims(list[Claim]):
+    """Claims as they are measured."""
+
+    def add(self, what: str, value: float, bound: float, *, least: bool) -> None:
+        """Note a figure and what it must be at least, or at most."""
+        self.append(Claim(what, float(value), bound, least=least))
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
@@ -173,13 +194,40 @@ def claims_table(claims: Sequence[Claim]) -> str:
         [
             claim.name,
             "-" if claim.value is None else f"{claim.value:.3g}",
-            "-" if claim.bound is None else f"{claim.bound:.3g}",
+            claim.asked,
             words[claim.holds],
             claim.note,
         ]
         for claim in claims
     ]
-    return table(["claim", "measured", "at most", "holds", ""], rows)
+    return table(["claim", "measured", "asked", "holds", ""], rows)
+
+
+def write_results(job: str, document: dict[str, Any], claims: Sequence[Claim]) -> Path:
+    """Print the claims, and leave what was measured where the page finds it.
+
+    Parameters
+    ----------
+    job
+        What was measured.
+    document
+        The figures; ``machine`` says where.
+    claims
+        What is claimed.
+
+    Returns
+    -------
+    Path
+        The result file.
+    """
+    if claims:
+        print("\n## Claims\n\n" + claims_table(claims))
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    document = document | {"claims": [claim.to_dict() for claim in claims]}
+    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    print(f"\nwritten: {path.relative_to(_RESULTS.parents[1])}")
+    return path
 
 
 def task_claims(name: str, results: Results, peers: Sequence[str]) -> list[Claim]:

@@ -9,9 +9,7 @@ import random
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import _contest
 import _inputs
@@ -23,7 +21,9 @@ from _report import Claim, Results
 
 from seqmill import _native
 
-_RESULTS = Path(__file__).resolve().parent / "results"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _MIB = 1 << 20
 _REGIONS = 200
 _REGION_BASES = 10_000
@@ -71,13 +71,7 @@ def main() -> None:
     if not arguments.inputs:
         claims += _measure_many(environment, arguments.rounds)
         claims += _measure_regions(environment, arguments.rounds)
-    print("\n## Claims\n")
-    print(_report.claims_table(claims))
-    document["claims"] = [claim.to_dict() for claim in claims]
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"convert-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    print(f"\nwritten: {path.relative_to(_measure.ROOT)}")
+    _report.write_results("convert", document, claims)
 
 
 def _arguments() -> argparse.Namespace:

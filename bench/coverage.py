@@ -1,17 +1,16 @@
 """Measures ``seqmill coverage`` against samtools depth and mosdepth; see README.md."""
 
 import argparse
-import json
 import shutil
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import _inputs
 import _measure
+from _measure import Series
+from _report import Claim, write_results
 
-_RESULTS = Path(__file__).resolve().parent / "results"
 _MOST_OF_SAMTOOLS = 1.0
 _MOST_OF_MOSDEPTH = 1.0
 
@@ -34,45 +33,40 @@ def contestants(path: Path, scratch: Path) -> dict[str, tuple[list[str], Path]]:
     return found
 
 
-def measure_input(tools: Any, path: Path, scratch: Path, rounds: int) -> dict[str, dict[str, Any]]:
+def measure_input(tools: Any, path: Path, scratch: Path, rounds: int) -> dict[str, Series]:
     """Run all contestants in turn, round by round."""
-    runs: dict[str, list[Any]] = {}
+    found: dict[str, Series] = {}
     for _ in range(rounds):
         for name, (command, output) in contestants(path, scratch).items():
-            runs.setdefault(name, []).append(_measure.measure(tools, command, output))
-    rows: dict[str, dict[str, Any]] = {}
-    for name, list_ in runs.items():
-        failure = next((run.failure for run in list_ if run.failure is not None), None)
-        rows[name] = {
-            "cpu": statistics.median(run.cpu for run in list_),
-            "wall": min(run.wall for run in list_),
-            "peak": max(run.rss_peak for run in list_),
-            "failure": failure,
-        }
-    return rows
+            series = found.setdefault(name, Series())
+            series.runs.append(_measure.measure(tools, command, output))
+    return found
 
 
-def show(name: str, path: Path, rows: dict[str, dict[str, Any]]) -> bool:
-    """Print the table of an input; tells whether what is claimed holds."""
+def show(name: str, path: Path, found: dict[str, Series]) -> list[Claim]:
+    """Print the table of an input; gives what is claimed."""
     size = path.stat().st_size / 1e6
     print(f"\n## {name} ({size:.0f} MB)\n\n| | CPU s | / samtools | wall s | peak MiB |")
     print("|---|---|---|---|---|")
-    base = rows["samtools depth"]
-    for who, row in rows.items():
-        if row["failure"] is not None:
-            print(f"| {who} | failed: {row['failure']} | | | |")
+    base = found["samtools depth"]
+    for who, one in found.items():
+        if one.failure is not None:
+            print(f"| {who} | failed: {one.failure} | | | |")
             continue
-        ratio = row["cpu"] / base["cpu"]
-        peak = row["peak"] / (1 << 20)
-        print(f"| {who} | {row['cpu']:.2f} | {ratio:.2f} | {row['wall']:.2f} | {peak:.0f} |")
-    holds = rows["seqmill, mates both"]["cpu"] <= _MOST_OF_SAMTOOLS * base["cpu"]
-    print(f"\nCPU <= {_MOST_OF_SAMTOOLS} x samtools depth: {'yes' if holds else '**no**'}")
-    mosdepth = rows.get("mosdepth")
-    if mosdepth is not None and mosdepth["failure"] is None:
-        fits = rows["seqmill, mates once"]["cpu"] <= _MOST_OF_MOSDEPTH * mosdepth["cpu"]
-        print(f"CPU <= {_MOST_OF_MOSDEPTH} x mosdepth: {'yes' if fits else '**no**'}")
-        holds = holds and fits
-    return holds
+        ratio = one.cpu / base.cpu
+        print(f"| {who} | {one.cpu:.2f} | {ratio:.2f} | {one.wall:.2f} | {one.rss_mib:.0f} |")
+    claims = []
+    for ours, theirs, most in (
+        ("seqmill, mates both", "samtools depth", _MOST_OF_SAMTOOLS),
+        ("seqmill, mates once", "mosdepth", _MOST_OF_MOSDEPTH),
+    ):
+        pair = [found[who] for who in (ours, theirs) if who in found]
+        text = f"{name}: CPU, {ours} / {theirs}"
+        if all(one.counts for one in pair) and len(pair) > 1:
+            claims.append(Claim(text, pair[0].cpu / pair[1].cpu, most))
+        else:
+            claims.append(Claim(text, None, most, f"no {theirs}"))
+    return claims
 
 
 def main() -> int:
@@ -89,15 +83,16 @@ def main() -> int:
     if not files:
         simulated = _inputs.build_inputs(scratch)["simulated"].path
         files = {} if simulated is None else {"simulated": simulated}
-    tools = _measure.build_tools()
-    results, holds = {}, True
+    tools, machine = _measure.build_tools(), _measure.machine()
+    results, claims = {}, []
     for name, path in files.items():
-        rows = measure_input(tools, path, scratch, arguments.rounds)
-        holds = show(name, path, rows) and holds
-        results[name] = rows
-    _RESULTS.mkdir(exist_ok=True)
-    (_RESULTS / "coverage.json").write_text(json.dumps(results, indent=2))
-    return 0 if holds else 1
+        found = measure_input(tools, path, scratch, arguments.rounds)
+        claims += show(name, path, found)
+        results[name] = {who: one.to_dict() for who, one in found.items()}
+    missing = [name for name in ("mosdepth",) if shutil.which(name) is None]
+    document = {"machine": machine, "missing_peers": missing, "depth": results}
+    write_results("coverage", document, claims)
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ threads cost by themselves, with one). Outputs must be equal byte for byte.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -25,13 +24,14 @@ from typing import Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import _measure
 from _inputs import SHORT_RECORDS, originals, repeat_bam, scratch_folder
+from _report import Claim, write_results
 
 from seqmill import _native
 
 WORKERS = 2
 BOUND = 1.15
-RESULTS = Path(__file__).resolve().parent / "results"
 RECORD_BASES = 7_000_000
 PART_RECORDS = 10
 """Records of a unit of kmers and coverage: 70 million bases, two seconds of work and more."""
@@ -203,23 +203,29 @@ def main() -> None:
     folder = scratch_folder() / "engines"
     folder.mkdir(exist_ok=True)
     jobs = make_jobs(folder, arguments.copies, arguments.parts)
-    results = {}
+    results, machine = {}, _measure.machine()
     with Cluster(folder) as cluster:
         time.sleep(5)  # until the workers have joined, so that their start does not count
         for name, job in jobs.items():
             if not arguments.only or name in arguments.only:
                 results[name] = measure(job, folder, cluster, arguments.rounds)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "engines.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     heads = ("one thread", "local", "dask", "ratio", "s/unit")
     print(f"{'job, CPU s':12}" + "".join(f"{head:>12}" for head in heads) + "  bytes")
     for name, found in results.items():
         values = [*found["cpu_s"].values(), found["ratio"], found["seconds_per_unit"]]
         same = "equal" if found["same_bytes"] else "DIFFERENT"
         print(f"{name:12}" + "".join(f"{value:12.2f}" for value in values) + f"  {same}")
+    claims = []
     for name, found in results.items():
-        held = "holds" if found["ratio"] <= BOUND and found["same_bytes"] else "does not hold"
-        print(f"claim: {name} at most {BOUND} x local: {held}")
+        note = f"{found['seconds_per_unit']} s a unit"
+        claims.append(Claim(f"{name}: CPU over Dask / local", found["ratio"], BOUND, note))
+        equal = float(found["same_bytes"])
+        claims.append(Claim(f"{name}: same bytes", equal, 1.0, least=True))
+    series = {
+        name: {who: {"cpu_s": cpu} for who, cpu in found["cpu_s"].items()}
+        for name, found in results.items()
+    }
+    write_results("engines", {"machine": machine, "jobs": series}, claims)
 
 
 if __name__ == "__main__":

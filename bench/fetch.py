@@ -14,12 +14,12 @@ from typing import Any
 import _contest
 import _inputs
 import _measure
+from _report import Claims, write_results
 
 import seqmill
 from seqmill import FastaStore
 
 HERE = Path(__file__).resolve().parent
-_RESULTS = HERE / "results"
 _SHORT, _LONG = 1000, 131_072
 _OURS = (
     "seqmill",
@@ -37,25 +37,6 @@ _WORKERS = 4
 _MIB = 1 << 20
 
 Row = dict[str, Any]
-
-
-class Claims:
-    """What the issue asks for, as measured."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, bool]] = []
-
-    def add(self, what: str, value: float, bound: float, *, least: bool, unit: str = "x") -> None:
-        """Note a figure and what it must be at least, or at most."""
-        holds = value >= bound if least else value <= bound
-        sign = ">=" if least else "<="
-        self.rows.append((what, f"{value:.2f} {unit}", f"{sign} {bound:g}", holds))
-
-    def show(self) -> None:
-        """Print the table."""
-        print("\n## Claims\n\n| claim | measured | asked | holds |\n|---|---|---|---|")
-        for what, value, bound, holds in self.rows:
-            print(f"| {what} | {value} | {bound} | {'yes' if holds else '**no**'} |")
 
 
 def run_job(python: str, job: str, path: Path, *numbers: int) -> Row:
@@ -189,7 +170,7 @@ def measure_memory(folder: Path, names: list[str], warm: Path, claims: Claims) -
     forked = [fork_and_read(store, names) for _ in range(_WORKERS)]
     for how, figures in (("spawned", spawned), ("forked", forked)):
         what = f"private memory of a {how} worker, {len(names)} files, no block cache"
-        claims.add(what, max(figures) / _MIB, 2, least=False, unit="MiB")
+        claims.add(what, max(figures) / _MIB, 2, least=False)
 
 
 def fork_and_read(store: FastaStore, names: list[str]) -> int:
@@ -249,7 +230,7 @@ def measure_opening(folder: Path, claims: Claims) -> None:
             FastaStore.open(folder, validate=validate)  # type: ignore[arg-type]
             walls.append(time.perf_counter() - begin)
         what = f"re-open of {files} files, validate={validate!r}"
-        claims.add(what, min(walls) * 1e3, bound, least=False, unit="ms")
+        claims.add(what, min(walls) * 1e3, bound, least=False)
 
 
 def link_names(sources: list[Path], folder: Path, count: int) -> list[str]:
@@ -326,11 +307,7 @@ def main() -> None:
     measure_index(thousand, claims, small=True)
     measure_opening(many, claims)
     measure_fastar(many)
-    claims.show()
-    document["claims"] = claims.rows
-    _RESULTS.mkdir(exist_ok=True)
-    path = _RESULTS / f"fetch-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    write_results("fetch", document, claims)
     shutil.rmtree(scratch / "fetch")
 
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import _inputs
 import _measure
 from _counters import PEERS, Peer
-from _report import Claim, claims_table, table
+from _report import Claim, table, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -335,18 +334,13 @@ def main() -> int:
     machine = _measure.machine()
     run_inputs(bench, inputs, options.k)
     shutil.rmtree(bench.scratch / "kmers-run", ignore_errors=True)
-    print("\n" + claims_table(bench.claims))
-    results = _HERE / "results"
-    results.mkdir(exist_ok=True)
     document = {
         "machine": machine,
         "missing_peers": missing,
         "start_up_cpu_s": bench.start,
         **bench.document,
-        "claims": [claim.to_dict() for claim in bench.claims],
     }
-    name = time.strftime("kmers-%Y%m%d-%H%M%S.json")
-    (results / name).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    write_results("kmers", document, bench.claims)
     return 0
 
 

@@ -14,12 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _measure
 import numpy as np
-from _repeat_peers import PATHS, SHARED, Peers, run
+from _repeat_peers import PATHS, PEERS, SHARED, Peers, run
+from _report import Claims, write_results
 
 from seqmill._repeat_known import KnownRepeats, compare, merge_spans, read_known
 
-HERE = Path(__file__).resolve().parent
 _MIB = 1 << 20
 _NEAR_LINEAR = 1.5
 # Ratio to REPrise asked for by distance, memory asked for.
@@ -34,19 +35,6 @@ _KNOWN = {
     "yeast": ("real/yeast/S288C.all_feature.gff.gz", "TY*,*LTR*"),
     "brassica": (PATHS["brassica"], ""),
 }
-
-
-class Claims:
-    """What is asked for, as measured."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str, str, str]] = []
-
-    def add(self, what: str, value: float, bound: float, *, least: bool) -> None:
-        """Note a figure and what it must be at least, or at most."""
-        holds = value >= bound if least else value <= bound
-        sign = ">=" if least else "<="
-        self.rows.append((what, f"{value:.4g}", f"{sign} {bound:g}", "yes" if holds else "**no**"))
 
 
 def ours(path: Path, prefix: Path, *options: str) -> dict[str, float]:
@@ -255,11 +243,11 @@ def main() -> None:
     parser.add_argument("--no-annotations", action="store_true")
     parser.add_argument("--patient", action="store_true", help="REPrise on all, which takes hours")
     options = parser.parse_args()
-    claims = Claims()
+    claims, machine = Claims(), _measure.machine()
     with tempfile.TemporaryDirectory(dir=os.environ.get("SEQMILL_BENCH_DIR")) as scratch:
         folder = Path(scratch)
         peers = Peers(options.peers or folder / "peers", off=options.no_peers)
-        for peer in ("REPrise", "RepeatScout", "Red"):
+        for peer in PEERS:
             print(f"{peer}: {'left out' if options.no_peers else peers.where(peer)}")
         bare = folder / "bare.fa"
         bare.write_text(">bare\n")
@@ -274,13 +262,39 @@ def main() -> None:
         if "yeast" in options.inputs:
             small_budget(folder, options.distances, claims)
         real = [] if options.no_annotations else annotations(folder, peers)
-    print("\n| claim | measured | asked | holds |\n|---|---|---|---|")
-    for claim in claims.rows:
-        print(f"| {' | '.join(claim)} |")
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    document = {"runs": rows, "annotations": real, "claims": claims.rows}
-    (results / "repeats.json").write_text(json.dumps(document, indent=1))
+    document = {
+        "machine": machine,
+        "missing_peers": [name for name in PEERS if options.no_peers or not peers.is_there(name)],
+        "runs": {f"{row['input']}, distance {row['distance']}": contestants(row) for row in rows},
+        "annotations": by_truth(real),
+    }
+    write_results("repeats", document, claims)
+
+
+def contestants(row: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Lay out what all took on an input, ours without the start-up."""
+    found = {
+        "seqmill": {"cpu_s": row["cpu"], "wall_s": row["wall"], "rss_peak_mib": row["peak_mib"]},
+        "seqmill, 2 threads": {
+            "cpu_s": row["cpu_of_two"],
+            "wall_s": row["wall"] / row["two_threads"],
+        },
+    }
+    for peer, name in (("REPrise", "reprise"), ("RepeatScout", "repeatscout")):
+        if f"{name}_cpu" in row:
+            found[peer] = {"cpu_s": row[f"{name}_cpu"]}
+            if f"{name}_peak_mib" in row:
+                found[peer]["rss_peak_mib"] = row[f"{name}_peak_mib"]
+    return found
+
+
+def by_truth(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Lay out what was found of real annotations, by annotation and tool."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        figures = {key: row[key] for key in ("sensitivity", "precision")}
+        found.setdefault(row["truth"], {})[row["tool"]] = figures
+    return found
 
 
 if __name__ == "__main__":
