@@ -11,6 +11,7 @@ pub mod fingerprint;
 pub mod job;
 pub mod metrics;
 pub mod pipeline;
+pub mod prefetch;
 pub mod process;
 pub mod progress;
 pub mod sink;

@@ -15,9 +15,9 @@ use arrays::{Optional, internal, optional};
 use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray, types};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use rows::{Hints, RowColumns};
+use seqmill_base::prefetch::prefetch;
 use seqmill_base::{Error, ErrorKind, FormatKind, Result};
 use seqmill_io::bam::{Fault, Head};
-use seqmill_io::records::prefetch;
 use std::sync::Arc;
 use tag_arrays::{field_array, others_array};
 

@@ -11,9 +11,10 @@ use crate::regions::RegionFilter;
 use crate::unit::{Note, Selected};
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
+use seqmill_base::prefetch::prefetch;
 use seqmill_base::{Error, Lease, Result};
 use seqmill_io::bam::{Fault, Record, Tag, TagKind, Tags};
-use seqmill_io::records::{Stitched, Unit, prefetch, record_body};
+use seqmill_io::records::{Stitched, Unit, record_body};
 use std::sync::Arc;
 
 /// A set of byte strings.

@@ -18,6 +18,4 @@ pub use lines::{LineNumberer, Parsed, parse_lines};
 pub use load::{
     Breaks, LoadInput, STRETCH_UNIT_BYTES, StitchInput, Stitcher, UNIT_BYTES, load_unit,
 };
-pub use unit::{
-    Hop, Joined, Loaded, Stitched, TextRun, Unit, prefetch, record_body, record_need, row_need,
-};
+pub use unit::{Hop, Joined, Loaded, Stitched, TextRun, Unit, record_body, record_need, row_need};

@@ -29,7 +29,6 @@ pub mod kmer;
 pub mod mask;
 pub mod options;
 pub mod pool;
-mod prefetch;
 pub mod rank;
 mod read;
 mod run;

@@ -4,7 +4,7 @@
 //! is no base (N, IUPAC codes) takes a place but no stretch covers it, and no stretch crosses the
 //! border of a record, so a window is valid exactly if one stretch holds all of it.
 
-use crate::prefetch::prefetch;
+use seqmill_base::prefetch::prefetch;
 
 /// Bases in one word.
 const WORD_BASES: usize = 32;

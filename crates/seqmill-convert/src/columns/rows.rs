@@ -82,8 +82,6 @@ pub(super) struct RowColumns {
     cigar: Option<Cigars>,
     seq: Option<Text>,
     qual: Option<Text>,
-    raw_qual: bool,
-    packed_seq: bool,
     end: Option<Optional<i32>>,
     aligned: Option<Vec<i32>>,
     mean_qual: Option<Optional<f32>>,
@@ -121,8 +119,6 @@ impl RowColumns {
             cigar,
             seq: text(Content::Seq, seq_bytes),
             qual: text(Content::Qual, bases),
-            raw_qual: layout.raw_qual,
-            packed_seq: layout.packed_seq,
             end: has(Content::End).then(|| Optional::new(rows)),
             aligned: has(Content::AlignedLen).then(|| Vec::with_capacity(rows)),
             mean_qual: has(Content::MeanQual).then(|| Optional::new(rows)),
@@ -222,7 +218,7 @@ impl RowColumns {
             lengths.push(saturate(reference_span(cigar)));
         }
         if let Some(bases) = &mut self.seq {
-            if self.packed_seq {
+            if plan.layout.packed_seq {
                 origin.append(parts.seq, &mut bases.bytes);
             } else {
                 append_bases(parts.seq, parts.qual.len(), &mut bases.bytes);
@@ -231,7 +227,7 @@ impl RowColumns {
         }
         let has_quality = parts.qual.first().is_some_and(|q| *q != 0xff);
         if let Some(qualities) = &mut self.qual {
-            if has_quality && self.raw_qual {
+            if has_quality && plan.layout.raw_qual {
                 origin.append(parts.qual, &mut qualities.bytes);
             } else if has_quality && !append_quality_text(parts.qual, &mut qualities.bytes) {
                 return Err(Fault::record("qual", "has a value above 93"));
@@ -290,8 +286,7 @@ impl RowColumns {
         content: Content,
         data_type: &DataType,
     ) -> Result<ArrayRef> {
-        const MISSING: &str = "a column was not filled";
-        let missing = || Error::internal(MISSING);
+        let missing = || Error::internal("a column was not filled");
         match content {
             Content::Qname => self.name.take().ok_or_else(missing)?.into_text("qname"),
             Content::Cigar => self.cigar.take().ok_or_else(missing)?.into_array(plan),

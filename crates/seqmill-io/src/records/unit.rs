@@ -39,9 +39,7 @@ impl Unit {
         }
         VirtualOffset::new(mark.offset, u32::try_from(within).unwrap_or(0))
     }
-}
 
-impl Unit {
     /// Makes room for `more` bytes, out of `spare` where it is given.
     pub(super) fn make_room(&mut self, more: usize, spare: Option<Lease>) -> Result<()> {
         let goal = self.data.len() + more;
@@ -131,20 +129,6 @@ impl Hop {
         }
         self.end = at;
     }
-}
-
-/// Asks the processor to have the bytes at `at` ready soon: records are looked at in an order that
-/// it cannot guess.
-#[inline]
-pub fn prefetch(data: &[u8], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint may have any address; nothing is read.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().wrapping_add(at).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, at);
 }
 
 /// A unit whose records are certain.

@@ -10,8 +10,8 @@ use crate::batch::{BatchSeed, CandidateBatch, Pipe};
 use crate::flow::{self, Desk};
 use crate::mask::Mask;
 use crate::options::Parameters;
-use crate::prefetch::prefetch;
 use crate::text::Text;
+use seqmill_base::prefetch::prefetch;
 use seqmill_base::{Error, Job, Result};
 
 /// Most seeds that the reference handles at a time; the rest behind the last full block is lost.

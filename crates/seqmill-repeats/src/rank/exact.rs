@@ -7,7 +7,7 @@ use super::group::{Lists, Rules};
 use super::{Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, mix, reverse_complement, scan};
-use crate::prefetch::prefetch;
+use seqmill_base::prefetch::prefetch;
 use seqmill_base::{Lease, Result};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 

@@ -5,6 +5,7 @@ use super::write::TableFacts;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
 use crate::kmers::word::Word;
 use memmap2::Mmap;
+use seqmill_base::prefetch::prefetch_all;
 use seqmill_base::{Error, FormatKind, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,21 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of the length and the magic at the end.
 const TAIL_BYTES: usize = 8;
 
-/// A block of which so many k-mers are wanted is fetched as a whole.
-const FETCH_FROM: usize = 8;
-
-/// Asks for bytes that will be read here and there, so that no read waits for the one before it.
-#[inline]
-fn fetch(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint; it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
-}
+/// A block of which so many k-mers are wanted is asked for as a whole.
+const PREFETCH_FROM: usize = 8;
 
 /// An open table.
 pub struct SkmTable {
@@ -237,8 +225,8 @@ impl SkmTable {
     ) -> Result<()> {
         let malformed = || self.damaged(block, FormatKind::Other, "is malformed");
         let bytes = self.block(block)?;
-        if wanted.len() >= FETCH_FROM {
-            fetch(bytes);
+        if wanted.len() >= PREFETCH_FROM {
+            prefetch_all(bytes);
         }
         let mut finder = Finder::new(bytes, self.first::<K>(block)).ok_or_else(malformed)?;
         for (kmer, place) in wanted {

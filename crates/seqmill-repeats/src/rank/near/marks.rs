@@ -2,7 +2,7 @@
 
 use super::super::Search;
 use crate::crew;
-use crate::prefetch::prefetch;
+use seqmill_base::prefetch::prefetch;
 use seqmill_base::{Lease, Result};
 
 /// Words between two known counts.
