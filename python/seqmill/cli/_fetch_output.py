@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Figures", "TextOptions", "write_arrays", "write_text"]
 
 _TEXT_BYTES: Final = 3
-"""A base as it is read, as the bytes that Python has of it, and in lines."""
+"""A base as it is read and as the bytes that Python has of it, and what lies between them."""
 _BATCH_WINDOWS: Final = 4096
 _LINES_BYTES: Final = 1 << 16
 _FEW_LINES: Final = 16
-"""Up to so many lines are cut one by one, which is then faster than to make an array."""
+"""Up to so many lines are written one by one, which is then faster than to make an array."""
 _LENGTHS_MAX: Final = 100_000
 
 
@@ -111,38 +111,78 @@ def _flush(
     )
     figures.add(map(len, texts))
     for item, text in zip(batch, texts, strict=True):
-        _begin(item, out, options)
-        if options.bed:
-            out.write(text)
-            out.write(b"\n")
-        else:
-            _write_lines(text, out, options.width)
+        lines = _begin(item, out, options)
+        lines.write(text)
+        lines.end()
     batch.clear()
 
 
-def _begin(item: Wanted, out: BinaryIO, options: TextOptions) -> None:
-    """Write what is before the bases of a window."""
+def _begin(item: Wanted, out: BinaryIO, options: TextOptions) -> "_Lines":
+    """Write what is before the bases of a window; gives the lines that they go into."""
     if options.bed:
         text = "\t".join([*(item.columns or [item.label]), ""])
     else:
         text = f">{item.label}{'/rc' if item.minus else ''}\n"
     out.write(text.encode("utf-8", "surrogateescape"))
+    return _Lines(out, None if options.bed else options.width)
 
 
-def _write_lines(text: bytes, out: BinaryIO, width: int) -> None:
-    """Write a window in lines, the last of which may be shorter."""
-    full = len(text) // width
-    if full > _FEW_LINES:
-        bases = np.frombuffer(text, np.uint8, full * width).reshape(full, width)
+class _Lines:
+    """Bases of one window, broken into lines; of a line of BED all stand in one.
+
+    Parameters
+    ----------
+    out
+        Where they go.
+    width
+        Bases of a line, None for one line.
+    """
+
+    __slots__ = ("_column", "_out", "_width")
+
+    def __init__(self, out: BinaryIO, width: int | None) -> None:
+        self._out, self._width = out, width
+        self._column = 0
+
+    def write(self, text: bytes | memoryview) -> None:
+        """Write the next bases."""
+        width = self._width
+        if width is None:
+            self._out.write(text)
+            return
+        if self._column:
+            # What is left of the line that was begun.
+            head = text[: width - self._column]
+            self._write_part(head, width)
+            text = memoryview(text)[len(head) :]
+        full = len(text) // width
+        if full > _FEW_LINES:
+            self._write_full(np.frombuffer(text, np.uint8, full * width).reshape(full, width))
+            text = memoryview(text)[full * width :]
+        for at in range(0, len(text), width):
+            self._write_part(text[at : at + width], width)
+
+    def end(self) -> None:
+        """End the last line, if it is not ended yet."""
+        if self._column or self._width is None:
+            self._out.write(b"\n")
+
+    def _write_part(self, part: bytes | memoryview, width: int) -> None:
+        self._out.write(part)
+        self._column = (self._column + len(part)) % width
+        if not self._column and len(part):
+            self._out.write(b"\n")
+
+    def _write_full(self, bases: "NDArray[np.uint8]") -> None:
+        """Write rows of an array as lines, some at a time."""
+        count, width = bases.shape
         step = max(1, _LINES_BYTES // width)
-        lines = np.empty((min(step, full), width + 1), np.uint8)
+        lines = np.empty((min(step, count), width + 1), np.uint8)
         lines[:, width] = ord("\n")
-        for at in range(0, full, step):
+        for at in range(0, count, step):
             part = bases[at : at + step]
             lines[: len(part), :width] = part
-            out.write(lines[: len(part)].data)
-        text = text[full * width :]
-    out.write(b"".join(text[at : at + width] + b"\n" for at in range(0, len(text), width)))
+            self._out.write(lines[: len(part)].data)
 
 
 def _write_pieces(
@@ -154,36 +194,15 @@ def _write_pieces(
         item.file, item.contig, item.start, end_of(store, item), options.out_of_range
     )
     begin, end = place[0] - place[2], place[1] + place[3]
-    _begin(item, out, options)
-    # Pieces begin with a line, where one is not longer than they are.
-    step = most - most % options.width if options.width <= most and not options.bed else most
-    column = 0
-    for at in range(0, end - begin, step):
-        size = min(step, end - begin - at)
+    lines = _begin(item, out, options)
+    for at in range(0, end - begin, most):
+        size = min(most, end - begin - at)
         first = end - at - size if item.minus else begin + at
         row = (item.file, item.contig, first, first + size, "-" if item.minus else "+")
         (text,) = store.fetch_many([row], encode="bytes", out_of_range="pad")
-        if options.bed or options.width > most:
-            column = _write_part_of_line(text, out, options, column)
-        else:
-            _write_lines(text, out, options.width)
-    if options.bed or column:
-        out.write(b"\n")
+        lines.write(text)
+    lines.end()
     return end - begin
-
-
-def _write_part_of_line(text: bytes, out: BinaryIO, options: TextOptions, column: int) -> int:
-    """Write a piece into lines that are longer than it; gives the column behind it."""
-    if options.bed:
-        out.write(text)
-        return 0
-    fits = options.width - column
-    out.write(text[:fits])
-    if len(text) < fits:
-        return column + len(text)
-    out.write(b"\n")
-    out.write(text[fits:])
-    return len(text) - fits
 
 
 def write_arrays(

@@ -177,7 +177,7 @@ def command(
         else:
             failed = 0
             with _output(output, force=force) as out:
-                _write(store, out, (asked, regions_file, name), options, report)
+                _write(store, out, (asked, regions_file, name), options, report, room=room)
     if html is not None:
         from seqmill.cli._fetch_page import write_fetch_page  # noqa: PLC0415 - brings jinja2
 
@@ -206,6 +206,8 @@ def _write(
     wanted: tuple[list[str], Path | None, str | None],
     options: dict[str, Any],
     report: "JobReport",
+    *,
+    room: "Room",
 ) -> None:
     """Write what was asked for, and note how much that was."""
     from seqmill.errors import InputError  # noqa: PLC0415
@@ -225,7 +227,7 @@ def _write(
 
         minus = options["reverse_complement"] or options["strand"] == "-"
         windows = find_wanted(store, asked, regions_file, name, minus=minus)
-        figures = _write_windows(store, windows, out, options)
+        figures = _write_windows(store, windows, out, options, room)
         report.add_run({"totals": {"records_out": figures.windows}})
         lengths: dict[int, int] = {}
         for length in figures.lengths:
@@ -242,10 +244,10 @@ def _write_windows(
     windows: Iterator[Any],
     out: BinaryIO,
     options: dict[str, Any],
+    room: "Room",
 ) -> "Figures":
     from seqmill.cli._fetch_output import TextOptions, write_arrays, write_text  # noqa: PLC0415
 
-    room = _room(options)
     if options["format_"] in ("npy", "npz"):
         return write_arrays(
             store,
