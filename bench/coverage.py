@@ -64,6 +64,8 @@ def show(name: str, path: Path, found: dict[str, Series]) -> list[Claim]:
         text = f"{name}: CPU, {ours} / {theirs}"
         if all(one.counts for one in pair) and len(pair) > 1:
             claims.append(Claim(text, pair[0].cpu / pair[1].cpu, most))
+        elif not pair[0].counts:
+            claims.append(Claim(text, None, most, f"failed: {pair[0].failure}"))
         else:
             claims.append(Claim(text, None, most, f"no {theirs}"))
     return claims

@@ -169,7 +169,7 @@ def measure_memory(folder: Path, names: list[str], warm: Path, claims: Claims) -
     spawned = [json.loads(one.communicate()[0])["private_bytes"] for one in started]
     forked = [fork_and_read(store, names) for _ in range(_WORKERS)]
     for how, figures in (("spawned", spawned), ("forked", forked)):
-        what = f"private memory of a {how} worker, {len(names)} files, no block cache"
+        what = f"private memory of a {how} worker, {len(names)} files, no block cache, MiB"
         claims.add(what, max(figures) / _MIB, 2, least=False)
 
 
@@ -229,7 +229,7 @@ def measure_opening(folder: Path, claims: Claims) -> None:
             begin = time.perf_counter()
             FastaStore.open(folder, validate=validate)  # type: ignore[arg-type]
             walls.append(time.perf_counter() - begin)
-        what = f"re-open of {files} files, validate={validate!r}"
+        what = f"re-open of {files} files, validate={validate!r}, ms"
         claims.add(what, min(walls) * 1e3, bound, least=False)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import _measure
-from _report import Claims, write_results
+from _report import Claim, Claims, write_results
 
 from seqmill import Archive
 
@@ -45,18 +45,21 @@ class Bench:
         self.rows.setdefault(task, {})[name] = series.to_dict()
 
     def claim(self, task: str, pair: tuple[str, str], key: str, bound: float) -> None:
-        """Note what is asked of a figure beside that of a peer, if both are there."""
-        own, other = (self.rows.get(task, {}).get(name, {}).get(key) for name in pair)
-        if own and other:
-            self.claims.add(
-                f"{task}: {key}, {pair[0]} / {pair[1]}", own / other, bound, least=False
-            )
+        """Note what is asked of a figure beside that of a peer, if the peer is there."""
+        own, other = (self.rows[task].get(name, {}) for name in pair)
+        if key in other:
+            ratio = own[key] / other[key] if key in own else None
+            self._note(f"{task}: {key}, {pair[0]} / {pair[1]}", ratio, bound, own)
 
     def most(self, task: str, name: str, key: str, bound: float) -> None:
         """Note what a figure may be at most."""
-        own = self.rows.get(task, {}).get(name, {}).get(key)
-        if own:
-            self.claims.add(f"{task}: {key}, {name}", own, bound, least=False)
+        own = self.rows[task][name]
+        self._note(f"{task}: {key}, {name}", own.get(key), bound, own)
+
+    def _note(self, what: str, value: float | None, bound: float, own: Row) -> None:
+        # What failed does not hold.
+        note = f"failed: {own['failure']}" if "failure" in own else ""
+        self.claims.append(Claim(what, value, bound, note))
 
     def show(self, task: str, base: str) -> None:
         """Print a task's table, figures also as ratios to a contestant's."""
