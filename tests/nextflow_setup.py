@@ -157,6 +157,9 @@ def make_nextflow(version: str, folder: Path, environment: dict[str, str]) -> Ne
         pytest.skip(f"Nextflow: {reason}")
     program = install(version)
     (folder / "spare.config").write_text(SPARE, encoding="utf-8")
+    # Of two first runs that make one home at the same moment, Nextflow ends one with an error.
+    home = folder / "nextflow-home"
+    home.mkdir()
     return Nextflow(
         version,
         program,
@@ -164,7 +167,7 @@ def make_nextflow(version: str, folder: Path, environment: dict[str, str]) -> Ne
         {
             **environment,
             "SEQMILL_NEXTFLOW": str(program),
-            "NXF_HOME": str(CACHE / "home"),
+            "NXF_HOME": str(home),
             "NXF_OFFLINE": "true",
             "NXF_DISABLE_CHECK_LATEST": "true",
             "NXF_ANSI_LOG": "false",
