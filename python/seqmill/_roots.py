@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["absolute", "cache_directory", "find_files", "is_remote_root", "open_
 
 PathLike = str | os.PathLike[str]
 
+_BESIDE: Final = (".fai", ".gzi", ".idx", ".sqm2")
+"""What lies beside files of a store, which a pattern may match too."""
 _SIDES: Final = {"sequence": (".fai", ".gzi"), "tracks": (".idx", ".gzi")}
 
 
@@ -51,10 +54,27 @@ def is_remote_root(path: PathLike | Sequence[PathLike]) -> bool:
 
 
 def absolute(path: PathLike | Sequence[PathLike]) -> str | list[str]:
-    """Give the paths as another process finds them; symbolic links stay what they are."""
+    """Give the paths as another process finds them, or this one in another folder."""
     if isinstance(path, str | os.PathLike):
-        return os.fspath(path) if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
-    return [item if is_remote(item) else os.path.abspath(item) for item in _paths(path)]  # noqa: PTH100
+        return _settle(os.fspath(path))
+    return [_settle(os.fspath(item)) for item in path]
+
+
+def _settle(path: str) -> str:
+    """Give the whole of a path; symbolic links stay what they are.
+
+    Examples
+    --------
+    >>> _settle("/data/./x//y.fa")
+    '/data/x/y.fa'
+    """
+    if not path or is_remote(path):
+        return path
+    if ".." in path.split("/"):
+        # What is above a link is above the folder that it leads to.
+        folder, name = os.path.split(path)
+        path = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def open_remote(
@@ -124,15 +144,19 @@ def find_files(path: PathLike | Sequence[PathLike]) -> tuple[str, list[str] | No
         if os.path.isdir(text):  # noqa: PTH112 - bytes of a path stay as they are
             return text, None
         if not os.path.exists(text) and glob.has_magic(text):  # noqa: PTH110
-            found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
+            found = [
+                item
+                for item in sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute too
+                if not item.endswith(_BESIDE) and os.path.isfile(item)  # noqa: PTH113
+            ]
             if not found:
                 message = f"no file matches {text!r}"
                 raise InputError(message, option="path", value=text)
-            return find_files([item for item in found if os.path.isfile(item)])  # noqa: PTH113
+            return find_files(found)
         archive = _check_exists(text)
         base = os.path.dirname(archive)  # noqa: PTH120
         return base or ".", [text[len(base) :].lstrip("/")]
-    files = [os.path.abspath(item) for item in path]  # noqa: PTH100
+    files = [_settle(os.fspath(item)) for item in path]
     if not files:
         message = "an empty list of files is no store"
         raise InputError(message, option="path")
@@ -148,5 +172,7 @@ def _check_exists(path: str) -> str:
         for at in reversed(borders):
             if path[:at].endswith(".agc") and os.path.exists(path[:at]):  # noqa: PTH110
                 return path[:at]
-    os.stat(path)  # noqa: PTH116
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        message = f"{path}: this is no regular file, in which windows could be read"
+        raise InputError(message, option="path", value=path)
     return path

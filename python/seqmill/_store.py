@@ -1,6 +1,7 @@
 """What stores of sequences and of tracks have in common: opening, names, pickling."""
 
 import logging
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from seqmill import _native
 from seqmill._addresses import shown
 from seqmill._roots import absolute, cache_directory, find_files, is_remote_root, open_remote
-from seqmill.errors import InputError, NameNotFoundError, SeqmillError
+from seqmill.errors import InputError, NameNotFoundError, OutOfRangeError, SeqmillError
 from seqmill.limits import choose_threads, parse_size
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Strand",
     "check_threads",
     "is_minus",
+    "out_of_any_range",
     "pad_byte",
 ]
 
@@ -33,6 +35,7 @@ Strand = Literal["+", "-", 1, -1, ".", 0]
 
 _LOGGER: Final = logging.getLogger("seqmill")
 _WORKERS_MAX: Final = 16
+_NUMBER_MAX: Final = (1 << 32) - 1
 
 
 class StoreOptions(TypedDict, total=False):
@@ -102,9 +105,15 @@ def pad_byte(pad_char: str) -> int:
     return code
 
 
+def out_of_any_range(start: object, end: object) -> OutOfRangeError:
+    """Make the error for positions that no contig has, which the engine does not count up to."""
+    window = f"{start}-{'' if end is None else end}"
+    return OutOfRangeError(f"window {window} (0-based, half-open) is out of any contig")
+
+
 def check_threads(threads: int) -> int:
     """Refuse a number of threads that cannot read."""
-    if threads < 1:
+    if not isinstance(threads, int) or threads < 1:
         raise InputError(
             f"{threads} threads cannot read; threads takes 1 or more", option="threads"
         )
@@ -122,6 +131,8 @@ class StoreBase:
         self, path: PathLike | Sequence[PathLike], **options: Unpack[StoreOptions]
     ) -> None:
         self._path = path
+        # The process may go to another folder.
+        self._root = absolute(path)
         self._options = options
         self._open(None)
         for index in self._native.unreadable():
@@ -136,12 +147,12 @@ class StoreBase:
     def _open(self, known: tuple[str, int, int] | bytes | None) -> None:
         options = self._native_options()
         files: list[str] | None
-        if is_remote_root(self._path):
+        if is_remote_root(self._root):
             base, files, options["remote"] = open_remote(
-                self._path, self._content, self._options, options["memory"]
+                self._root, self._content, self._options, options["memory"]
             )
         else:
-            base, files = find_files(self._path)
+            base, files = find_files(self._root)
         if isinstance(known, bytes):
             self._native = _native.FetchStore(base, files, index=known, **options)
         else:
@@ -159,8 +170,11 @@ class StoreBase:
         storage = _check("storage", options.get("storage", "mmap"), ("mmap", "shmem", "memory"))
         workers = choose_threads(options.get("num_workers")).value
         cache = options.get("cache_size", 16 << 20)
+        open_files = options.get("open_files", 256)
+        if open_files < 0:
+            raise InputError(f"open_files takes 0 or more, not {open_files}", option="open_files")
         return {
-            "suffixes": list(options.get("suffixes", self._default_suffixes)),
+            "suffixes": _check_suffixes(options.get("suffixes", self._default_suffixes)),
             "tracks": self._content == "tracks",
             "build_missing": options.get("build_missing", True),
             "rebuild_stale": options.get("rebuild_stale", False),
@@ -173,7 +187,7 @@ class StoreBase:
             "force_build": options.get("force_build", False),
             "verify_blocks": options.get("verify", "crc") == "crc",
             "cache_bytes": parse_size(cache) if cache else 0,
-            "open_files": options.get("open_files", 256),
+            "open_files": open_files,
             "threads": min(workers, _WORKERS_MAX),
             "memory": parse_size(options.get("memory", 256 << 20)),
             "cache_directory": cache_directory(),
@@ -183,20 +197,19 @@ class StoreBase:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Carry the way to the index; the index itself only with ``storage="memory"``."""
-        path = absolute(self._path)
         native = self._native
         known: tuple[str, int, int] | bytes
         if self._options.get("storage") == "memory":
             known = native.index_content()
         else:
             known = (str(native.index_path), native.build_id, len(native))
-        return _reopen, (type(self), path, self._options, known)
+        return _reopen, (type(self), self._root, self._options, known)
 
     def __repr__(self) -> str:
         """Name the root and the number of files."""
         path = self._path
-        if is_remote_root(path):
-            found = absolute(path)
+        if is_remote_root(self._root):
+            found = self._root
             path = shown(found) if isinstance(found, str) else [shown(item) for item in found]
         return f"{type(self).__name__}({path!r}, {len(self)} files)"
 
@@ -240,14 +253,14 @@ class StoreBase:
 
     def path_of(self, name: str | bytes | int) -> Path:
         """Give the path of a file; one that is remote has none."""
-        if is_remote_root(self._path):
+        if is_remote_root(self._root):
             message = "remote files have no path"
             raise InputError(message, option="path")
         return Path(self._native.path(self._file(name)))
 
     def contigs(self, name: str | bytes | int) -> list[tuple[str, int]]:
         """List names and lengths of the contigs of a file, in file order."""
-        least = self._options.get("min_contig_length", 0)
+        least = self.min_contig_length
         found = self._native.contigs(self._file(name))
         return [contig for contig in found if contig[1] >= least] if least else found
 
@@ -256,26 +269,39 @@ class StoreBase:
         columns = self._native.contig_table()
         files, contigs = (np.frombuffer(column, "<u4") for column in columns[:2])
         lengths = np.frombuffer(columns[2], "<i8")
-        kept = lengths >= self._options.get("min_contig_length", 0)
+        kept = lengths >= self.min_contig_length
         return files[kept], contigs[kept], lengths[kept]
 
     def resolve(self, name: str | bytes | int, contig: str | bytes | int) -> tuple[int, int]:
         """Give the numbers of a file and of a contig in it; look-ups by number are faster."""
         file = self._file(name)
-        if isinstance(contig, int):
+        if isinstance(contig, int) and 0 <= contig <= _NUMBER_MAX:
             return file, contig
-        number, length = self._native.find_contig(file, contig)
-        if length < self._options.get("min_contig_length", 0):
+        try:
+            number, length = self._native.find_contig(file, contig)  # type: ignore[arg-type]
+        except TypeError:
+            return file, _as_number("contig", contig)
+        if length < self.min_contig_length:
             message = f"contig {contig!r} has {length} bases, fewer than min_contig_length"
             raise NameNotFoundError(message)
         return file, number
 
-    def length_of(self, name: str | bytes | int, contig: str | bytes) -> int:
+    def length_of(self, name: str | bytes | int, contig: str | bytes | int) -> int:
         """Give the length of a contig."""
-        return self._native.find_contig(self._file(name), contig)[1]
+        return self._native.place(*self.resolve(name, contig), 0, None, "error")[1]
+
+    @property
+    def min_contig_length(self) -> int:
+        """Length below which contigs are left out of listing and look-up."""
+        return self._options.get("min_contig_length", 0)
 
     def _file(self, name: str | bytes | int) -> int:
-        return name if isinstance(name, int) else self._native.find_file(name)
+        if isinstance(name, int) and 0 <= name <= _NUMBER_MAX:
+            return name
+        try:
+            return self._native.find_file(name)  # type: ignore[arg-type]
+        except TypeError:
+            return _as_number("file", name)
 
     def _warn(self, stacklevel: int = 3) -> None:
         for text in self._native.take_warnings():
@@ -324,7 +350,7 @@ class StoreBase:
         known: tuple[str, int, int] | bytes,
     ) -> Self:
         store = cls.__new__(cls)
-        vars(store).update(_path=path, _options=options)
+        vars(store).update(_path=path, _root=path, _options=options)
         store._open(known)  # noqa: SLF001 - its own
         return store
 
@@ -336,6 +362,25 @@ def _reopen(
     known: tuple[str, int, int] | bytes,
 ) -> StoreBase:
     return cls._restore(path, options, known)
+
+
+def _check_suffixes(suffixes: Sequence[str]) -> list[str]:
+    if isinstance(suffixes, str) or not all(isinstance(each, str) and each for each in suffixes):
+        message = f"{suffixes!r} is not allowed; suffixes takes a list, such as ['.fa', '.fna.gz']"
+        raise InputError(message, option="suffixes", value=suffixes)
+    return list(suffixes)
+
+
+def _as_number(what: str, value: Any) -> int:
+    """Take a number of a file or contig that is no `int`, such as one of NumPy."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        message = f"{value!r} is no {what}; give its name or its number"
+        raise InputError(message, option=what, value=value) from None
+    if not 0 <= number <= _NUMBER_MAX:
+        raise InputError(f"there is no {what} number {number}", option=what, value=value)
+    return number
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> str:

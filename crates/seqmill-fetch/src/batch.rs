@@ -125,7 +125,7 @@ impl Store {
         room: usize,
     ) -> Result<Vec<Task>> {
         let mut tasks = Vec::with_capacity(windows.len());
-        let mut at = 0;
+        let mut at = 0_usize;
         let mut view: Option<OpenView<'_>> = None;
         for &window in windows {
             let bases = usize::try_from(window.place.bases())
@@ -166,8 +166,11 @@ impl Store {
                 && view
                     .as_ref()
                     .is_some_and(|view| matches!(view.format, Format::Bgzf | Format::Gzip));
-            tasks.push(Task { window, blocks, in_blocks, out: at..at + bytes });
-            at += bytes;
+            let end = at.checked_add(bytes).ok_or_else(|| {
+                Error::out_of_range("the windows together are too long for this machine")
+            })?;
+            tasks.push(Task { window, blocks, in_blocks, out: at..end });
+            at = end;
         }
         if at != room {
             return Err(Error::input(format!(

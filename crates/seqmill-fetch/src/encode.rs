@@ -103,7 +103,7 @@ impl Encoder {
     /// Bytes that a window of `n` bases takes.
     pub fn output_bytes(&self, n: usize) -> usize {
         match self.layout {
-            Layout::Rows | Layout::Planes => n * self.width,
+            Layout::Rows | Layout::Planes => n.saturating_mul(self.width),
             Layout::TwoBit => n.div_ceil(4) + n.div_ceil(8),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// So long an open file is taken to be as it was; asking costs as much as a short window.
-const CHECKED_FOR: Duration = Duration::from_millis(50);
+pub(crate) const CHECKED_FOR: Duration = Duration::from_millis(50);
 
 /// A sequence file that is the one the index describes.
 #[derive(Debug)]

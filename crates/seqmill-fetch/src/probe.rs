@@ -1,5 +1,6 @@
 //! Does an index describe its file? The text before a contig must be its header.
 
+use crate::spaced::may_be_spaced;
 use seqmill_base::{Error, ErrorKind, FormatKind, Result};
 use seqmill_io::Source;
 use seqmill_io::bgzf::{BLOCK_MAX_BYTES, BlockReader, Framing, frame_at};
@@ -10,6 +11,10 @@ use std::sync::Arc;
 const SAMPLED_CONTIGS: usize = 8;
 /// A header line longer than this is not looked at.
 pub(crate) const HEADER_MAX_BYTES: u64 = 1 << 20;
+/// Of a longer line only the end is looked at.
+const LINE_PART_BYTES: u64 = 1 << 16;
+/// Bytes behind the last base of a contig among which the next header begins.
+const BEHIND_BYTES: u64 = 64;
 
 /// What the text before a contig says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,65 @@ pub(crate) fn judge_header(text: &[u8], from_start: bool, name: &[u8]) -> Header
     if rest.get(..length) == Some(name) { Header::Right } else { Header::Wrong }
 }
 
+/// Text that tells whether the lines of a contig are those of the index. Behind a header that
+/// is right, lines of another width or bases that went would shift others without a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The first line and its end.
+    FirstLine,
+    /// What stands behind the last base: the end of the file, or the next header.
+    Behind,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 2] = [Self::FirstLine, Self::Behind];
+
+    /// Where it lies in the text; `None` where there is nothing to compare. Lines with white space
+    /// among their bases are looked at whenever they are read.
+    pub(crate) fn span(self, geometry: &FaiRecord) -> Option<(u64, u64)> {
+        let FaiRecord { length, offset, line_bases, line_width, .. } = *geometry;
+        if length == 0 || may_be_spaced(geometry) {
+            return None;
+        }
+        match self {
+            Self::FirstLine if length > line_bases && line_width > line_bases => {
+                let begin = offset + line_bases.saturating_sub(LINE_PART_BYTES);
+                Some((begin, offset + line_width))
+            }
+            Self::FirstLine => None,
+            Self::Behind => {
+                let begin = geometry.position(length - 1) + 1;
+                Some((begin, begin.saturating_add(BEHIND_BYTES)))
+            }
+        }
+    }
+
+    /// Whether `text`, which is of its span, is what the index says. The file may end before.
+    pub(crate) fn fits(self, geometry: &FaiRecord, text: &[u8]) -> bool {
+        match self {
+            Self::FirstLine => {
+                let FaiRecord { line_bases, line_width, .. } = *geometry;
+                let bases = usize::try_from(line_bases.min(LINE_PART_BYTES)).unwrap_or(usize::MAX);
+                let gap = usize::try_from(line_width - line_bases).unwrap_or(usize::MAX);
+                let (line, end) = text.split_at(bases.min(text.len()));
+                let is_end = end.iter().all(|&b| b <= b' ')
+                    && (end.len() < gap || end.last() == Some(&b'\n'));
+                is_end && !line.contains(&b'\n')
+            }
+            Self::Behind => match text.iter().position(|&b| b > b' ') {
+                None => true,
+                Some(at) => {
+                    let before = at.checked_sub(1).and_then(|at| text.get(at));
+                    text.get(at) == Some(&b'>') && before == Some(&b'\n')
+                }
+            },
+        }
+    }
+}
+
+/// What is wrong with lines that are not those of the index.
+pub(crate) const OTHER_LINES: &str = "its lines do not begin and end where they should";
+
 /// The error for a contig that is not where the index says.
 pub(crate) fn stale(name: &[u8], what: &str) -> Error {
     let name = String::from_utf8_lossy(name);
@@ -51,7 +115,7 @@ pub(crate) fn stale(name: &[u8], what: &str) -> Error {
     )
 }
 
-/// Checks side files that are older than their file: the last block and the headers of some
+/// Checks side files that are older than their file: the last block, and headers and lines of some
 /// contigs. Blocks that are damaged tell nothing about the index and are left out.
 pub(crate) fn check_side_files(
     source: &Arc<dyn Source>,
@@ -63,7 +127,7 @@ pub(crate) fn check_side_files(
     let sampled = contigs.iter().step_by(step).chain(contigs.last());
     for contig in sampled {
         match check_header(source, blocks, contig) {
-            Ok(Header::Right | Header::Longer) => {}
+            Ok(Header::Right | Header::Longer) => check_lines(source, blocks, contig)?,
             Ok(Header::Wrong) => {
                 return Err(stale(&contig.name, "its header does not stand before it"));
             }
@@ -106,6 +170,18 @@ fn check_header(
             judged => return Ok(judged),
         }
     }
+}
+
+fn check_lines(source: &Arc<dyn Source>, blocks: &[(u64, u64)], contig: &FaiRecord) -> Result<()> {
+    for part in Part::ALL {
+        let Some((begin, end)) = part.span(contig) else { continue };
+        match text_between(source, blocks, begin, end) {
+            Ok(text) if !part.fits(contig, &text) => return Err(stale(&contig.name, OTHER_LINES)),
+            Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The text from `begin` to `end`, shorter where the file ends before.
@@ -153,6 +229,42 @@ mod tests {
             (b">a\nAC", true, b"a", Header::Wrong),
         ] {
             assert_eq!(judge_header(text, start, name), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_judged() {
+        let of = |length, line_bases, line_width| FaiRecord {
+            length,
+            offset: 3,
+            line_bases,
+            line_width,
+            ..FaiRecord::default()
+        };
+        let fits = |text: &[u8], geometry: &FaiRecord| {
+            Part::ALL.iter().all(|part| {
+                part.span(geometry).is_none_or(|(begin, end)| {
+                    let at = |x: u64| usize::try_from(x).unwrap().min(text.len());
+                    part.fits(geometry, &text[at(begin)..at(end)])
+                })
+            })
+        };
+        for (text, geometry, expected) in [
+            (&b">c\nACG\nTTA\nC\n>d\nA\n"[..], of(7, 3, 4), true),
+            (b">c\nACG\nTTA\nC\n\n\n", of(7, 3, 4), true),
+            (b">c\nACG\nTTA\nC", of(7, 3, 4), true),
+            (b">c\nACG\nTT", of(7, 3, 4), true),
+            (b">c\nACGTTAC\n>d\nA\n", of(7, 7, 8), true),
+            // Lines of four bases, of one, of all, with carriage returns; a base fewer, one more.
+            (b">c\nACGT\nTAC\n", of(7, 3, 4), false),
+            (b">c\nA\nC\nG\nT\nT\nA\nC\n", of(7, 3, 4), false),
+            (b">c\nACGTTAC\n", of(7, 3, 4), false),
+            (b">c\nACG\r\nTTA\r\nC\r\n", of(7, 3, 4), false),
+            (b">c\nACG\nTTA\n>d\nA\n", of(7, 3, 4), false),
+            (b">c\nACG\nTTA\nCC\n", of(7, 3, 4), false),
+            (b">c\nACG\nTTA\nC\n", of(7, 7, 8), false),
+        ] {
+            assert_eq!(fits(text, &geometry), expected, "{text:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::cache::BlockCache;
 use crate::encode::{Encoder, Writer};
 use crate::files::OpenFile;
 use crate::flat::Format;
-use crate::probe::{HEADER_MAX_BYTES, Header, judge_header, stale};
+use crate::probe::{HEADER_MAX_BYTES, Header, OTHER_LINES, Part, judge_header, stale};
 use crate::spaced::{SpacedLines, lines_span, may_be_spaced};
 use crate::store::{Contig, Process, Store};
 use crate::window::{Lines, Place};
@@ -205,7 +205,8 @@ impl Store {
         read.and_then(|()| lines.finish()).map_err(|e| e.at_path(view.file.path()))
     }
 
-    /// The first time that this process reads a contig: compares the header that stands before it.
+    /// The first time that this process reads a contig: compares the header that stands before it
+    /// and where its lines begin and end.
     pub(crate) fn check_contig(
         &self,
         process: &Process,
@@ -246,7 +247,33 @@ impl Store {
             let error = stale(contig.name, "its header does not stand before it");
             return Err(error.at_path(view.file.path()));
         }
+        Self::check_lines(process, view, contig, stretch)?;
         process.set_checked(contig.ordinal);
+        Ok(())
+    }
+
+    fn check_lines(
+        process: &Process,
+        view: &OpenView<'_>,
+        contig: &Contig<'_>,
+        stretch: &mut Stretch,
+    ) -> Result<()> {
+        for part in Part::ALL {
+            let Some(span) = part.span(&contig.geometry) else { continue };
+            let mut text = Vec::new();
+            let read = view.read_text(&process.cache, stretch, span, |piece| {
+                text.extend_from_slice(piece);
+                Ok(())
+            });
+            match read {
+                Ok(()) if !part.fits(&contig.geometry, &text) => {
+                    return Err(stale(contig.name, OTHER_LINES).at_path(view.file.path()));
+                }
+                // A block that is damaged says nothing of the index, and others may be read.
+                Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
+                _ => {}
+            }
+        }
         Ok(())
     }
 }

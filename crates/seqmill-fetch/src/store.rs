@@ -26,12 +26,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// Names that are compared to find those that resemble one.
 const COMPARED_NAMES: u32 = 10_000;
 
-/// Sidecars that were looked for, by file.
-pub(crate) type PackedFiles = hashbrown::HashMap<u32, Option<Arc<Packed>>, FxBuildHasher>;
+/// Sidecars that were looked for, by file, and when the file was last seen to be as it was.
+pub(crate) type PackedFiles =
+    hashbrown::HashMap<u32, (Option<Arc<Packed>>, Instant), FxBuildHasher>;
 
 /// What one process holds: a child that was forked starts with its own, so that no lock and no
 /// memory of a thread that is gone is ever waited for.
@@ -244,14 +246,22 @@ impl Store {
         self.index.files()
     }
 
+    /// The record of a file, whose number a caller may have made up.
+    fn record(&self, file: u32) -> Result<FileRecord> {
+        if file >= self.files() {
+            return Err(Error::input(format!("there is no file number {file}")));
+        }
+        self.index.file(file)
+    }
+
     /// Name of a file.
     pub fn name(&self, file: u32) -> Result<&[u8]> {
-        self.index.name(&self.index.file(file)?)
+        self.index.name(&self.record(file)?)
     }
 
     /// Path of a file.
     pub fn path(&self, file: u32) -> Result<PathBuf> {
-        let relative = self.index.relative_path(&self.index.file(file)?)?;
+        let relative = self.index.relative_path(&self.record(file)?)?;
         Ok(self.root.base().join(OsStr::from_bytes(relative)))
     }
 
@@ -264,7 +274,7 @@ impl Store {
 
     /// Why a file cannot be read, if so.
     pub fn failure(&self, file: u32) -> Result<Option<Error>> {
-        let record = self.index.file(file)?;
+        let record = self.record(file)?;
         if !record.has(FileRecord::UNREADABLE) {
             if self.options.strict_eof && record.has(FileRecord::NO_EOF) {
                 let what = "the BGZF end marker is missing; the file may be truncated";
@@ -303,10 +313,7 @@ impl Store {
 
     /// A contig by its index within a file.
     pub fn contig(&self, file: u32, id: u32) -> Result<Contig<'_>> {
-        if file >= self.files() {
-            return Err(Error::input(format!("there is no file number {file}")));
-        }
-        let record = self.index.file(file)?;
+        let record = self.record(file)?;
         if id >= record.contigs {
             return Err(Error::input(format!("file number {file} has no contig number {id}")));
         }
@@ -322,7 +329,7 @@ impl Store {
 
     /// Number of contigs of a file.
     pub fn contigs(&self, file: u32) -> Result<u32> {
-        Ok(self.index.file(file)?.contigs)
+        Ok(self.record(file)?.contigs)
     }
 
     /// Of all contigs of the files that can be read: file, number and length, each a column of
@@ -352,7 +359,7 @@ impl Store {
 
     /// A contig by its name within a file.
     pub fn find_contig(&self, file: u32, name: &[u8]) -> Result<Contig<'_>> {
-        let record = self.index.file(file)?;
+        let record = self.record(file)?;
         let id = self.index.find_contig(&record, name)?.ok_or_else(|| {
             let all = (0..record.contigs.min(COMPARED_NAMES))
                 .map(|id| self.index.contig_name(&self.index.contig(&record, id)?));
@@ -362,6 +369,21 @@ impl Store {
             self.path(file).map_or(error.clone(), |path| error.at_path(&path))
         })?;
         self.contig(file, id)
+    }
+
+    /// The files that have a contig of this name and of so many bases at least.
+    pub fn files_with_contig(&self, name: &[u8], least: u64) -> Result<Vec<u32>> {
+        let mut found = Vec::new();
+        for file in 0..self.files() {
+            let record = self.index.file(file)?;
+            if let Some(id) = self.index.find_contig(&record, name)?
+                && self.index.contig(&record, id)?.length >= least
+                && !self.is_unreadable(file)?
+            {
+                found.push(file);
+            }
+        }
+        Ok(found)
     }
 
     /// Places a window within a contig.
@@ -412,6 +434,15 @@ impl Store {
         // Of a gzip file the index knows the size, but what is read is its copy.
         blocks.size = file.size;
         Ok(OpenView { id, file, format: record.format, blocks })
+    }
+
+    /// Fails if a file is not the one that the index describes.
+    pub(crate) fn check_version(&self, file: u32) -> Result<()> {
+        let (record, path) = (self.index.file(file)?, self.path(file)?);
+        if self.options.place().version(&path)? == (record.size, record.mtime_ns) {
+            return Ok(());
+        }
+        Err(changed(&path))
     }
 
     fn open_file(&self, record: &FileRecord) -> Result<OpenFile> {

@@ -82,7 +82,8 @@ impl Listing {
             }
             if kind.is_dir() {
                 listing.folders.push(name);
-            } else if suffix_of(&name, suffixes).is_some() {
+            } else if kind.is_file() && suffix_of(&name, suffixes).is_some() {
+                // A pipe would never answer.
                 listing.files.push(name);
             }
         }

@@ -56,7 +56,8 @@ pub(crate) fn place(
     if end < start {
         return refused("has a negative length, out");
     }
-    if end.checked_sub(start).is_none() {
+    // What is left of a window that is clipped always fits.
+    if policy != OutOfRange::Clip && end.checked_sub(start).is_none() {
         return refused("is longer than any contig, out");
     }
     let inside = |x: i64| x.clamp(0, whole).unsigned_abs();
@@ -216,6 +217,7 @@ mod tests {
         assert_eq!(at(100, 107, Pad), Some((100, 100, 7, 0)));
         assert_eq!(at(-5, 110, Clip), Some((0, 100, 0, 0)));
         assert_eq!(at(200, 300, Clip), Some((100, 100, 0, 0)));
+        assert_eq!(at(i64::MIN, i64::MAX, Clip), Some((0, 100, 0, 0)));
         assert_eq!(at(-5, 20, Shift), Some((0, 25, 0, 0)));
         assert_eq!(at(90, 120, Shift), Some((70, 100, 0, 0)));
         assert_eq!(at(0, 101, Shift), None);

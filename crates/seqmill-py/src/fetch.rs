@@ -246,6 +246,12 @@ impl FetchStore {
         Ok((contig.id, contig.length()))
     }
 
+    /// The files that have a contig of this name and of so many bases at least.
+    fn files_with_contig(&self, py: Python<'_>, name: Name, least: u64) -> PyResult<Vec<u32>> {
+        let Name(name) = name;
+        self.store.files_with_contig(&name, least).map_err(|e| to_python(py, &e))
+    }
+
     /// Number of contigs of a file.
     fn contig_count(&self, py: Python<'_>, file: u32) -> PyResult<u32> {
         self.store.contigs(file).map_err(|e| to_python(py, &e))
@@ -287,7 +293,7 @@ impl FetchStore {
         let contig = self.contig(py, file, contig)?;
         let place = self
             .store
-            .place(&contig, start, end, policy(out_of_range)?)
+            .place(&contig, start, end, policy(py, out_of_range)?)
             .map_err(|e| to_python(py, &e))?;
         Ok((place.start, place.end, place.left, place.right))
     }
@@ -340,7 +346,7 @@ impl FetchStore {
         out_of_range: &str,
     ) -> PyResult<Vec<u64>> {
         let windows = Windows::new(py, windows)?;
-        let policy = policy(out_of_range)?;
+        let policy = policy(py, out_of_range)?;
         py.detach(|| {
             let placed = windows.place(&self.store, policy)?;
             Ok(placed.iter().map(|w| w.place.bases()).collect())
@@ -362,7 +368,7 @@ impl FetchStore {
         threads: usize,
     ) -> PyResult<()> {
         let windows = Windows::new(py, windows)?;
-        let policy = policy(out_of_range)?;
+        let policy = policy(py, out_of_range)?;
         let out = out.bytes();
         let encoding = (&encoder.encoder, pad);
         let store = &self.store;

@@ -3,6 +3,7 @@
 use super::{ContigHash, Packed, SUFFIX, Source, write_packed};
 use crate::aside::is_unwritable;
 use crate::encode::{Encoder, Writer};
+use crate::files::CHECKED_FOR;
 use crate::flat::Format;
 use crate::options::Pack;
 use crate::store::{Process, Store};
@@ -10,6 +11,7 @@ use crate::window::Place;
 use seqmill_base::{CancelToken, Error, FormatKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bases that are compared at a time.
@@ -79,7 +81,12 @@ impl Store {
             return Ok(None);
         }
         let mut known = process.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(packed) = known.get(&file) {
+        if let Some((packed, checked)) = known.get_mut(&file) {
+            // The file itself is not opened, so that nothing else would tell.
+            if packed.is_some() && checked.elapsed() > CHECKED_FOR {
+                self.check_version(file)?;
+                *checked = Instant::now();
+            }
             return Ok(packed.clone());
         }
         let paths = self.packed_paths(file)?;
@@ -96,7 +103,10 @@ impl Store {
             let beside = paths.first().map_or(Path::new("."), PathBuf::as_path);
             return Err(Error::format(FormatKind::StaleIndex, what).at_path(beside));
         }
-        known.insert(file, packed.clone());
+        if packed.is_some() {
+            self.check_version(file)?;
+        }
+        known.insert(file, (packed.clone(), Instant::now()));
         Ok(packed)
     }
 

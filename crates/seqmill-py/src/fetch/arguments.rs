@@ -1,9 +1,11 @@
 //! What the calls of a store take: names, policies, arrays.
 
+use crate::error::to_python;
 use pyo3::buffer::{Element, PyBuffer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
+use seqmill_base::Error;
 use seqmill_fetch::{Contig, OutOfRange, Place, Store, Window};
 
 /// A name given by the user as bytes; text that was bytes before comes back as it was.
@@ -32,13 +34,17 @@ pub(crate) fn name_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Boun
     PyBytes::new(py, name).call_method1("decode", ("utf-8", "surrogateescape"))
 }
 
-pub(super) fn policy(name: &str) -> PyResult<OutOfRange> {
+pub(super) fn policy(py: Python<'_>, name: &str) -> PyResult<OutOfRange> {
     Ok(match name {
         "error" => OutOfRange::Error,
         "pad" => OutOfRange::Pad,
         "clip" => OutOfRange::Clip,
         "shift" => OutOfRange::Shift,
-        other => return Err(PyValueError::new_err(format!("no policy {other:?}"))),
+        other => {
+            let allowed = "out_of_range takes error, pad, clip or shift";
+            let error = Error::input(format!("{other:?} is not allowed; {allowed}"));
+            return Err(to_python(py, &error));
+        }
     })
 }
 
