@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from seqmill._roots import absolute
 from seqmill._store import StoreOptions
 from seqmill.errors import InputError, NameNotFoundError, SeqmillError
 from seqmill.fetch import FastaStore
@@ -28,10 +29,10 @@ class FastarError(RuntimeError):
     """What this module raises: always also the class that seqmill itself would raise."""
 
 
-_KINDS: Final[dict[type[SeqmillError], type[SeqmillError]]] = {}
+_KINDS: Final[dict[type[Exception], type[Exception]]] = {}
 
 
-def _both(kind: type[SeqmillError]) -> type[SeqmillError]:
+def _both(kind: type[Exception]) -> type[Exception]:
     if kind not in _KINDS:
         _KINDS[kind] = type(kind.__name__, (kind, FastarError), {"__module__": __name__})
     return _KINDS[kind]
@@ -45,6 +46,8 @@ def _as_runtime_errors() -> Iterator[None]:
         again = _both(type(error))(str(error))
         vars(again).update(vars(error))
         raise again from error
+    except OSError as error:
+        raise _both(type(error))(error.errno, error.strerror, error.filename) from error
 
 
 def read_sequence(  # noqa: PLR0917 - the peer's signature
@@ -109,7 +112,7 @@ class _Loader:
         storage_method: StorageMethod | None = None,
         names: Iterable[str] | None = None,
     ) -> None:
-        chosen = None if names is None else sorted(set(names))
+        chosen = None if names is None else self._choose(names)
         no_cache = chosen is not None if no_cache is None else no_cache
         storage = storage_method or ("mmap" if chosen is None else "memory")
         self._names = chosen
@@ -131,6 +134,21 @@ class _Loader:
                 "storage": storage,
             }
             self._store = self._open(path, chosen, options)
+        self._numbers = {} if chosen is None else self._find_numbers(path, chosen)
+
+    @classmethod
+    def _choose(cls, names: Iterable[str]) -> list[str]:
+        if isinstance(names, str):
+            with _as_runtime_errors():
+                raise InputError(f"names takes several, such as [{names!r}]", option="names")
+        return sorted({name.removesuffix(cls._suffix) for name in names})
+
+    def _find_numbers(self, path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, int]:
+        """Find the files of a list, which the store has named and sorted in its own way."""
+        store = self._store
+        found = {os.fspath(store.path_of(number)): number for number in range(len(names))}
+        places = absolute([Path(path, f"{name}{self._suffix}") for name in names])
+        return {name: found[place] for name, place in zip(names, places, strict=True)}
 
     @classmethod
     def _open(
@@ -164,11 +182,11 @@ class _Loader:
     def _known(self, name: str) -> str | int:
         if self._names is None:
             return name
-        # The names of a list are relative to what its files have in common.
-        if name not in self._names:
+        number = self._numbers.get(name, self._numbers.get(name.removesuffix(self._suffix)))
+        if number is None:
             message = f"no file of the store has the name {name!r}"
             raise NameNotFoundError(message, name=name)
-        return self._names.index(name)
+        return number
 
 
 class FastarLoader(_Loader):

@@ -1,6 +1,7 @@
 """The drop-in for fastar-loader, and tracks."""
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from seqmill import errors, fastar
+from seqmill._native import bgzf_compress
 from seqmill.tracks import TrackStore
 
 
@@ -106,3 +108,41 @@ def test_tracks_as_bytes_and_numbers(data: Path) -> None:
     assert (padded[:3] == store.fetch(name, contig, 0, 3)[::-1]).all()
     with pytest.raises(errors.OutOfRangeError):
         store.fetch(name, contig, length - 1, length + 1)
+
+
+def write_genomes(root: Path, bases: dict[str, str]) -> None:
+    for name, letter in bases.items():
+        path = Path(root, f"{name}.fna.gz")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        eof = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+        path.write_bytes(bgzf_compress(f">c\n{letter * 50}\n".encode()) + eof)
+
+
+def test_names_of_a_list_mean_their_own_files_however_they_are_written(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\x80")
+    write_genomes(tmp_path, {"a": "A", "b": "C", "c/z": "G", odd: "T", "中": "N"})
+    for names in (["b", "c/../a"], ["a", "c/z"], [odd, "中", "a"], ["b.fna.gz", "./a"]):
+        loader = fastar.FastarLoader(tmp_path, names=names)
+        whole = fastar.FastarLoader(tmp_path)
+        assert loader.names == sorted(name.removesuffix(".fna.gz") for name in names)
+        copy = pickle.loads(pickle.dumps(loader))  # noqa: S301 - made here
+        for name in names:
+            plain = name.replace("c/../", "").replace("./", "")
+            expected = whole.read_sequence(plain, "c", 0, 3).tobytes()
+            assert loader.read_sequence(name, "c", 0, 3).tobytes() == expected
+            assert copy.read_sequence(name, "c", 0, 3).tobytes() == expected
+    with pytest.raises(RuntimeError, match="several"):
+        fastar.FastarLoader(tmp_path, names="a")
+
+
+def test_what_the_system_refuses_is_a_runtime_error_too(tmp_path: Path) -> None:
+    for call in (
+        lambda: fastar.FastarLoader(tmp_path / "none"),
+        lambda: fastar.read_sequence(tmp_path / "none.fna.gz", "c", 0, 3),
+    ):
+        with pytest.raises(RuntimeError, match="none") as raised:
+            call()
+        assert isinstance(raised.value, FileNotFoundError)
+    write_genomes(tmp_path, {"a": "A"})
+    with pytest.raises(RuntimeError, match="out of any contig"):
+        fastar.FastarLoader(tmp_path).read_sequence("a", "c", 0, 1 << 70)
