@@ -3,10 +3,10 @@
 :class:`SequenceTracks` reads sequence and tracks of the same windows in one call.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Unpack
+from operator import index
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,8 +20,10 @@ from seqmill._store import (
     Strand,
     check_threads,
     is_minus,
+    out_of_any_range,
 )
-from seqmill.errors import FormatError, InputError
+from seqmill._track_meaning import DTYPE, KINDS, TrackMeaning, check_pad, read_note
+from seqmill.errors import FormatError, InputError, OutOfRangeError
 
 if TYPE_CHECKING:
     from seqmill.fetch import FastaStore
@@ -29,33 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["SequenceTracks", "TrackMeaning", "TrackStore"]
 
 PathLike = str | os.PathLike[str]
-
-_SUFFIX: Final = ".track.gz"
-_NOTE_SUFFIX: Final = ".track.json"
-_DTYPE: Final = np.dtype("<f4")
-
-
-class TrackMeaning(NamedTuple):
-    """What the bytes of a track are.
-
-    Attributes
-    ----------
-    dtype
-        Type of the elements.
-    channels
-        Elements for each position, one beside the other.
-    description
-        Words for people.
-    """
-
-    dtype: np.dtype[Any]
-    channels: int = 1
-    description: str = ""
-
-    @property
-    def width(self) -> int:
-        """Bytes of a position."""
-        return self.dtype.itemsize * self.channels
 
 
 class TrackStore(StoreBase):
@@ -88,7 +63,7 @@ class TrackStore(StoreBase):
         channels: int | None = None,
         **options: Unpack[StoreOptions],
     ) -> None:
-        self.dtype = None if dtype is None else np.dtype(dtype)
+        self.dtype = None if dtype is None else _check_dtype(dtype)
         if channels is not None and channels < 1:
             message = f"{channels} channels hold nothing; channels takes 1 or more"
             raise InputError(message, option="channels", value=channels)
@@ -105,7 +80,7 @@ class TrackStore(StoreBase):
         """Tell what the bytes of a track are."""
         file = self._file(name)
         if file not in self._meanings:
-            told = _read_note(self._native.path(file))
+            told = read_note(self._native.path(file))
             self._meanings[file] = told._replace(
                 dtype=told.dtype if self.dtype is None else self.dtype,
                 channels=told.channels if self.channels is None else self.channels,
@@ -123,7 +98,10 @@ class TrackStore(StoreBase):
         """Read a window of bytes; positions are bytes."""
         file, number = self.resolve(name, contig)
         encoding = choose_encoding("array")
-        place = self._native.place(file, number, start, end, "error")
+        try:
+            place = self._native.place(file, number, start, end, "error")
+        except OverflowError:
+            raise out_of_any_range(start, end) from None
         out: NDArray[np.uint8] = encoding.empty(None, place[1] - place[0])
         self._native.read(file, number, place, False, encoding.native, 0, out)
         self._warn()
@@ -163,21 +141,36 @@ class TrackStore(StoreBase):
         file, number = self.resolve(name, contig)
         meaning = self.meaning(file)
         width, channels = meaning.width, meaning.channels
-        native = self._native
-        whole = native.place(file, number, 0, None, "error")[1]
-        if whole % width:
-            message = f"contig {contig!r} has {whole} bytes, which are no positions of {width}"
-            raise FormatError(message, path=native.path(file))
-        last = None if end is None else end * width
-        first, behind, left, right = native.place(file, number, start * width, last, out_of_range)
+        positions, start = self._positions(file, number), index(start)
+        beyond = 0 if out_of_range == "error" else start
+        last = max(positions, beyond) if end is None else index(end)
+        if out_of_range == "error" and not 0 <= start <= last <= positions:
+            raise _out_of_range(self._native.path(file), contig, (start, last), positions)
+        try:
+            first, behind, left, right = self._native.place(
+                file, number, start * width, last * width, out_of_range
+            )
+        except OverflowError:
+            raise out_of_any_range(start, end) from None
         raw = self.read_bytes(file, number, first, behind)
         values = raw.view(meaning.dtype)
         values = values.reshape((-1, channels) if channels > 1 else (-1,))
         if left or right:
-            _check_pad(pad_value, meaning.dtype)
+            check_pad(pad_value, meaning.dtype)
             sides = ((left // width, right // width), (0, 0))[: values.ndim]
             values = np.pad(values, sides, constant_values=pad_value)
-        return values[::-1] if is_minus(strand) else values
+        # Tensors have no strides below zero.
+        return values[::-1].copy() if is_minus(strand) else values
+
+    def _positions(self, file: int, number: int) -> int:
+        """Give the length of a contig in positions."""
+        width = self.meaning(file).width
+        size = self._native.place(file, number, 0, None, "error")[1]
+        if size % width:
+            path = self._native.path(file)
+            message = f"{path}: contig number {number} has {size} bytes, no positions of {width}"
+            raise FormatError(message, path=path)
+        return size // width
 
     def fetch_many(
         self,
@@ -204,13 +197,13 @@ class TrackStore(StoreBase):
             (windows, length), with several channels (windows, length, channels).
         """
         intervals = as_intervals(windows, self)
-        lengths = intervals.ends - intervals.starts
+        lengths = intervals.lengths()
         meanings = [self.meaning(int(file)) for file in np.unique(intervals.files)]
         kinds = {(meaning.dtype, meaning.channels) for meaning in meanings}
         if len(kinds) > 1 or (len(lengths) and (lengths != lengths[0]).any()):
             message = "windows of one batch must have one length, and tracks of one type"
             raise InputError(message, option="windows")
-        dtype, channels = kinds.pop() if kinds else (_DTYPE, 1)
+        dtype, channels = kinds.pop() if kinds else (DTYPE, 1)
         length = int(lengths[0]) if len(lengths) else 0
         shape = (len(lengths), length, channels) if channels > 1 else (len(lengths), length)
         out = np.empty(shape, dtype)
@@ -221,7 +214,7 @@ class TrackStore(StoreBase):
                 zip(*(column.tolist() for column in intervals.arrays), strict=True),
                 strict=True,
             ):
-                row[...] = self.fetch(
+                values = self.fetch(
                     file,
                     contig,
                     start,
@@ -230,7 +223,12 @@ class TrackStore(StoreBase):
                     out_of_range=out_of_range,
                     pad_value=pad_value,
                 )
+                if len(values) != length:
+                    message = "a window that is clipped makes a row of another length; pad it"
+                    raise InputError(message, option="out_of_range", value=out_of_range)
+                row[...] = values
             return out
+        self._check_inside(intervals)
         files, contigs, starts, ends, _ = intervals.arrays
         plus = np.ones(len(lengths), np.int8)
         self._native.read_many(
@@ -246,6 +244,18 @@ class TrackStore(StoreBase):
         minus = intervals.strands < 0
         out[minus] = out[minus, ::-1]
         return out
+
+    def _check_inside(self, intervals: Intervals) -> None:
+        """Refuse windows that reach outside: their places in bytes might be some other's."""
+        pairs = (intervals.files.astype(np.uint64) << np.uint64(32)) | intervals.contigs
+        contigs, of = np.unique(pairs, return_inverse=True)
+        lengths = [self._positions(pair >> 32, pair & 0xFFFFFFFF) for pair in contigs.tolist()]
+        positions = np.array(lengths, np.int64)[of]
+        wrong = np.flatnonzero((intervals.starts < 0) | (intervals.ends > positions))
+        if len(wrong):
+            file, contig, start, end, _ = (column[wrong[0]].item() for column in intervals.arrays)
+            path = self._native.path(file)
+            raise _out_of_range(path, contig, (start, end), int(positions[wrong[0]]))
 
 
 class SequenceTracks:
@@ -354,29 +364,21 @@ class SequenceTracks:
         return bases, values
 
 
-def _check_pad(value: float, dtype: np.dtype[Any]) -> None:
-    if dtype.kind != "f" and not np.isfinite(value):
-        message = f"{value} does not fit into {dtype}; give pad_value"
-        raise InputError(message, option="pad_value", value=value)
+def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype("V1")
+    if found.kind not in KINDS:
+        message = f"{dtype!r} is no type of numbers, such as '<f4' or 'uint8'"
+        raise InputError(message, option="dtype", value=dtype)
+    return found
 
 
-def _read_note(track: "str | os.PathLike[str]") -> TrackMeaning:
-    """Read ``NAME.track.json`` beside a track, if it is there."""
-    path = os.fspath(track).removesuffix(_SUFFIX) + _NOTE_SUFFIX
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - bytes of a path stay as they are
-            told = json.load(file)
-    except FileNotFoundError:
-        return TrackMeaning(_DTYPE)
-    except ValueError as error:
-        raise FormatError(f"{path}: this is no JSON ({error})", path=path) from error
-    try:
-        dtype = np.dtype(told.get("dtype", _DTYPE))
-        channels, description = told.get("channels", 1), told.get("description", "")
-    except (TypeError, AttributeError) as error:
-        raise FormatError(f"{path}: {error}", path=path) from error
-    fine = isinstance(channels, int) and channels >= 1 and isinstance(description, str)
-    if not fine or dtype.kind not in "fiub":
-        message = f"{path}: dtype is a type of numbers, channels 1 or more, description a text"
-        raise FormatError(message, path=path)
-    return TrackMeaning(dtype, channels, description)
+def _out_of_range(
+    path: os.PathLike[str], contig: str | bytes | int, window: tuple[int, int], positions: int
+) -> OutOfRangeError:
+    return OutOfRangeError(
+        f"{os.fspath(path)}: contig {contig!r}: window {window[0]}-{window[1]} (0-based, "
+        f"half-open) reaches out of a contig of {positions} positions"
+    )

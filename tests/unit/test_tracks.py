@@ -143,3 +143,33 @@ def test_intervals_are_moved_filtered_and_kept_as_arrays(root: Path) -> None:
     ragged = Intervals.from_windows(fasta, [("g", "c1", 0, 40), ("g", "c2", -30, 10)])
     assert len(ragged.filter(fasta, max_n=0.5)) == 1
     assert ragged.filter(fasta, inside=True).starts.tolist() == [0]
+
+
+def test_values_are_never_made_up(root: Path) -> None:
+    store = TrackStore(root / "place")
+    with pytest.raises(errors.OutOfRangeError, match="5000 positions"):
+        store.fetch("g", "c1", 4999, 5001)
+    for start in (1 << 62, 1 << 80):
+        with pytest.raises(errors.OutOfRangeError):
+            store.fetch("g", "c1", start, start + 3)
+    # Four times this is beyond what 64 bits count: it came out as the first positions.
+    far = Intervals([0], [0], [1 << 62], [(1 << 62) + 3], [1])
+    with pytest.raises(errors.OutOfRangeError, match="reaches out"):
+        store.fetch_many(far)
+    for window in (("g", "c1", 4999, 5003), ("g", "c1", 4998, 5003)):
+        with pytest.raises(errors.InputError, match="another length"):
+            store.fetch_many([window], out_of_range="clip")
+    for value in (2.5, 1 << 31, float("nan")):
+        with pytest.raises(errors.InputError, match="does not fit"):
+            store.fetch("g", "c1", -1, 2, out_of_range="pad", pad_value=value)
+    with pytest.raises(errors.FormatError, match="no positions of 24"):
+        TrackStore(root / "pair", dtype="<f8", channels=3).fetch_many([("g", "c1", 0, 2)])
+    for dtype in ("O", "U1", "none"):
+        with pytest.raises(errors.InputError, match="no type of numbers"):
+            TrackStore(root / "place", dtype=dtype)
+
+
+def test_reversed_values_are_an_array_of_their_own(root: Path) -> None:
+    values = TrackStore(root / "place").fetch("g", "c1", 10, 14, strand="-")
+    assert values.tolist() == [13, 12, 11, 10]
+    assert values.strides == (4,)  # Tensors take no negative ones.
