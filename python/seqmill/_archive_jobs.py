@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
+from seqmill._regions import is_bed, parse_region, read_bed_lines, read_region_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
 from seqmill.limits import Limit, choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -140,8 +141,6 @@ def find_records(
     regions_file: PathLike | None,
 ) -> list[Piece]:
     """Find what is meant by names, region strings and a file of regions."""
-    from seqmill._intervals import parse_region, read_bed_lines  # noqa: PLC0415 - brings NumPy
-
     names = _Names(native)
     pieces: list[Piece] = []
     for text in contigs:
@@ -149,16 +148,12 @@ def find_records(
         header, length = native.contig(sample, contig)
         pieces.append((sample, contig, 0, length, header))
     asked = list(regions)
-    is_bed = regions_file is not None and os.fspath(regions_file).removesuffix(".gz").endswith(
-        ".bed"
-    )
-    if regions_file is not None and not is_bed:
-        lines = Path(regions_file).read_text().splitlines()
-        asked += [line.strip() for line in lines if line.strip()]
+    if regions_file is not None and not is_bed(regions_file):
+        asked += read_region_lines(regions_file)
     for text in asked:
         name, start, end = parse_region(text, lambda name: bool(names.places(name)))
         pieces.append(_piece(native, names.unique(name), start, end, text))
-    if regions_file is not None and is_bed:
+    if regions_file is not None and is_bed(regions_file):
         for columns in read_bed_lines(regions_file):
             name, first, last = columns[:3]
             label = f"{name}:{int(first) + 1}-{last}"

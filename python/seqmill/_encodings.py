@@ -1,13 +1,15 @@
 """What `FastaStore` can turn bases into: for each encoding a table of 256 entries."""
 
+import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from seqmill import _native
-from seqmill.errors import InputError
+from seqmill.errors import InputError, OutOfRangeError
 
 __all__ = [
     "Case",
@@ -17,6 +19,7 @@ __all__ = [
     "Iupac",
     "as_bytes",
     "choose_encoding",
+    "cut_text",
     "row_length",
 ]
 
@@ -49,6 +52,7 @@ _DTYPES: Final[dict[str, tuple[str, ...]]] = {
 }
 _OTHER_TOKEN: Final = 4
 _BYTES: Final = 256
+_ARRAY_BYTES_MAX: Final = (1 << 63) - 1
 
 
 class Encoding:
@@ -87,10 +91,17 @@ class Encoding:
     def empty(self, rows: int | None, bases: int) -> NDArray[Any]:
         """Make an array for one window (`rows` is None) or for several of one length."""
         shape = (self.native.output_bytes(bases),) if self.kind == "2bit" else self.shape(bases)
-        return np.empty(shape if rows is None else (rows, *shape), self.dtype)
+        whole = shape if rows is None else (rows, *shape)
+        if math.prod(whole) * self.dtype.itemsize > _ARRAY_BYTES_MAX:
+            message = f"windows of {bases} bases are too long for this machine"
+            raise OutOfRangeError(message)
+        return np.empty(whole, self.dtype)
 
     def check(self, out: NDArray[Any], rows: int | None, bases: int) -> None:
         """Refuse an array that is not what :meth:`empty` makes."""
+        if not isinstance(out, np.ndarray) or not out.flags.writeable:
+            message = f"out is {type(out).__name__}; it must be a NumPy array that can be written"
+            raise InputError(message, option="out")
         expected = self.empty(rows, 0).dtype, self.empty(None, bases).shape
         shape = expected[1] if rows is None else (rows, *expected[1])
         if out.dtype != expected[0] or out.shape != shape or not out.flags.c_contiguous:
@@ -138,8 +149,16 @@ def choose_encoding(
     Encoding
         Made once for equal options.
     """
-    name = None if dtype is None else np.dtype(dtype).name
-    vocabulary = None if vocab is None else bytes(np.asarray(list(vocab), dtype=np.uint8))
+    try:
+        name = None if dtype is None else np.dtype(dtype).name
+    except TypeError:
+        message = f"{dtype!r} is no type of elements"
+        raise InputError(message, option="dtype", value=dtype) from None
+    try:
+        vocabulary = None if vocab is None else bytes(list(vocab))
+    except (TypeError, ValueError):
+        message = "vocab takes 256 tokens from 0 to 255"
+        raise InputError(message, option="vocab") from None
     return _make(
         encode=encode,
         dtype=name,
@@ -220,7 +239,11 @@ def _tokens(dtype: np.dtype[Any], vocab: bytes | None) -> NDArray[Any]:
         if len(vocab) != _BYTES:
             message = f"vocab has {len(vocab)} entries; it takes {_BYTES}, one for each byte"
             raise InputError(message, option="vocab")
-        return np.frombuffer(vocab, np.uint8).astype(dtype)
+        tokens = np.frombuffer(vocab, np.uint8)
+        if int(tokens.max()) > np.iinfo(dtype).max:
+            message = f"token {tokens.max()} of vocab does not fit into {dtype}"
+            raise InputError(message, option="vocab")
+        return tokens.astype(dtype)
     table = np.full(_BYTES, _OTHER_TOKEN, dtype)
     for token, base in enumerate(_BASES):
         for letter in (base, "U") if base == "T" else (base,):
@@ -246,6 +269,8 @@ def _onehot(dtype: np.dtype[Any], n_value: float, iupac: Iupac) -> NDArray[Any]:
 def row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:
     """Give the one length that all rows have, None if they differ."""
     if pad_to is not None:
+        if pad_to < 0:
+            raise InputError("pad_to is negative", option="pad_to", value=pad_to)
         if len(lengths) and int(lengths.max()) > pad_to:
             message = f"a window of {int(lengths.max())} bases is longer than pad_to, {pad_to}"
             raise InputError(message, option="pad_to", value=pad_to)
@@ -259,3 +284,12 @@ def row_length(lengths: NDArray[np.int64], pad_to: int | None) -> int | None:
 def as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Show the bytes of a contiguous array."""
     return cast("NDArray[np.uint8]", array.reshape(-1).view(np.uint8))
+
+
+def cut_text(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], encode: Encode
+) -> list[bytes] | list[str]:
+    """Cut the bases of many windows into one text each."""
+    text = data.tobytes()
+    pieces = [text[begin:end] for begin, end in pairwise(offsets.tolist())]
+    return pieces if encode == "bytes" else [piece.decode("latin-1") for piece in pieces]

@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from seqmill._regions import read_bed_lines, read_summit
 from seqmill._sampling import draw_bits
 from seqmill._store import is_minus
-from seqmill._text_lines import read_lines
-from seqmill.errors import FormatError, InputError, NameNotFoundError
+from seqmill.errors import (
+    FormatError,
+    InputError,
+    NameNotFoundError,
+    OutOfRangeError,
+    SeqmillError,
+)
 
 if TYPE_CHECKING:
     from seqmill._store import StoreBase
     from seqmill.fetch import FastaStore
 
-__all__ = ["Intervals", "as_intervals", "find_unique_contig", "parse_region", "read_bed_lines"]
+__all__ = ["Intervals", "as_intervals", "find_unique_contig"]
 
 PathLike = str | os.PathLike[str]
 Anchor = Literal["center", "start", "end", "summit"]
 _CODES: Final = ("I", "I", "q", "q", "b")
 _PIECE_BASES: Final = 16 << 20
 _DTYPES: Final = (np.uint32, np.uint32, np.int64, np.int64, np.int8)
-_BED_COLUMNS: Final = 3
 _STRAND_COLUMN: Final = 5
 
 
@@ -65,7 +70,7 @@ class Intervals:
         for name, dtype in zip(names, (*_DTYPES, np.int64), strict=True):
             if name == "summits" and self.summits is None:
                 continue
-            column = np.ascontiguousarray(getattr(self, name), dtype)
+            column = np.ascontiguousarray(_exact(name, getattr(self, name), np.dtype(dtype)))
             if column.shape != (len(self.files),):
                 message = f"{name} has the shape {column.shape}; all arrays have one length"
                 raise InputError(message, option=name)
@@ -92,15 +97,38 @@ class Intervals:
         # Flat from the beginning: a list of tuples would take twenty times the memory.
         columns = tuple(array(code) for code in _CODES)
         known: dict[tuple[Any, Any], tuple[int, int]] = {}
-        for name, contig, start, end, *strand in windows:
-            place = known.get((name, contig))
-            if place is None:
-                place = known[name, contig] = store.resolve(name, contig)
-            minus = is_minus(strand[0]) if strand else False
-            row = (*place, int(start), int(end), -1 if minus else 1)
-            for column, value in zip(columns, row, strict=True):
-                column.append(value)
+        for window in windows:
+            try:
+                name, contig, start, end, *strand = window
+                place = known.get((name, contig))
+                if place is None:
+                    place = known[name, contig] = store.resolve(name, contig)
+                minus = is_minus(*strand) if strand else False
+                row = (*place, start, end, -1 if minus else 1)
+                for column, value in zip(columns, row, strict=True):
+                    column.append(value)
+            except SeqmillError:
+                raise
+            except (TypeError, ValueError, OverflowError):
+                message = f"{window!r} is no window; one is (name, contig, start, end[, strand])"
+                raise InputError(message, option="windows", value=window) from None
         return cls(*map(_as_array, columns, _DTYPES))
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Give the bases of each window.
+
+        Raises
+        ------
+        OutOfRangeError
+            If a window ends before it starts.
+        """
+        found = self.ends - self.starts
+        if len(found) and found.min() < 0:
+            row = int(found.argmin())
+            window = f"{self.starts[row]}-{self.ends[row]}"
+            message = f"window number {row}, {window} (0-based, half-open), has a negative length"
+            raise OutOfRangeError(message)
+        return found
 
     @classmethod
     def from_bed(
@@ -140,21 +168,15 @@ class Intervals:
             homes: dict[str, str | int] = {}
             for columns in read_bed_lines(path):
                 if summit_column is not None:
-                    summits.append(_read_summit(columns, summit_column))
+                    summits.append(read_summit(columns, summit_column))
                 contig = columns[0]
-                if file_column is not None:
-                    home: str | int = columns[file_column]
-                elif isinstance(name, str):
-                    home = name
-                elif name is not None:
-                    home = name[contig]
-                else:
-                    if contig not in homes:
-                        homes[contig] = find_unique_contig(store, contig)
-                    home = homes[contig]
+                home = None if file_column is None else _read_file_name(columns, file_column)
+                if home is None and contig not in homes:
+                    homes[contig] = _find_home(store, contig, name)
                 has_strand = len(columns) > _STRAND_COLUMN
                 strand = columns[_STRAND_COLUMN] if has_strand else "+"
-                yield home, contig, columns[1], columns[2], strand
+                place = homes[contig] if home is None else home
+                yield place, contig, int(columns[1]), int(columns[2]), strand
 
         found = cls.from_windows(store, windows())
         if summit_column is None:
@@ -282,10 +304,7 @@ def as_intervals(
         The windows.
     """
     if length is not None:
-        files, contigs, starts, strands = (np.asarray(column) for column in windows)
-        starts = starts.astype(np.int64)
-        ends = starts + np.asarray(length, np.int64)
-        return Intervals(files, contigs, starts, ends, strands)
+        return _from_four_arrays(windows, length)
     if isinstance(windows, Intervals):
         return windows
     fields = getattr(getattr(windows, "dtype", None), "names", None)
@@ -300,48 +319,70 @@ def as_intervals(
     return Intervals(files, contigs, starts, ends, strands)
 
 
+def _from_four_arrays(windows: Any, length: int | NDArray[np.int64]) -> Intervals:
+    try:
+        files, contigs, starts, strands = windows
+    except (TypeError, ValueError, IndexError):
+        message = "with length, windows are four arrays: files, contigs, starts and strands"
+        raise InputError(message, option="windows") from None
+    starts = _exact("starts", starts, np.dtype(np.int64))
+    lengths = _exact("length", length, np.dtype(np.int64))
+    if lengths.shape not in ((), starts.shape):
+        message = f"length has the shape {lengths.shape}; it is one number or one for each window"
+        raise InputError(message, option="length")
+    return Intervals(files, contigs, starts, starts + lengths, strands)
+
+
+def _exact(name: str, values: Any, dtype: "np.dtype[Any]") -> NDArray[Any]:
+    """Give values as another type of integers, all of which must have room in it."""
+    found = np.asarray(values)
+    if found.dtype == dtype:
+        return found
+    if found.dtype.kind in "USO" and name == "strands":
+        found = np.array([_strand(strand) for strand in found.tolist()], np.int8)
+    if found.size == 0:
+        return found.astype(dtype)
+    room = np.iinfo(dtype)
+    if found.dtype.kind not in "iub" or int(found.min()) < room.min or int(found.max()) > room.max:
+        message = f"{name} are whole numbers from {room.min} to {room.max}"
+        raise InputError(message, option=name)
+    return found.astype(dtype)
+
+
+def _strand(strand: Any) -> int:
+    return -1 if is_minus(strand.decode("latin-1") if isinstance(strand, bytes) else strand) else 1
+
+
+def _read_file_name(columns: Sequence[str], at: int) -> str:
+    if at >= len(columns):
+        message = f"the line of {':'.join(columns[:3])} has no column {at} (from 0) for the file"
+        raise FormatError(message)
+    return columns[at]
+
+
+def _find_home(store: "StoreBase", contig: str, name: str | Mapping[str, str] | None) -> str | int:
+    """Find the file that a contig is of."""
+    if name is None:
+        return find_unique_contig(store, contig)
+    if isinstance(name, str):
+        return name
+    if contig not in name:
+        message = f"contig {contig!r} is not in the mapping; name must have a file for each"
+        raise NameNotFoundError(message, name=contig)
+    return name[contig]
+
+
 def _as_array(column: "array[int]", dtype: DTypeLike) -> NDArray[Any]:
     return np.array(column, dtype)
 
 
-def _read_summit(columns: Sequence[str], at: int) -> int:
-    start, end = int(columns[1]), int(columns[2])
-    told = columns[at] if at < len(columns) else "-1"
-    if not told.removeprefix("-").isdecimal():
-        message = f"summit {told!r} of {':'.join(columns[:3])} is no whole number"
-        raise FormatError(message)
-    return start + (int(told) if int(told) >= 0 else (end - start) // 2)
-
-
-def read_bed_lines(path: PathLike) -> Iterable[list[str]]:
-    """Read the columns of the lines of a BED file, the first three of them checked."""
-    shown = os.fspath(path)
-    for number, text in read_lines(path, errors="surrogateescape"):
-        if not text.strip() or text.startswith(("#", "track", "browser")):
-            continue
-        columns = text.split("\t") if "\t" in text else text.split()
-        if len(columns) < _BED_COLUMNS or not (columns[1] + columns[2]).isdecimal():
-            message = f"{shown}: line {number}: a BED line is contig, start and end"
-            raise FormatError(message, path=shown, line=number)
-        if int(columns[1]) > int(columns[2]):
-            message = f"{shown}: line {number}: start is behind end"
-            raise FormatError(message, path=shown, line=number)
-        yield columns
-
-
 def find_unique_contig(store: "StoreBase", contig: str) -> int:
     """Find the one file of a store that has a contig of this name."""
-    found = []
     native = store._native  # noqa: SLF001 - of the same package
-    for file in range(len(native)):
-        try:
-            native.find_contig(file, contig)
-        except NameNotFoundError as error:
-            if len(native) == 1:
-                raise
-            _ = error
-            continue
-        found.append(file)
+    found = native.files_with_contig(contig, store.min_contig_length)
+    if not found and len(native) == 1:
+        # The error has names that resemble this one.
+        store.resolve(0, contig)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -350,38 +391,3 @@ def find_unique_contig(store: "StoreBase", contig: str) -> int:
     names = ", ".join(native.name(file) for file in found[:3])
     message = f"contig {contig!r} is in {len(found)} files ({names}, ...); say which file is meant"
     raise InputError(message, option="name", value=contig)
-
-
-def parse_region(text: str, has_contig: Any) -> tuple[str, int, int | None]:
-    """Read a region string, 1-based inclusive, as 0-based half-open.
-
-    `has_contig` tells whether a contig of a name exists: a name that exists as a whole wins.
-
-    Examples
-    --------
-    >>> parse_region("chr1:1,001-2,000", lambda name: name == "chr1")
-    ('chr1', 1000, 2000)
-    """
-    if text.startswith("{") and "}" in text:
-        name, _, rest = text[1:].partition("}")
-        return (name, *_bounds(rest.removeprefix(":"), text)) if rest else (name, 0, None)
-    if has_contig(text):
-        return text, 0, None
-    name, colon, rest = text.rpartition(":")
-    if not colon or not has_contig(name):
-        return text, 0, None
-    return (name, *_bounds(rest, text))
-
-
-def _bounds(text: str, region: str) -> tuple[int, int | None]:
-    first, dash, last = text.replace(",", "").partition("-")
-    numbers = [item for item in (first, last) if item]
-    if not numbers or not all(item.isascii() and item.isdecimal() for item in numbers):
-        message = f"region {region!r}: positions are whole numbers, as in chr1:1,000-2,000"
-        raise InputError(message, option="region", value=region)
-    begin = max(int(first) - 1, 0) if first else 0
-    end = int(last) if dash and last else None
-    if end is not None and begin > end:
-        message = f"region {region!r}: begin is behind end"
-        raise InputError(message, option="region", value=region)
-    return begin, end

@@ -6,7 +6,6 @@ arrays are made and names are looked up.
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack, overload
 
@@ -21,6 +20,7 @@ from seqmill._encodings import (
     Iupac,
     as_bytes,
     choose_encoding,
+    cut_text,
     row_length,
 )
 from seqmill._intervals import Intervals, as_intervals
@@ -31,9 +31,10 @@ from seqmill._store import (
     Strand,
     check_threads,
     is_minus,
+    out_of_any_range,
     pad_byte,
 )
-from seqmill.errors import InputError
+from seqmill.errors import InputError, OutOfRangeError
 
 __all__ = ["FastaStore", "Intervals"]
 
@@ -50,6 +51,7 @@ SUFFIXES: Final = (
 """Suffixes of sequence files that a store looks for."""
 
 
+_BASES_MAX: Final = 1 << 62
 # A look-up of equal options would take as long as a short window of a plain file.
 _BYTES: Final = choose_encoding("bytes")
 
@@ -240,10 +242,15 @@ class FastaStore(StoreBase):
             )
         native = self._native
         file, number = self.resolve(name, contig)
-        place = native.place(file, number, start, end, out_of_range)
+        try:
+            place = native.place(file, number, start, end, out_of_range)
+        except OverflowError:
+            raise out_of_any_range(start, end) from None
         minus = strand != "+" and is_minus(strand)
         pad = pad_byte(pad_char)
         if encoding.is_text:
+            if out is not None:
+                raise InputError(f"out is for arrays, which {encode!r} is not", option="out")
             text = native.read_bytes(file, number, place, minus, encoding.native, pad)
             self._warn()
             return text if encode == "bytes" else text.decode("latin-1")
@@ -286,7 +293,7 @@ class FastaStore(StoreBase):
         encode, dtype, channels, case, mask, n_value, iupac, vocab, out_of_range, pad_char
             As in :meth:`fetch`.
         pad_to
-            Length of every row; shorter windows are filled with `pad_char` at their end.
+            Length of every row or text; shorter windows are filled with `pad_char` at their end.
         length
             Bases of every window, or of each, where four arrays say where they begin.
         threads
@@ -313,15 +320,12 @@ class FastaStore(StoreBase):
         )
         intervals = as_intervals(windows, self, length)
         arrays = intervals.arrays
-        measured = out_of_range == "clip"
-        lengths = (
-            np.asarray(self._native.measure_many(arrays, out_of_range), np.int64)
-            if measured
-            else intervals.ends - intervals.starts
-        )
-        bases = row_length(lengths, pad_to)
-        if encode in ("bytes", "str"):
-            bases = None
+        if out_of_range == "clip":
+            lengths = np.asarray(self._native.measure_many(arrays, out_of_range), np.int64)
+        else:
+            lengths = intervals.lengths()
+        is_text = encode in ("bytes", "str")
+        bases = None if is_text and pad_to is None else row_length(lengths, pad_to)
         pad = pad_byte(pad_char)
         rows = len(intervals)
         if bases is None:
@@ -339,11 +343,11 @@ class FastaStore(StoreBase):
             out = encoding.empty(rows, bases)
         else:
             encoding.check(out, rows, bases)
-        target, workers = as_bytes(out), check_threads(threads)
-        options = (out_of_range, bases, encoding.native, pad, target, workers)
-        self._native.read_many(arrays, *options)
+        self._native.read_many(
+            arrays, out_of_range, bases, encoding.native, pad, as_bytes(out), check_threads(threads)
+        )
         self._warn()
-        return out
+        return cut_text(out, np.arange(rows + 1) * bases, encode) if is_text else out
 
     def pack(self, name: str | bytes | int) -> tuple[Path, int]:
         """Write the packed sidecar of a file: two bits a base and what two bits cannot say.
@@ -373,13 +377,15 @@ class FastaStore(StoreBase):
         out_of_range: OutOfRange,
         pad: int,
         threads: int,
-        out: NDArray[Any] | None,
+        out: Any,
     ) -> Any:
         if encoding.layout != "rows":
             message = (
                 f"windows of different lengths cannot be {encode!r} in this layout; give pad_to"
             )
             raise InputError(message, option="pad_to")
+        if lengths.sum(dtype=np.float64) > _BASES_MAX:
+            raise OutOfRangeError(f"{len(lengths)} windows together are too long to be read")
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         total = int(offsets[-1])
@@ -391,9 +397,4 @@ class FastaStore(StoreBase):
             arrays, out_of_range, 0, encoding.native, pad, as_bytes(out), check_threads(threads)
         )
         self._warn()
-        if encode not in ("bytes", "str"):
-            return out, offsets
-        text = out.tobytes()
-        borders = offsets.tolist()
-        pieces = [text[a:b] for a, b in pairwise(borders)]
-        return pieces if encode == "bytes" else [piece.decode("latin-1") for piece in pieces]
+        return cut_text(out, offsets, encode) if encode in ("bytes", "str") else (out, offsets)

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from seqmill import FastaStore, errors
-from seqmill._intervals import Intervals, parse_region
+from seqmill._intervals import Intervals
+from seqmill._regions import parse_region
 
 COMPLEMENT = str.maketrans("ACGTURYKMBVDHacgturykmbvdh", "TGCAAYRMKVBHDtgcaayrmkvbhd")
 CONTIGS = ("KF600627.1", "KF600644.1", "KF600632.1")

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from seqmill._intervals import find_unique_contig, parse_region, read_bed_lines
+from seqmill._intervals import find_unique_contig
+from seqmill._regions import is_bed, parse_region, read_bed_lines, read_region_lines
 from seqmill.errors import NameNotFoundError
 
 if TYPE_CHECKING:
@@ -36,14 +37,13 @@ def find_wanted(
         return find(contig) is not None
 
     lists = list(asked)
-    is_bed = bed is not None and bed.name.removesuffix(".gz").endswith(".bed")
-    if bed is not None and not is_bed:
-        lists += [line.strip() for line in bed.read_text().splitlines() if line.strip()]
+    if bed is not None and not is_bed(bed):
+        lists += read_region_lines(bed)
     for region in lists:
         contig, start, end = parse_region(region, has)
         place = find(contig) or _missing(store, contig, name)
         yield Wanted(region, *place, start, end, minus)
-    if bed is None or not is_bed:
+    if bed is None or not is_bed(bed):
         return
     for columns in read_bed_lines(bed):
         contig, first, last = columns[:3]
