@@ -1,5 +1,6 @@
 """`seqmill fetch`: the output of `samtools faidx`, exit codes, pipes."""
 
+import gzip
 import json
 import os
 import shutil
@@ -148,3 +149,44 @@ def test_figures_and_page(run_seqmill: Run, folder: Path) -> None:
     assert run_seqmill(*arguments).returncode == 2
     assert json.loads(figures.read_text())["job"]["status"] == "failed"
     assert run_seqmill("fetch", fasta, *regions, "--html", page).returncode == 2
+
+
+def test_input_is_never_replaced(run_seqmill: Run, folder: Path) -> None:
+    fasta = folder / "genome.fa"
+    before = fasta.read_bytes()
+    (folder / "link.fa").symlink_to(fasta)
+    for source, output in ((fasta, fasta), (folder / "link.fa", fasta), (f"{folder}/*.fa", fasta)):
+        if source != fasta and not str(source).endswith("link.fa"):
+            (folder / "link.fa").unlink()
+        told = run_seqmill("fetch", source, "chr1:1-9", "-f", "-o", output)
+        assert (told.returncode, "is a file of the store" in told.stderr) == (2, True), told.stderr
+        assert fasta.read_bytes() == before
+
+
+def test_files_of_regions(run_seqmill: Run, folder: Path) -> None:
+    fasta = folder / "genome.fa"
+    expected = run_seqmill("fetch", fasta, "chr1:1-9", "chr2:3-4").stdout
+    (folder / "list.txt.gz").write_bytes(gzip.compress(b"chr1:1-9\r\n\n  chr2:3-4 \n"))
+    (folder / "LIST.BED").write_text("chr1\t0\t9\nchr2\t2\t4\n")
+    (folder / "list.bed.bgz").write_bytes(gzip.compress(b"chr1\t0\t9\nchr2\t2\t4\n"))
+    for name in ("list.txt.gz", "LIST.BED", "list.bed.bgz"):
+        told = run_seqmill("fetch", fasta, "-R", folder / name)
+        assert (told.returncode, told.stdout) == (0, expected), told.stderr
+    (folder / "odd.txt").write_bytes(b"chr\xff:1-9\n")
+    nines = "9" * 5000
+    (folder / "odd.bed").write_text(f"chr1\t0\t{nines}\n")
+    for arguments, code in (
+        (["-R", folder / "odd.txt"], 2),
+        (["-R", folder / "odd.bed"], 65),
+        ([f"chr1:{nines}"], 2),
+        ([f"chr1:1-{nines[:25]}", "--out-of-range", "clip"], 2),
+    ):
+        told = run_seqmill("fetch", fasta, *arguments)
+        assert (told.returncode, "internal" in told.stderr) == (code, False), told.stderr
+
+
+def test_faults_go_where_they_are_asked_for(run_seqmill: Run, folder: Path) -> None:
+    (folder / "bad.fa").write_text(">a\nACGT\nA\nAC\n")
+    told = run_seqmill("fetch", folder / "bad.fa", "--check", "-o", folder / "faults.txt")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "line 4" in (folder / "faults.txt").read_text()

@@ -1,5 +1,6 @@
 """`seqmill fetch`: windows out of FASTA files, as `samtools faidx` writes them."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,12 +172,11 @@ def command(
             "index_bytes": store.index_bytes,
             "index_built": store._native.was_built,  # noqa: SLF001 - of the same package
         }
-        if options["check"]:
-            failed = _check(store, room)
-            report.detail["faults"] = failed
-        else:
-            failed = 0
-            with _output(output, force=force) as out:
+        failed = 0
+        with _output(output, store, force=force) as out:
+            if options["check"]:
+                failed = report.detail["faults"] = _check(store, out, room)
+            else:
                 _write(store, out, (asked, regions_file, name), options, report, room=room)
     if html is not None:
         from seqmill.cli._fetch_page import write_fetch_page  # noqa: PLC0415 - brings jinja2
@@ -291,31 +291,46 @@ def _open(path: str, options: dict[str, Any], room: "Room") -> "FastaStore":
     )
 
 
-def _check(store: "FastaStore", room: "Room") -> int:
+def _check(store: "FastaStore", out: BinaryIO, room: "Room") -> int:
     faults = 0
     for _, fault in store.iter_check(threads=room.threads, memory=room.memory):
         if fault is not None:
             faults += 1
-            click.echo(fault)
+            out.write(f"{fault}\n".encode("utf-8", "surrogateescape"))
     click.echo(f"{len(store)} files read, {faults} faults", err=True)
     return faults
 
 
 @contextmanager
-def _output(output: str | None, *, force: bool) -> Iterator[BinaryIO]:
+def _output(output: str | None, store: "FastaStore", *, force: bool) -> Iterator[BinaryIO]:
     if output in (None, "-"):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(str(output))
     refuse_existing(path, force=force)
+    _refuse_inputs(path, store)
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as out:
             yield out
+            out.flush()
+            os.fsync(out.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_inputs(output: Path, store: "FastaStore") -> None:
+    """Refuse an output that would take the place of a file that is read."""
+    from seqmill._addresses import is_remote  # noqa: PLC0415 - brings more than `--help` needs
+    from seqmill.errors import InputError  # noqa: PLC0415
+
+    native = store._native  # noqa: SLF001 - of the same package
+    inputs = [Path(native.path(file)) for file in range(len(native))] if output.exists() else []
+    if any(not is_remote(file) and file.exists() and file.samefile(output) for file in inputs):
+        message = f"{output}: this is a file of the store; write to another one"
+        raise InputError(message, option="output", value=str(output))
 
 
 def _list(store: "FastaStore", listing: str, out: BinaryIO) -> None:
