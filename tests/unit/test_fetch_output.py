@@ -4,7 +4,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqmill import FastaStore
@@ -50,6 +50,8 @@ def told(store: FastaStore, item: Wanted, options: TextOptions) -> bytes | str:
         return str(error)
 
 
+@example(start=LENGTH, length=2, minus=False, policy="pad", bed=False, width=1, most=1)
+@example(start=-9, length=4, minus=True, policy="pad", bed=True, width=3, most=2)
 @given(
     start=st.integers(-60, LENGTH + 40),
     length=st.integers(0, LENGTH + 100),

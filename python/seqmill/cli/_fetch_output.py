@@ -190,10 +190,10 @@ def _write_pieces(
 ) -> int:
     """Write a window of any length; gives its bases."""
     native = store._native  # noqa: SLF001 - of the same package
-    place = native.place(
-        item.file, item.contig, item.start, end_of(store, item), options.out_of_range
-    )
-    begin, end = place[0] - place[2], place[1] + place[3]
+    begin, end = item.start, end_of(store, item)
+    place = native.place(item.file, item.contig, begin, end, options.out_of_range)
+    if options.out_of_range != "pad":
+        begin, end = place[:2]
     lines = _begin(item, out, options)
     for at in range(0, end - begin, most):
         size = min(most, end - begin - at)
