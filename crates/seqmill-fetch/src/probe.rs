@@ -58,7 +58,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 2] = [Self::FirstLine, Self::Behind];
+    /// What stands behind comes first: a block that is read to its end serves the rest.
+    pub(crate) const ALL: [Self; 2] = [Self::Behind, Self::FirstLine];
 
     /// Where it lies in the text; `None` where there is nothing to compare. Lines with white space
     /// among their bases are looked at whenever they are read.

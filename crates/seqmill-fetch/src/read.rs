@@ -20,6 +20,9 @@ const PLAIN_STEP_BYTES: u64 = 32 << 10;
 /// where the file's last block ends.
 const LAST_BLOCK_BYTES: u64 = 1 << 16;
 
+/// Inflated blocks that are kept while a contig is checked, where none are kept otherwise.
+const CHECK_CACHE_BYTES: usize = 1 << 18;
+
 /// A file of the store, ready to be read.
 pub(crate) struct OpenView<'s> {
     pub(crate) id: u32,
@@ -217,65 +220,77 @@ impl Store {
         if self.is_raw() || process.is_checked(contig.ordinal) {
             return Ok(());
         }
-        let offset = contig.geometry.offset;
-        let mut reach = contig.name.len() as u64 + 256;
-        let judged = loop {
-            let begin = offset.saturating_sub(reach);
+        // Of a short contig all that is looked at is in one block.
+        let own = (!process.cache.is_on()).then(|| BlockCache::new(CHECK_CACHE_BYTES));
+        let cache = own.as_ref().unwrap_or(&process.cache);
+        let mut read = |span| {
             let mut text = Vec::new();
-            let read = view.read_text(&process.cache, stretch, (begin, offset), |piece| {
+            let read = view.read_text(cache, stretch, span, |piece| {
                 text.extend_from_slice(piece);
                 Ok(())
             });
-            if let Err(error) = read {
-                if !matches!(error.kind(), ErrorKind::Format(_)) || is_stale(&error) {
-                    return Err(error);
-                }
-                self.warn(format!(
-                    "{}: contig {:?} is read unchecked: its header cannot be read ({})",
-                    view.file.path().display(),
-                    String::from_utf8_lossy(contig.name),
-                    error.message()
-                ));
-                break Header::Right;
-            }
-            match judge_header(&text, begin == 0, contig.name) {
-                Header::Longer if reach < HEADER_MAX_BYTES => reach *= 16,
-                judged => break judged,
-            }
+            read.map(|()| text)
         };
-        if judged == Header::Wrong {
+        let lines_fit = lines_fit(contig, &mut read)?;
+        if self.judge_header(view, contig, &mut read)? == Header::Wrong {
             let error = stale(contig.name, "its header does not stand before it");
             return Err(error.at_path(view.file.path()));
         }
-        Self::check_lines(process, view, contig, stretch)?;
+        if !lines_fit {
+            return Err(stale(contig.name, OTHER_LINES).at_path(view.file.path()));
+        }
         process.set_checked(contig.ordinal);
         Ok(())
     }
 
-    fn check_lines(
-        process: &Process,
+    fn judge_header(
+        &self,
         view: &OpenView<'_>,
         contig: &Contig<'_>,
-        stretch: &mut Stretch,
-    ) -> Result<()> {
-        for part in Part::ALL {
-            let Some(span) = part.span(&contig.geometry) else { continue };
-            let mut text = Vec::new();
-            let read = view.read_text(&process.cache, stretch, span, |piece| {
-                text.extend_from_slice(piece);
-                Ok(())
-            });
-            match read {
-                Ok(()) if !part.fits(&contig.geometry, &text) => {
-                    return Err(stale(contig.name, OTHER_LINES).at_path(view.file.path()));
+        read: &mut impl FnMut((u64, u64)) -> Result<Vec<u8>>,
+    ) -> Result<Header> {
+        let offset = contig.geometry.offset;
+        let mut reach = contig.name.len() as u64 + 256;
+        loop {
+            let begin = offset.saturating_sub(reach);
+            let text = match read((begin, offset)) {
+                Ok(text) => text,
+                Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) || is_stale(&error) => {
+                    return Err(error);
                 }
-                // A block that is damaged says nothing of the index, and others may be read.
-                Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
-                _ => {}
+                Err(error) => {
+                    self.warn(format!(
+                        "{}: contig {:?} is read unchecked: its header cannot be read ({})",
+                        view.file.path().display(),
+                        String::from_utf8_lossy(contig.name),
+                        error.message()
+                    ));
+                    return Ok(Header::Right);
+                }
+            };
+            match judge_header(&text, begin == 0, contig.name) {
+                Header::Longer if reach < HEADER_MAX_BYTES => reach *= 16,
+                judged => return Ok(judged),
             }
         }
-        Ok(())
     }
+}
+
+/// Whether the lines of a contig are those of the index, as far as their text can be read.
+fn lines_fit(
+    contig: &Contig<'_>,
+    read: &mut impl FnMut((u64, u64)) -> Result<Vec<u8>>,
+) -> Result<bool> {
+    for part in Part::ALL {
+        let Some(span) = part.span(&contig.geometry) else { continue };
+        match read(span) {
+            Ok(text) if !part.fits(&contig.geometry, &text) => return Ok(false),
+            // A block that is damaged says nothing of the index, and others may be read.
+            Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
 fn is_stale(error: &Error) -> bool {
