@@ -121,14 +121,19 @@ def find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
         message = "rank and world go together; give both or neither"
         raise InputError(message, option="rank")
     if rank is None or world is None:
-        rank, world = _find_distributed() or (
-            int(os.environ.get("RANK", "0")),
-            int(os.environ.get("WORLD_SIZE", "1")),
-        )
+        rank, world = _find_distributed() or (_told("RANK", "0"), _told("WORLD_SIZE", "1"))
     if not 0 <= rank < world:
         message = f"rank {rank} is none of {world}; ranks count from 0"
         raise InputError(message, option="rank", value=rank)
     return rank, world
+
+
+def _told(variable: str, otherwise: str) -> int:
+    text = os.environ.get(variable, otherwise)
+    if not (text.isascii() and text.isdecimal()):
+        message = f"{variable}={text!r} in the environment is no whole number"
+        raise InputError(message, option="rank", value=text)
+    return int(text)
 
 
 def _find_distributed() -> tuple[int, int] | None:

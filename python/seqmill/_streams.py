@@ -125,6 +125,10 @@ class Stream(IterableDataset):
 
 def check_state(state: dict[str, Any], digest: str, shard: tuple[int, int], build_id: int) -> None:
     """Refuse a state of other windows or of another shard."""
+    needed = ("version", "seed", "epoch", "next", "shard", "shards", "intervals_digest")
+    if not isinstance(state, dict) or not {*needed, "index_build_id"} <= set(state):
+        message = "this is no state of a stream of windows; state_dict() gives one"
+        raise InputError(message, option="state")
     if state.get("version") != _STATE_VERSION:
         message = f"the state has version {state.get('version')!r}, not {_STATE_VERSION}"
         raise InputError(message, option="state")

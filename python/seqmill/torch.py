@@ -4,6 +4,7 @@ What a sample holds depends on seed, epoch and its number only, never on workers
 """
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -141,20 +142,26 @@ class WindowDataset:
         """Count the samples."""
         return len(self.intervals) * (2 if self.rc == "both" else 1)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, number: int) -> Any:
         """Read one sample."""
-        count = len(self)
-        if not -count <= index < count:
-            message = f"sample {index} of {count}"
-            raise IndexError(message)
-        return self.read(np.array([index % count], np.uint64))[0]
+        return self.read(self._numbers([number]))[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read a batch of samples at once; a DataLoader asks for this if it is there."""
-        found = self.read(np.asarray(indices, np.uint64))
+        found = self.read(self._numbers(indices))
         batch = Batch(found)
         batch.whole = None if isinstance(found, list) else found
         return batch
+
+    def _numbers(self, indices: Sequence[int]) -> NDArray[np.uint64]:
+        """Give the numbers of samples, of which those below zero count from the end."""
+        count = len(self)
+        found = np.array([index(each) for each in indices], np.int64)
+        wrong = found[(found < -count) | (found >= count)]
+        if len(wrong):
+            message = f"sample {wrong[0]} of {count}"
+            raise IndexError(message)
+        return (found % max(count, 1)).astype(np.uint64)
 
     def windows_of(self, numbers: NDArray[np.uint64]) -> Intervals:
         """Give the windows of samples as they are read: moved and turned."""

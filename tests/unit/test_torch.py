@@ -151,6 +151,17 @@ def test_windows_at_the_ends_are_padded_or_refused(store: FastaStore) -> None:
         WindowDataset(store, over, encode="tokens", pad=False)[0]
 
 
+def test_numbers_of_samples_count_from_either_end(store: FastaStore) -> None:
+    dataset = WindowDataset(store, windows(6), encode="tokens", rc="both")
+    last = dataset[len(dataset) - 1]
+    assert dataset[-1].tolist() == last.tolist() == dataset.__getitems__([-1])[0].tolist()
+    for wrong in (12, -13):
+        with pytest.raises(IndexError, match="of 12"):
+            dataset.__getitems__([0, wrong])
+    with pytest.raises(TypeError):
+        dataset[1.5]  # type: ignore[index]
+
+
 def streams(store: FastaStore, **options: Any) -> dict[str, Any]:
     dataset = WindowDataset(store, windows(53), encode="tokens", jitter=5, seed=3)
     return {
@@ -284,6 +295,9 @@ def test_a_state_of_other_windows_or_shards_is_refused(store: FastaStore) -> Non
             other.load_state_dict(state)
     with pytest.raises(errors.InputError, match="version"):
         streams(store)["shuffled"].load_state_dict({**state, "version": 9})
+    for broken in ({"version": 1}, {}, None):
+        with pytest.raises(errors.InputError, match="no state"):
+            streams(store)["shuffled"].load_state_dict(broken)
     with pytest.warns(UserWarning, match="index has changed"):
         streams(store)["shuffled"].load_state_dict({**state, "index_build_id": 1})
 
