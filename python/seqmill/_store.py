@@ -50,7 +50,8 @@ class StoreOptions(TypedDict, total=False):
     build_missing: bool
     """Build side files that are missing (default)."""
     rebuild_stale: bool
-    """Build side files anew that are malformed or do not fit their file."""
+    """Compare side files with their files when an index is built, and build those anew that are
+    malformed or do not fit; with `force_build` also where there is an index already."""
     gzip: Literal["error", "recompress"]
     """What becomes of gzip without blocks: refused, or copied as BGZF into the cache folder."""
     validate: Literal["stat", "none"]

@@ -220,7 +220,8 @@ impl Facts {
         let has_fai = place.has(&fai_path);
         let has_gzi = !blocked || place.has(&gzi_path);
         if has_fai && has_gzi {
-            let read = self.read_sides(&place, path, source, (&fai_path, &gzi_path));
+            let sides = (fai_path.as_path(), gzi_path.as_path());
+            let read = self.read_sides(&place, path, source, sides, options.rebuild_stale);
             let Err(error) = read else { return Ok(()) };
             let repairable = matches!(
                 error.kind(),
@@ -261,6 +262,7 @@ impl Facts {
         path: &Path,
         source: &Arc<dyn Source>,
         (fai_path, gzi_path): (&Path, &Path),
+        distrusted: bool,
     ) -> Result<()> {
         let text = place.read(fai_path)?;
         let fai = parse_fai(&text, fai_path)?;
@@ -270,7 +272,8 @@ impl Facts {
         let older =
             |side: &Path| place.version(side).is_ok_and(|(_, written)| written < self.mtime_ns);
         // The versions of remote files have no order: a look at the contents costs little.
-        if place.remote().is_some()
+        if distrusted
+            || place.remote().is_some()
             || older(fai_path)
             || (!self.blocks.is_empty() && older(gzi_path))
         {

@@ -112,7 +112,7 @@ pub(crate) fn stale(name: &[u8], what: &str) -> Error {
     let name = String::from_utf8_lossy(name);
     Error::format(
         FormatKind::StaleIndex,
-        format!("contig {name:?} is not where the index says: {what}; rebuild the index"),
+        format!("contig {name:?} is not where the index says: {what}; rebuild its side files"),
     )
 }
 
@@ -149,7 +149,9 @@ fn check_last_block(source: &Arc<dyn Source>, blocks: &[(u64, u64)]) -> Result<(
     }
     Err(Error::format(
         FormatKind::StaleIndex,
-        format!("the index names a block at byte {offset}, but there is none; rebuild the index"),
+        format!(
+            "the index names a block at byte {offset}, but there is none; rebuild its side files"
+        ),
     ))
 }
 
