@@ -89,3 +89,23 @@ def test_one_sample_and_damage(archives: Path, shared_data: Path) -> None:
         # Some can be opened; what is damaged in them is not given out.
         with pytest.raises(errors.FormatError, match=path.stem):
             read_everything(copy)
+
+
+def test_an_archive_that_was_replaced_is_never_read_by_old_numbers(archives: Path) -> None:
+    # More than a process keeps open.
+    for number in range(5):
+        shutil.copyfile(archives / "mers_default.agc", archives / f"copy{number}.agc")
+    store = FastaStore.open(archives)
+    name = next(name for name in store.names if name.startswith("mers_default/"))
+    contig, length = store.contigs(name)[0]
+    before = store.fetch(name, contig, 0, 50)
+    other = archives / "mers_small_packs.agc"
+    other.replace(archives / "mers_default.agc")
+    # What is open is still the archive that was indexed.
+    assert store.fetch(name, contig, 0, 50) == before
+    for number in range(5):
+        store.fetch(name.replace("mers_default", f"copy{number}"), contig, 0, 50)
+    with pytest.raises(errors.StaleIndexError, match="changed"):
+        store.fetch(name, contig, 0, length)
+    with pytest.raises(errors.StaleIndexError, match="changed"):
+        store.fetch_many([(name, contig, 0, 9)])

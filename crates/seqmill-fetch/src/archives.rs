@@ -7,6 +7,7 @@ use crate::files::OpenFile;
 use crate::flat::Format;
 use crate::index::Index;
 use crate::options::OpenOptions;
+use crate::probe::stale;
 use crate::store::{Contig, Process, Store};
 use crate::walk::{Found, Walk};
 use crate::window::{Lines, Place};
@@ -41,6 +42,20 @@ impl std::fmt::Debug for Archives {
 impl Archives {
     /// The archive at `path`, opened if it is not.
     pub(crate) fn get(&self, path: &Path, options: &OpenOptions) -> Result<Shared> {
+        self.get_if(path, options, || Ok(()))
+    }
+
+    /// The archive of an open file: where it is opened anew, another one may have its name.
+    pub(crate) fn get_as_it_was(&self, file: &OpenFile, options: &OpenOptions) -> Result<Shared> {
+        self.get_if(file.path(), options, || file.check_path())
+    }
+
+    fn get_if(
+        &self,
+        path: &Path,
+        options: &OpenOptions,
+        check_opened: impl FnOnce() -> Result<()>,
+    ) -> Result<Shared> {
         let Some(open) = options.archives else {
             let what = "archives cannot be read by this build";
             return Err(Error::format(FormatKind::Other, what).at_path(path));
@@ -53,12 +68,23 @@ impl Archives {
             return Ok(archive);
         }
         let archive = open(path, (options.cache_bytes as u64).max(BYTES_MIN))?;
+        check_opened()?;
         if known.len() >= OPEN_MAX {
             known.remove(0);
         }
         known.push((path.to_path_buf(), Arc::clone(&archive)));
         Ok(archive)
     }
+}
+
+/// Fails if the contig of a sample is not the one that the index has under its number.
+fn check_name(archive: &dyn SequenceArchive, sample: usize, contig: &Contig<'_>) -> Result<()> {
+    let record = archive.record(sample, contig.id as usize)?;
+    let is_it = record.is_some_and(|(header, length)| {
+        let name = header.split(|&b| b == b' ' || b == b'\t').next().unwrap_or_default();
+        name == contig.name && length == contig.length()
+    });
+    if is_it { Ok(()) } else { Err(stale(contig.name, "the archive has another one there")) }
 }
 
 /// The path of an archive and the sample that `path`, which does not exist, means.
@@ -162,7 +188,11 @@ impl Store {
     ) -> Result<()> {
         let index: &Index = self.index();
         let sample = usize::try_from(index.file(contig.file)?.first_block).unwrap_or(usize::MAX);
-        let archive = process.archives.get(file.path(), self.options())?;
+        let archive = process.archives.get_as_it_was(file, self.options())?;
+        if !process.is_checked(contig.ordinal) {
+            check_name(archive.as_ref(), sample, contig).map_err(|e| e.at_path(file.path()))?;
+            process.set_checked(contig.ordinal);
+        }
         let (start, end) = (place.start, place.end);
         let mut lines = Lines::new(&contig.geometry, contig.name, start, end, false);
         let mut at = start;

@@ -73,6 +73,15 @@ impl OpenFile {
         Err(changed(&self.path))
     }
 
+    /// Fails if another file has the path of this one by now.
+    pub(crate) fn check_path(&self) -> Result<()> {
+        let meta = std::fs::metadata(&self.path).map_err(|e| Error::io(&self.path, &e))?;
+        if (meta.len(), mtime_ns(&meta)) == (self.size, self.mtime_ns) {
+            return Ok(());
+        }
+        Err(changed(&self.path))
+    }
+
     /// The same file, mapped. A file that cannot be mapped is read.
     pub(crate) fn mapped(mut self) -> Self {
         if let Bytes::Here(file) = self.bytes {
