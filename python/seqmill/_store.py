@@ -224,7 +224,8 @@ class StoreBase:
             return False
         try:
             self._native.find_file(name)
-        except NameNotFoundError:
+        except (SeqmillError, OSError):
+            # One that cannot be read was left out.
             return False
         return True
 

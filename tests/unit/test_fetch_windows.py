@@ -151,6 +151,18 @@ def test_contigs_left_out_are_in_nobodys_way(store: FastaStore, tmp_path: Path) 
         long.length_of("b", "chr1")
 
 
+def test_files_that_were_left_out_are_not_in_the_store(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">c\nAAAA\n")
+    (tmp_path / "b.fa").write_text(">c\nAC\nACGT\nA\n>d\nA\n")
+    with pytest.warns(UserWarning, match="left out"):
+        store = FastaStore.open(tmp_path, strict=False)
+    assert ("a" in store, "b" in store, "c" in store) == (True, False, False)
+    assert (store.names, len(store)) == (["a"], 1)
+    bed = tmp_path / "windows.bed"
+    bed.write_text("c\t0\t3\n")
+    assert Intervals.from_bed(store, bed).files.tolist() == [0]
+
+
 @pytest.mark.usefixtures("store")
 def test_handles_outlive_a_change_of_folder(tmp_path: Path) -> None:
     before = Path.cwd()
