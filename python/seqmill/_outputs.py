@@ -1,6 +1,7 @@
 """Outputs of jobs: what is there already, and the state beside them of one that did not end."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
 
     Raises
     ------
+    InputError
+        If it is a device or a pipe: a complete output would take its place.
     OutputExistsError
         Names the output, unless `force` allows to replace it.
 
@@ -22,9 +25,23 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
     --------
     >>> refuse_existing("no-such-file.parquet", force=False)
     """
+    name = os.fspath(path)
+    if _is_device(name):
+        message = f"{name}: a device or pipe is no output; - writes to standard output"
+        raise InputError(message, option="output", value=name)
     if not force and os.path.lexists(path):
-        name = os.fspath(path)
         raise OutputExistsError(f"{name}: output exists; use --force to replace it", path=name)
+
+
+def _is_device(path: str) -> bool:
+    """Tell whether a path is a device or a pipe, or a link that stands for one."""
+    if os.path.realpath(os.path.dirname(path)) == "/dev":  # noqa: PTH120
+        return True
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def state_directory(output: str | os.PathLike[str]) -> Path:

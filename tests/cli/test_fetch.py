@@ -190,3 +190,14 @@ def test_faults_go_where_they_are_asked_for(run_seqmill: Run, folder: Path) -> N
     told = run_seqmill("fetch", folder / "bad.fa", "--check", "-o", folder / "faults.txt")
     assert (told.returncode, told.stdout) == (1, "")
     assert "line 4" in (folder / "faults.txt").read_text()
+
+
+def test_devices_and_pipes_are_never_replaced(run_seqmill: Run, folder: Path) -> None:
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    (folder / "link").symlink_to(pipe)
+    for flags in ([], ["-f"]):
+        for output in (pipe, folder / "link"):
+            told = run_seqmill("fetch", folder / "genome.fa", "chr1:1-9", *flags, "-o", output)
+            assert (told.returncode, "device or pipe" in told.stderr) == (2, True), told.stderr
+            assert output.is_fifo()
