@@ -160,4 +160,5 @@ def _along(sequence: Mapping[str, Any]) -> Figure:
         y_label="percent",
         x_label="position",
     )
-    return Figure(caption=f"{sequence['name']}: percent covered by elements, by position", svg=svg)
+    caption = f"{sequence['name']}: percent covered by elements, by position"
+    return Figure(caption=caption, svg=svg, wide=True)
