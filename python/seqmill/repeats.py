@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from seqmill import _native
+from seqmill._addresses import local_path
 from seqmill._keywords import PathLike
 from seqmill._outputs import telling_of_state
 from seqmill._repeat_config import (
@@ -234,7 +235,7 @@ def find_repeats(
     )
     hints = index.memory_hints
     request = {
-        "input": os.fspath(path),
+        "input": local_path(path, "repeats"),
         "output": None if output is None else os.fspath(output),
         "formats": list(dict.fromkeys(formats)),
         "parameters": parameters,
