@@ -1,6 +1,7 @@
 //! The whole job: from options to files.
 
 use crate::annotate::annotate;
+use crate::crew;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
 use crate::flow::PipelineOptions;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What is asked for.
@@ -163,24 +165,38 @@ impl Outputs {
         suffix: &str,
         fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
     ) -> Result<()> {
-        let Some(path) = self.path(suffix) else { return Ok(()) };
+        let file = self.written(suffix, fill)?;
+        self.files.extend(file);
+        Ok(())
+    }
+
+    /// A file that is written and still stands aside; none if nothing is to be written.
+    fn written(
+        &self,
+        suffix: &str,
+        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
+    ) -> Result<Option<(AtomicFile, PathBuf)>> {
+        let Some(path) = self.path(suffix) else { return Ok(None) };
         let file = AtomicFile::create(&path, true)?;
         let mut out = BufWriter::with_capacity(1 << 17, file.file());
         fill(&mut out, &path)?;
         out.flush().map_err(|e| Error::io(&path, &e))?;
         drop(out);
-        self.files.push((file, path));
-        Ok(())
+        Ok(Some((file, path)))
     }
 
-    fn commit(self) -> Result<Vec<(PathBuf, u64)>> {
-        let mut done = Vec::new();
-        for (file, path) in self.files {
+    /// Gives the files their names, on several threads, because most of it is waiting.
+    fn commit(self, threads: usize) -> Result<Vec<(PathBuf, u64)>> {
+        let files: Vec<_> = self.files.into_iter().map(|file| Mutex::new(Some(file))).collect();
+        let done = crew::each(&mut vec![(); threads], files.len(), |(), i| {
+            let mut slot = files[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((file, path)) = slot.take() else { return Ok(None) };
             let size = file.file().metadata().map_err(|e| Error::io(&path, &e))?.len();
             file.commit()?;
-            done.push((path, size));
-        }
-        Ok(done)
+            Ok(Some((path, size)))
+        });
+        let done: Result<Vec<_>> = done.into_iter().collect();
+        Ok(done?.into_iter().flatten().collect())
     }
 }
 
@@ -321,22 +337,25 @@ fn write_all(
     let state = &found.state;
     let failed = |path: &Path, e: std::io::Error| Error::io(path, &e);
     if options.parameters.reprise() {
-        outputs.write(".freq", |out, path| {
-            reprise::frequencies(out, text, &found.seeds, found.k).map_err(|e| failed(path, e))
-        })?;
-        if !found.seeds.is_empty() {
-            outputs.write(".reprof", |out, path| {
-                reprise::library(out, &state.families, found.k).map_err(|e| failed(path, e))
-            })?;
-            outputs.write(".bed", |out, path| {
-                reprise::elements(out, text, &state.families, &state.elements)
-                    .map_err(|e| failed(path, e))
-            })?;
-            outputs.write(".masked", |out, path| {
-                reprise::masked(out, text, &state.covered).map_err(|e| failed(path, e))
-            })?;
+        let files = if found.seeds.is_empty() { 1 } else { REPRISE_SUFFIXES.len() };
+        let mut threads = vec![(); options.resources.threads];
+        let write = |(): &mut (), i: usize| {
+            // The longest one first.
+            let suffix = REPRISE_SUFFIXES[files - 1 - i];
+            outputs.written(suffix, |out, path| {
+                let written = match suffix {
+                    ".freq" => reprise::frequencies(out, text, &found.seeds, found.k),
+                    ".reprof" => reprise::library(out, &state.families, found.k),
+                    ".bed" => reprise::elements(out, text, &state.families, &state.elements),
+                    _ => reprise::masked(out, text, &state.covered),
+                };
+                written.map_err(|e| failed(path, e))
+            })
+        };
+        for file in crew::each(&mut threads, files, write).into_iter().rev() {
+            outputs.files.extend(file?);
         }
-        return outputs.commit();
+        return outputs.commit(options.resources.threads);
     }
     let content = Content { text, found, by_place: !options.family_order };
     let context = Context { text, scoring: report.scoring, cancel: &job.cancel };
@@ -376,7 +395,7 @@ fn write_all(
             }
         }
     }
-    outputs.commit()
+    outputs.commit(options.resources.threads)
 }
 
 impl Report {
