@@ -1,6 +1,7 @@
 //! The whole job: from options to files.
 
 use crate::annotate::annotate;
+use crate::cluster;
 use crate::crew;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
@@ -48,6 +49,8 @@ pub struct Options {
     pub pipeline: PipelineOptions,
     /// Search the library against what is not covered.
     pub annotate: bool,
+    /// Leave out of the library what a longer sequence covers at such an identity.
+    pub cluster: Option<f64>,
     /// BED and GFF3 by family, as found, rather than by place.
     pub family_order: bool,
     /// Lower case of the input does not stay.
@@ -208,6 +211,7 @@ pub type Extra<'a> = dyn Fn(&Report, Format, &str, &Path) -> Result<()> + Send +
 /// Runs a job.
 pub fn run(options: &Options, job: &Job, extra: &Extra<'_>) -> Result<Report> {
     options.parameters.check()?;
+    cluster::check(options.cluster)?;
     check(options)?;
     let began = Instant::now();
     let usage = usage_figures();
@@ -270,6 +274,7 @@ fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
         "parameters": serde_json::to_value(&options.parameters).map_err(internal)?,
         "formats": serde_json::to_value(&options.formats).map_err(internal)?,
         "annotate": options.annotate,
+        "cluster": options.cluster,
         "family_order": options.family_order,
         "reset_softmask": options.reset_softmask,
         "repeatmasker_names": options.repeatmasker_names,
@@ -313,6 +318,11 @@ fn work(
         let least = options.parameters.min_length;
         found.annotated = annotate(&context, &mut found.state, least, threads, job, books.index)?;
         clock.stage("annotate", found.annotated);
+    }
+    if let Some(wanted) = options.cluster.filter(|_| !options.parameters.reprise()) {
+        let families = &found.state.families;
+        found.dropped = cluster::redundant(families, &scoring, wanted, threads, job, books.index)?;
+        clock.stage("cluster", found.dropped.len() as u64);
     }
     let mut report =
         Report { text, found, outputs: Vec::new(), warnings, document: Value::Null, scoring };
@@ -456,7 +466,8 @@ fn document(
             "families": state.families.len(),
             "elements": state.elements.len(),
             "annotated": found.annotated,
-            "library_bases": state.families.iter().map(|f| f.consensus.len()).sum::<usize>(),
+            "library_bases": found.library().map(|(_, f)| f.consensus.len()).sum::<usize>(),
+            "dropped": found.dropped,
             "masked_bases": state.covered.count(),
             "records": records,
             "estimate": found.estimate,
