@@ -139,9 +139,20 @@ impl Worker {
         list: &[u32],
         forward: usize,
     ) -> Outcome<'_> {
+        self.grow(context, list, forward);
+        self.align(context)
+    }
+
+    /// The first half of the work: the consensus.
+    fn grow(&mut self, context: &Context<'_>, list: &[u32], forward: usize) {
         self.copies.clear();
         self.copies.extend(copies_of(list, forward));
-        let columns = self.grower.both(context, &self.copies);
+        self.grower.both(context, &self.copies);
+    }
+
+    /// The second half: the copies along it.
+    fn align(&mut self, context: &Context<'_>) -> Outcome<'_> {
+        let columns = self.grower.columns();
         self.sides.clear();
         self.sides.resize(self.copies.len(), [Side::default(); 2]);
         for task in self.tasks.split(&self.copies, &context.scoring) {
@@ -193,7 +204,12 @@ impl Worker {
             }
             let from = seed.from as usize;
             let list = &positions[from..from + count as usize];
-            let outcome = self.solve(&sight.context, list, forward);
+            self.grow(&sight.context, list, forward);
+            // What was masked meanwhile makes the rest vain.
+            if list.iter().any(|place| sight.masked.touches(*place, k)) {
+                continue;
+            }
+            let outcome = self.align(&sight.context);
             let one = Solved { copies: count, columns: [0; 3], spans: spans.len() as u32 };
             let mut ends = [columns.len() as u32; 3];
             for (end, codes) in ends[1..].iter_mut().zip(outcome.columns) {

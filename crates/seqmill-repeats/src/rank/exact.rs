@@ -46,6 +46,14 @@ pub(super) fn pieces(length: u32, threads: usize) -> u32 {
     u32::try_from(step).unwrap_or(1 << 22)
 }
 
+/// Small pieces for each thread: towards the end of them the others wait.
+const PIECES: usize = 4;
+
+/// The pieces in which marks are made and read.
+fn step_of(search: &Search<'_>) -> u32 {
+    pieces(search.text.len(), PIECES * search.threads)
+}
+
 /// Candidates of distance 0.
 pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut ranking = Ranking::default();
@@ -145,7 +153,7 @@ fn scatter(
     buckets: &mut Buckets,
 ) {
     let (text, k) = (search.text, search.k);
-    let step = pieces(text.len(), search.threads);
+    let step = step_of(search);
     let chosen: Vec<Histogram> = histograms
         .iter()
         .map(|h| std::array::from_fn(|b| if b >= first && b < last { h[b] } else { 0 }))
@@ -355,7 +363,7 @@ fn lists_of(
 
 /// Sorts all marked places into buckets of whole classes.
 pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
-    let step = pieces(search.text.len(), search.threads) as usize / 64;
+    let step = step_of(search) as usize / 64;
     let mut threads = vec![(); search.threads];
     let histograms = crew::each(&mut threads, marks.len().div_ceil(step), |(), task| {
         let mut histogram = [0; BUCKETS];

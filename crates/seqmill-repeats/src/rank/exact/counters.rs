@@ -1,7 +1,7 @@
 //! How often k-mers occur, roughly: two-bit counters in a table that is addressed by hash.
 
 use super::super::{Ranking, Search};
-use super::{AHEAD, BUCKETS, HALVES, Histogram, half_of, piece, pieces};
+use super::{AHEAD, BUCKETS, HALVES, Histogram, half_of, piece, step_of};
 use crate::crew;
 use crate::kmer::{Window, scan, spread};
 use seqmill_base::Result;
@@ -75,7 +75,7 @@ pub(super) fn count(
     mut tables: Vec<Vec<u8>>,
     ranking: &mut Ranking,
 ) -> Result<Vec<u8>> {
-    let step = pieces(search.text.len(), search.threads);
+    let step = step_of(search);
     let tasks = search.text.len().div_ceil(step) as usize;
     let windows = crew::each(&mut tables, tasks, |table, task| {
         if search.job.cancel.is_cancelled() {
@@ -105,7 +105,7 @@ pub(super) fn flag(
     table: &[u8],
     marks: &mut [[u64; HALVES]],
 ) -> Result<Vec<Histogram>> {
-    let step = pieces(search.text.len(), search.threads);
+    let step = step_of(search);
     let tasks = search.text.len().div_ceil(step) as usize;
     let mut threads = vec![(); search.threads];
     let least = u8::try_from(search.parameters.min_frequency.min(3)).unwrap_or(3);
