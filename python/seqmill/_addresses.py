@@ -9,7 +9,15 @@ from typing import Final
 
 from seqmill.errors import InputError
 
-__all__ = ["Address", "is_remote", "keep_secret", "shown", "whole_address", "without_secrets"]
+__all__ = [
+    "Address",
+    "is_remote",
+    "keep_secret",
+    "local_path",
+    "shown",
+    "whole_address",
+    "without_secrets",
+]
 
 _SCHEMES: Final = ("http", "https", "s3", "gs", "az")
 _SCHEME: Final = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://")
@@ -25,6 +33,34 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     (True, False, False)
     """
     return _SCHEME.match(os.fspath(path)) is not None
+
+
+def local_path(path: str | os.PathLike[str], job: str) -> str:
+    """Give the path of a file on this machine, for a job that reads no others.
+
+    Raises
+    ------
+    InputError
+        If it is an address.
+
+    Examples
+    --------
+    >>> local_path("genome.fa", "kmers")
+    'genome.fa'
+    >>> local_path("https://example.org/genome.fa", "kmers")
+    Traceback (most recent call last):
+    ...
+    seqmill.errors.InputError: https://example.org/genome.fa: kmers reads files of this machine ...
+    """
+    text = os.fspath(path)
+    if is_remote(text):
+        seen = without_secrets(text)
+        message = (
+            f"{seen}: {job} reads files of this machine only; copy the file first "
+            "(convert and fetch read addresses)"
+        )
+        raise InputError(message, option="inputs", value=seen)
+    return text
 
 
 def shown(path: str) -> str:

@@ -3,7 +3,7 @@
 The package :mod:`seqmill.engine` is a third of the start of a command.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def open_job(
     from seqmill.engine.job import EngineJob  # noqa: PLC0415 - see above
     from seqmill.engine.registry import open_engine  # noqa: PLC0415
 
-    with open_engine(engine, scheduler) as opened:
+    with ExitStack() as last, open_engine(engine, scheduler) as opened:
         if opened is None or state is None:
             message = "an engine reads and writes files, not standard input and output"
             raise InputError(message, option="engine")
@@ -80,4 +80,5 @@ def open_job(
             memory=None if memory is None else memory.value,
             resume=resume,
             force=force,
+            last=last,
         )

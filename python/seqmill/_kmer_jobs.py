@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
 from seqmill import _native
+from seqmill._addresses import local_path
 from seqmill._engines import open_job
 from seqmill._outputs import state_directory, telling_of_state
 from seqmill.errors import InputError
@@ -119,7 +120,7 @@ def as_paths(inputs: PathLike | Sequence[PathLike]) -> list[str]:
     several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     if not several:
         raise InputError("no input given", option="inputs")
-    return [os.fspath(path) for path in several]
+    return [local_path(path, "kmers") for path in several]
 
 
 def choose_outputs(output: PathLike, formats: Sequence[str] = ()) -> list[Output]:

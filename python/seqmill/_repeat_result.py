@@ -9,7 +9,7 @@ from seqmill._repeat_known import KnownComparison
 from seqmill.errors import InputError, NotFoundError
 from seqmill.report import Metrics
 
-__all__ = ["RepeatResult", "RepeatTable"]
+__all__ = ["DroppedFamily", "RepeatResult", "RepeatTable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,28 @@ class RepeatTable:
         """Give the table as a stream of Arrow batches; a wish for another schema is ignored."""
         del requested_schema
         return self._run.table(self._name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedFamily:
+    """A family whose sequence is not in the library because a longer one covers it.
+
+    Attributes
+    ----------
+    family
+        Its name, such as ``"fam7"``.
+    by
+        The family that stands for it.
+    coverage
+        The share of its letters that is covered.
+    identity
+        The share of equal columns in that part, gaps included.
+    """
+
+    family: str
+    by: str
+    coverage: float
+    identity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +96,19 @@ class RepeatResult:
     def seeds(self) -> RepeatTable:
         """Seeds that were tried, the most frequent first."""
         return RepeatTable(self._run, "seeds", self._counts["seeds"])
+
+    @property
+    def dropped(self) -> tuple[DroppedFamily, ...]:
+        """Families that `cluster` left out of the library, in their order."""
+        return tuple(
+            DroppedFamily(
+                family=f"fam{one['family']}",
+                by=f"fam{one['by']}",
+                coverage=one["coverage"],
+                identity=one["identity"],
+            )
+            for one in self.metrics.detail["dropped"]
+        )
 
     @property
     def memory_usage(self) -> MemoryUsageBreakdown:

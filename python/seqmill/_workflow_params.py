@@ -70,12 +70,14 @@ def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     name = os.fspath(path)
     text = Path(name).read_text(encoding="utf-8")
+    is_yaml = name.lower().endswith(_YAML)
     try:
-        found = _read_yaml(text, name) if name.lower().endswith(_YAML) else json.loads(text)
+        found = _read_yaml(text, name) if is_yaml else json.loads(text)
     except InputError:
         raise
     except ValueError as error:
-        message = f"{name}: {str(error).splitlines()[0]}"
+        reason = str(error).splitlines()[0]
+        message = f"{name}: no {'YAML' if is_yaml else 'JSON'}: {reason[:1].lower()}{reason[1:]}"
         raise FormatError(message, path=name, line=getattr(error, "lineno", None)) from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise FormatError(f"{name}: no names with values", path=name)

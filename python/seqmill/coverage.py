@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from seqmill import _native
+from seqmill._addresses import local_path
 from seqmill._coverage_merge import merge_parts
 from seqmill._coverage_request import (
     CoverageOptions,
@@ -229,6 +230,7 @@ def measure_coverage(
     if unknown:
         message = f"{min(unknown)!r} is no option of measure_coverage"
         raise InputError(message, option=min(unknown))
+    path = local_path(source, "coverage")
     semantic = coverage_semantic(regions, options)
     threads_limit = choose_threads(threads)
     memory_limit = choose_memory(memory, useful=_USEFUL_BYTES)
@@ -237,7 +239,7 @@ def measure_coverage(
         temporary = Path(tempfile.mkdtemp(prefix="seqmill-coverage-", dir=tmpdir))
     folder = temporary / "out" if temporary is not None else check_output(str(output))
     request = {
-        "input": os.fspath(source),
+        "input": path,
         "output": os.fspath(folder),
         "semantic": semantic,
         "per_base": _optional_path(options.get("per_base")),

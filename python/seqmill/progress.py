@@ -225,7 +225,9 @@ def describe(progress: Progress) -> str:
         parts.append("done")
     elif progress.fraction is not None:
         parts.append(f"{progress.fraction * 100:.0f} %")
-    parts.append(f"{format_count(progress.records)} records")
+    if progress.records or progress.done or not parts:
+        one = "record" if progress.records == 1 else "records"
+        parts.append(f"{format_count(progress.records)} {one}")
     if progress.input_total:
         parts.append(f"{format_size(progress.input_bytes)} of {format_size(progress.input_total)}")
     if progress.rate:

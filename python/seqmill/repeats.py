@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from seqmill import _native
+from seqmill._addresses import local_path
 from seqmill._keywords import PathLike
 from seqmill._outputs import telling_of_state
 from seqmill._repeat_config import (
@@ -21,13 +22,14 @@ from seqmill._repeat_config import (
     settle,
 )
 from seqmill._repeat_known import KnownComparison, KnownRepeats, compare, read_known
-from seqmill._repeat_result import RepeatResult, RepeatTable
+from seqmill._repeat_result import DroppedFamily, RepeatResult, RepeatTable
 from seqmill.errors import InputError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport
 
 __all__ = [
+    "DroppedFamily",
     "IndexConfig",
     "KnownComparison",
     "MemoryHints",
@@ -87,6 +89,7 @@ def find_repeats(
     tandem_distance: int = 500,
     keep_rare: bool = False,
     annotate: bool = False,
+    cluster: float | None = None,
     order: Literal["position", "family"] = "position",
     reset_softmask: bool = False,
     repeatmasker_names: bool = False,
@@ -148,6 +151,9 @@ def find_repeats(
     annotate
         Search the finished library against the rest of the genome and add the elements found;
         they are `annotated` in the column `source`.
+    cluster
+        Leave out of the library (and of Stockholm) sequences of which a longer one covers 80 % at
+        this identity, 0.5 to 1; see `dropped` of the result. Elements and tables keep them.
     order
         Order of BED and GFF3: by ``"position"``, or by ``"family"`` as they were found.
     reset_softmask
@@ -203,6 +209,9 @@ def find_repeats(
         if name not in FORMATS:
             message = f"format {name!r} does not exist; there are {', '.join(FORMATS)}"
             raise InputError(message, option="formats", value=name)
+    if cluster is not None and compat == "reprise":
+        message = "cluster changes the library, which compat 'reprise' gives as it is"
+        raise InputError(message, option="cluster", value=cluster)
     if order not in ("position", "family"):
         message = f"order {order!r} is neither 'position' nor 'family'"
         raise InputError(message, option="order", value=order, allowed="position, family")
@@ -234,7 +243,7 @@ def find_repeats(
     )
     hints = index.memory_hints
     request = {
-        "input": os.fspath(path),
+        "input": local_path(path, "repeats"),
         "output": None if output is None else os.fspath(output),
         "formats": list(dict.fromkeys(formats)),
         "parameters": parameters,
@@ -253,6 +262,7 @@ def find_repeats(
             ),
         },
         "annotate": annotate,
+        "cluster": None if cluster is None else float(cluster),
         "family_order": order == "family",
         "reset_softmask": reset_softmask,
         "repeatmasker_names": repeatmasker_names,

@@ -1,6 +1,7 @@
 """`seqmill repeats`: exit codes, outputs, the same bytes after interruptions and in any budget."""
 
 import gzip
+import json
 import random
 import signal
 import subprocess
@@ -199,6 +200,72 @@ def test_state_of_another_job_is_refused(
     assert state.is_dir()
     assert run_seqmill("repeats", source, "-o", tmp_path / "o", "--force").returncode == 0
     assert not state.exists()
+
+
+def best_local(query: str, target: str) -> int:
+    """The best score of a local alignment (match 1, mismatch and gap -1): word by word."""
+    row, best = [0] * (len(target) + 1), 0
+    for letter in query:
+        new = [0]
+        for i, other in enumerate(target):
+            score = row[i] + (1 if letter == other else -1)
+            new.append(max(0, score, row[i + 1] - 1, new[i] - 1))
+        row, best = new, max(best, *new)
+    return best
+
+
+def test_clustered_library(run_seqmill: Run, tmp_path: Path) -> None:
+    # A long family, and a part of it that occurs alone much more often, with changes of its own.
+    rng = random.Random(11)  # noqa: S311 - not for secrets
+
+    def letters(count: int) -> str:
+        return "".join(rng.choices("ACGT", k=count))
+
+    def aged(text: str, rate: float) -> str:
+        return "".join(rng.choice("ACGT") if rng.random() < rate else one for one in text)
+
+    whole, other = letters(900), letters(300)
+    part = aged(whole[200:500], 0.12)
+    units = [aged(whole, 0.01) for _ in range(5)] + [aged(other, 0.02) for _ in range(6)]
+    units += [aged(part, 0.01) for _ in range(12)]
+    rng.shuffle(units)
+    text = "".join(letters(700) + one for one in units) + letters(700)
+    (tmp_path / "g.fa").write_text(f">g\n{text}\n")
+    metrics = tmp_path / "m.json"
+
+    def library(prefix: str, *more: object) -> tuple[dict[str, str], dict[str, bytes], list[dict]]:
+        run = ("repeats", tmp_path / "g.fa", "-o", tmp_path / prefix, "--metrics", metrics, "-f")
+        told = run_seqmill(*run, "--format", "library,bed,stockholm,gff3", *more)
+        assert told.returncode == 0, told.stderr
+        made = outputs(tmp_path, prefix)
+        entries = made[".families.fa"].decode().split(">")[1:]
+        sequences = {e.split()[0]: "".join(e.split("\n")[1:]) for e in entries}
+        return sequences, made, json.loads(metrics.read_text())["detail"]["dropped"]
+
+    all_of_them, plain, none = library("a")
+    kept, made, dropped = library("b", "--cluster", "0.8", "-@", "1")
+    assert none == []
+    assert dropped
+    assert kept == {
+        n: s for n, s in all_of_them.items() if n not in {f"fam{d['family']}" for d in dropped}
+    }
+    assert [made[end] for end in (".bed", ".gff3")] == [plain[end] for end in (".bed", ".gff3")]
+    assert made[".stk"].count(b"#=GF ID") == len(kept)
+    assert library("b", "--cluster", "0.8", "-@", "3", "-m", "64M")[1:] == (made, dropped)
+    twin = str.maketrans("ACGT", "TGCA")
+    for one in dropped:
+        query, target = (all_of_them[f"fam{one[key]}"] for key in ("family", "by"))
+        assert len(query) <= len(target)
+        score = max(best_local(query, t) for t in (target, target[::-1].translate(twin)))
+        # At 80 % of the length and 80 % identity the rest costs no more than it gives.
+        assert score >= 0.8 * len(query) * (2 * one["identity"] - 1) * 0.9
+    strict = library("c", "--cluster", "0.99")[2]
+    assert len(strict) < len(dropped)
+    assert all(one["identity"] >= 0.99 for one in strict)
+    refused = run_seqmill("repeats", tmp_path / "g.fa", "-o", tmp_path / "d", "--cluster", "0.3")
+    assert refused.returncode == 2
+    both = ("--cluster", "0.9", "--compat", "reprise")
+    assert run_seqmill("repeats", tmp_path / "g.fa", "-o", tmp_path / "d", *both).returncode == 2
 
 
 def test_page(run_seqmill: Run, genome: Path, tmp_path: Path) -> None:

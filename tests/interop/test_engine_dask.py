@@ -19,6 +19,7 @@ from seqmill.engine.job import EngineJob
 from seqmill.errors import EngineError, exit_code
 from seqmill.report import JobReport
 from tests.conftest import RunCommand
+from tests.engine_jobs import hunting
 from tests.engine_units import KIND
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
@@ -108,6 +109,15 @@ def test_killed_worker_costs_only_its_unit(engine: DaskEngine, tmp_path: Path) -
     assert texts == [str(n) for n in range(6)]
     assert (tmp_path / "log2").read_bytes() == b"..."
     assert not (tmp_path / "x.seqmill").exists()
+
+
+def test_killed_worker_of_convert(
+    engine: DaskEngine, many: list[Path], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    with hunting(tmp_path / "a.seqmill") as killed:
+        seqmill.convert(many, out_dir=tmp_path / "a", engine=engine)
+    assert contents(tmp_path / "a") == whole
+    assert killed
 
 
 def test_poisonous_unit_is_reported_with_its_descriptor(engine: DaskEngine, tmp_path: Path) -> None:

@@ -203,25 +203,38 @@ def test_nothing_to_count_and_no_region_have_outputs(nextflow: MakeNextflow) -> 
     assert summary["total_regions"] == 0
 
 
-def test_temporary_failure_is_retried(nextflow: MakeNextflow) -> None:
+def test_what_may_end_well_is_tried_again(nextflow: MakeNextflow) -> None:
+    """Temporary trouble, a budget that can grow, and a task that was killed."""
     flow = nextflow()
     wrapper = flow.folder / "sometimes.sh"
-    mark = flow.folder / "failed_once"
     wrapper.write_text(
         "#!/bin/bash\n"
-        f'if [[ "$1 $2" == "kmers chunk" && "$*" == *"--batch 1 "* ]] && mkdir "{mark}"; then\n'
-        '    echo "seqmill: error: storage is away for a moment" >&2\n    exit 75\nfi\n'
+        'case "$*" in\n'
+        f'*"chunk "*"--batch 0 "*) if mkdir "{flow.folder}/small"; then\n'
+        '    echo "seqmill: error: the memory budget is too small" >&2; exit 78; fi;;\n'
+        f'*"chunk "*"--batch 1 "*) if mkdir "{flow.folder}/away"; then\n'
+        '    echo "seqmill: error: storage is away for a moment" >&2; exit 75; fi;;\n'
+        f'*"chunk "*"--batch 2 "*) if mkdir "{flow.folder}/killed"; then kill -9 $$; fi;;\n'
+        "esac\n"
         'exec seqmill "$@"\n'
     )
     wrapper.chmod(0o755)
-    assert flow.run(*small(), *ENOUGH, "--seqmill", str(wrapper)) == 0, flow.told
+    words = [*small(), *ENOUGH, "--memory", "6.GB", "--seqmill", str(wrapper)]
+    assert flow.run(*words) == 0, flow.told
     check_small(flow.folder / "results", 5)
-    tried = {
-        (task["attempt"], task["status"], task["exit"])
-        for task in flow.trace()
-        if task["name"] == "COUNT (batch_1)"
-    }
-    assert tried == {("1", "FAILED", "75"), ("2", "COMPLETED", "0")}
+    tried: dict[str, set[tuple[str, ...]]] = {}
+    for task in flow.trace():
+        if task["name"].startswith("COUNT"):
+            found = (task["attempt"], task["status"], task["exit"])
+            tried.setdefault(task["name"], set()).add(found)
+    assert tried == {
+        f"COUNT (batch_{batch})": {("1", "FAILED", code), ("2", "COMPLETED", "0")}
+        for batch, code in enumerate(("78", "75", "137"))
+    } | {"COUNT (batch_3)": {("1", "COMPLETED", "0")}}
+    # Attempts get more: two gigabytes, then four, of which seqmill gets nine tenths.
+    metrics = flow.folder / "results" / "pipeline_info" / "metrics" / "count_00000.json"
+    budget = json.loads(metrics.read_text(encoding="utf-8"))["options"]["memory"]
+    assert budget == (4 << 30) * 9 // 10
 
 
 def test_bad_data_stop_the_run_and_say_why(nextflow: MakeNextflow) -> None:

@@ -1,7 +1,11 @@
 """Addresses, and what is read at them, without a server."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+import seqmill
 from seqmill._addresses import Address, is_remote, shown, without_secrets
 from seqmill._roots import absolute, is_remote_root
 from seqmill.errors import InputError
@@ -44,3 +48,12 @@ def test_words_of_a_command_line_lose_their_secrets() -> None:
     assert without_secrets("-o") == "-o"
     assert without_secrets("https://u:p@h/x?sig=1") == "https://h/x"
     assert without_secrets("s3://b/k?y") == "s3://b/k?y"
+
+
+@pytest.mark.parametrize(
+    "job", [seqmill.count_kmers, seqmill.measure_coverage, seqmill.find_repeats]
+)
+def test_jobs_that_read_no_addresses_say_so(job: Callable[[str], Any]) -> None:
+    with pytest.raises(InputError, match="copy the file first") as caught:
+        job("https://me:secret@example.org/genome.fa?signature=1")
+    assert str(caught.value).startswith("https://example.org/genome.fa: ")

@@ -1,5 +1,6 @@
 """K-mers and coverage in units: the bytes of the undivided jobs, whatever is damaged between."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,3 +246,42 @@ def test_coverage_refuses_as_it_does_alone(
         seqmill.measure_coverage(source, ["chr1"], output=tmp_path / "a", engine=engine)
     with pytest.raises(InputError, match="standard input"):
         seqmill.measure_coverage("-", ["chr1"], output=tmp_path / "c", engine=engine)
+
+
+@pytest.mark.parametrize("job", [count, measure])
+def test_job_killed_behind_its_outputs_is_done_when_resumed(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any
+) -> None:
+    whole = job(genome, tmp_path / "whole")
+    target = tmp_path / "a"
+    states = [tmp_path / "a.seqmill", tmp_path / "a" / "o.skm.seqmill"]
+    with LocalEngine(2) as engine:
+        options = {"engine": engine, "unit_bases": UNIT}
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr("seqmill.engine.journal.Journal.remove", killed)
+            with pytest.raises(KeyboardInterrupt):
+                job(genome, target, **options)
+        (state,) = (path for path in states if path.exists())
+        # What made the outputs is gone already; what says that they are done is small.
+        assert not (state / "parts").exists()
+        kept = {path.name: path.read_bytes() for path in state.iterdir()}
+
+        metrics = tmp_path / "m.json"
+        assert job(genome, target, resume=True, metrics=metrics, **options) == whole
+        totals = json.loads(metrics.read_text())["totals"]
+        assert (totals["units_run"], totals["units_skipped"] > 3) == (None, True)
+        assert not state.exists()
+
+        # An output that is not as it was left is made again.
+        state.mkdir()
+        for name, content in kept.items():
+            (state / name).write_bytes(content)
+        changed = next(path for path in sorted(target.rglob("*")) if path.is_file())
+        changed.write_bytes(changed.read_bytes()[:-1] + b"#")
+        assert job(genome, target, resume=True, metrics=metrics, **options) == whole
+        assert json.loads(metrics.read_text())["totals"]["units_run"] > 3
+        assert not state.exists()

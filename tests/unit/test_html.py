@@ -233,3 +233,10 @@ def test_names_with_odd_letters_do_not_stop_a_picture() -> None:
     text = "".join(ET.fromstring(svg).itertext())  # noqa: S314 - our own
     assert "$x_{" in text
     assert "\x1b" not in text
+
+
+def test_rate_belongs_to_the_records_that_were_read() -> None:
+    totals = {"records_in": 150_000, "records_out": 11_158_028, "records_per_s": 70_000.0}
+    assert _html._tiles({"totals": totals})[0] == ("records read", "150,000", "70,000 a second")
+    kept = {"records_in": 150_000, "records_out": 20_000, "records_per_s": 70_000.0}
+    assert _html._tiles({"totals": kept})[0] == ("records", "20,000", "70,000 a second")

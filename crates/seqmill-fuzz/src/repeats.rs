@@ -114,7 +114,7 @@ fn options(
     input: &Path,
     output: &Path,
     parameters: &serde_json::Value,
-    annotate: bool,
+    (annotate, cluster): (bool, Option<f64>),
     random: &mut Random,
 ) -> Result<Options, Error> {
     let threshold = if random.once_in(3) { None } else { Some(random.below(11) as f64 / 10.0) };
@@ -132,7 +132,7 @@ fn options(
             "channel_capacity": *random.pick(&[1, 2, 64]),
             "backpressure_threshold": threshold,
         },
-        "annotate": annotate, "family_order": false, "reset_softmask": false,
+        "annotate": annotate, "cluster": cluster, "family_order": false, "reset_softmask": false,
         "repeatmasker_names": false, "force": true, "resume": false, "version": "0",
     }))
     .map_err(|e| Error::internal(e.to_string()))
@@ -189,7 +189,8 @@ fn attempt(options: &Options) -> (End, Option<String>) {
 fn one(path: &Path, output: &Path, random: &mut Random) -> Result<(String, Option<String>), Error> {
     let parameters = parameters(random);
     let annotate = random.once_in(4);
-    let mut options = || options(path, output, &parameters, annotate, random);
+    let cluster = random.once_in(4).then(|| 0.4 + random.below(7) as f64 / 10.0);
+    let mut options = || options(path, output, &parameters, (annotate, cluster), random);
     let (first, second) = (options()?, options()?);
     let (end, mut fault) = attempt(&first);
     let (other, found) = attempt(&second);

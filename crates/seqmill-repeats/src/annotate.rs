@@ -30,8 +30,8 @@ const FILTER_BITS: u32 = 22;
 const SAME_HIT: i64 = 64;
 
 /// The k-mers of a library.
-struct Library<'a> {
-    k: u32,
+pub(crate) struct Library<'a> {
+    pub(crate) k: u32,
     families: &'a [Family],
     /// K-mer, family and column.
     places: Vec<(u32, u32, u32)>,
@@ -39,11 +39,18 @@ struct Library<'a> {
 }
 
 impl<'a> Library<'a> {
-    fn new(families: &'a [Family]) -> Self {
+    /// Bytes for a library of so many letters.
+    pub(crate) fn bytes_for(letters: u64) -> u64 {
+        letters * 16 + (1 << (FILTER_BITS - 3))
+    }
+
+    /// The k-mers of these families, so long that so many letters are searched for each hit by
+    /// chance.
+    pub(crate) fn new(families: &'a [Family], letters_per_chance: u64) -> Self {
         let letters: u64 = families.iter().map(|f| f.consensus.len() as u64).sum();
         let [least, most] = LENGTHS;
         let k = (least..most)
-            .find(|k| 2 * letters * LETTERS_PER_CHANCE <= 1 << (2 * k))
+            .find(|k| 2 * letters * letters_per_chance <= 1 << (2 * k))
             .unwrap_or(most);
         let complexity = Complexity::new(k);
         let mut places = Vec::new();
@@ -83,7 +90,7 @@ impl<'a> Library<'a> {
 }
 
 /// The least score that chance hardly reaches.
-fn least_score(scoring: &Scoring, letters: u64, library: u64, min_length: u32) -> i32 {
+pub(crate) fn least_score(scoring: &Scoring, letters: u64, library: u64, min_length: u32) -> i32 {
     // The positive root of Σ p·exp(λ·score) = 1, if alignments by chance do not grow forever.
     let sum = |lambda: f64| {
         0.25 * (lambda * f64::from(scoring.matching)).exp()
@@ -107,12 +114,13 @@ fn least_score(scoring: &Scoring, letters: u64, library: u64, min_length: u32) -
 
 /// A hit that scores enough.
 #[derive(Debug, Clone, Copy)]
-struct Hit {
-    family: u32,
-    element: Element,
+pub(crate) struct Hit {
+    pub(crate) family: u32,
+    pub(crate) element: Element,
 }
 
-struct Worker {
+/// Memory and kernels of one thread.
+pub(crate) struct Worker {
     aligner: Aligner,
     tasks: Tasks,
     /// The columns to the left of a hit, from the hit on.
@@ -122,13 +130,19 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(kernel: Kernel) -> Self {
+    pub(crate) fn new(kernel: Kernel) -> Self {
         Self {
             aligner: Aligner::new(kernel),
             tasks: Tasks::default(),
             left: Vec::new(),
             last: Vec::new(),
         }
+    }
+
+    /// Forgets the hits of what was searched before in so many families.
+    pub(crate) fn start(&mut self, families: usize) {
+        self.last.clear();
+        self.last.resize(families * 2, (i64::MIN, i64::MIN));
     }
 
     /// Aligns a hit from column `column` of a consensus to both sides.
@@ -170,9 +184,9 @@ pub(crate) fn annotate(
     }
     let letters: u64 = state.families.iter().map(|f| f.consensus.len() as u64).sum();
     let families = state.families.len() as u64;
-    let bytes = letters * 16 + (1 << (FILTER_BITS - 3)) + threads as u64 * families * 32;
+    let bytes = Library::bytes_for(letters) + threads as u64 * families * 32;
     let mut lease = job.budget.must_reserve(account, bytes).map_err(|e| e.within("annotation"))?;
-    let library = Library::new(&state.families);
+    let library = Library::new(&state.families, LETTERS_PER_CHANCE);
     let scoring = Scoring { k: library.k, reprise: false, ..context.scoring };
     let context = Context { scoring, ..*context };
     let least = least_score(&scoring, u64::from(context.text.len()), letters, min_length);
@@ -206,38 +220,49 @@ fn search(
     (least, min_length): (i32, u32),
 ) -> Vec<Hit> {
     let mut hits = Vec::new();
-    worker.last.clear();
-    worker.last.resize(library.families.len() * 2, (i64::MIN, i64::MIN));
-    let mut try_strand = |window: &Window, reverse: bool| {
-        let kmer = if reverse { window.reverse } else { window.forward };
+    worker.start(library.families.len());
+    scan(context.text, library.k, from, to, |window| {
+        if !state.covered.touches(window.at, library.k) && !context.cancel.is_cancelled() {
+            let good = |element: &Element| element.score >= least && element.length() >= min_length;
+            try_hits(worker, context, library, &window, (|_| true, good), |hit| hits.push(hit));
+        }
+    });
+    hits
+}
+
+/// Aligns what a window hits on both strands: the families that are wanted. Calls `each` with
+/// hits that are good.
+#[inline(always)]
+pub(crate) fn try_hits(
+    worker: &mut Worker,
+    context: &Context<'_>,
+    library: &Library<'_>,
+    window: &Window,
+    (wants, good): (impl Fn(u32) -> bool, impl Fn(&Element) -> bool),
+    mut each: impl FnMut(Hit),
+) {
+    for (reverse, kmer) in [(false, window.forward), (true, window.reverse)] {
         for &(_, family, column) in library.of(kmer) {
             let at = i64::from(window.at);
             let diagonal = if reverse { at + i64::from(column) } else { at - i64::from(column) };
             let slot = family as usize * 2 + usize::from(reverse);
             let last = worker.last[slot];
             let near = (diagonal - last.0).abs() <= i64::from(context.scoring.max_gap);
-            if at < last.1 && (near || last.0 == i64::MIN) {
+            if !wants(family) || (at < last.1 && (near || last.0 == i64::MIN)) {
                 continue;
             }
             let copy = Copy_ { place: window.at, reverse };
             let columns = &library.families[family as usize].consensus;
             let element = worker.align(context, copy, columns, column);
-            let good = element.score >= least && element.length() >= min_length;
+            let is_good = good(&element);
             // Within a good hit the family is not tried again, whatever the diagonal.
             worker.last[slot] =
-                if good { (i64::MIN, element.behind()) } else { (diagonal, at + SAME_HIT) };
-            if good {
-                hits.push(Hit { family, element });
+                if is_good { (i64::MIN, element.behind()) } else { (diagonal, at + SAME_HIT) };
+            if is_good {
+                each(Hit { family, element });
             }
         }
-    };
-    scan(context.text, library.k, from, to, |window| {
-        if !state.covered.touches(window.at, library.k) && !context.cancel.is_cancelled() {
-            try_strand(&window, false);
-            try_strand(&window, true);
-        }
-    });
-    hits
+    }
 }
 
 /// The hits of which most is new, the best first.

@@ -1,6 +1,6 @@
 //! Candidate batches: seeds on their way between threads, with the places where they occur.
 
-use crate::find::{Element, Solved};
+use crate::find::{CopySide, Element, Solved};
 use crate::flow::{Gauge, PipelineOptions};
 use crate::pool::{Pool, PoolFigures, Pooled};
 use seqmill_base::budget::AccountId;
@@ -49,6 +49,7 @@ pub(crate) struct Pools {
     pub(crate) solved: Pool<Solved>,
     pub(crate) spans: Pool<Element>,
     pub(crate) columns: Pool<u8>,
+    pub(crate) sides: Pool<CopySide>,
 }
 
 /// How the pools were used.
@@ -64,12 +65,14 @@ pub struct PoolsFigures {
     pub spans: PoolFigures,
     /// Columns of consensus sequences.
     pub columns: PoolFigures,
+    /// Sides of the copies of large seeds.
+    pub sides: PoolFigures,
 }
 
 impl PoolsFigures {
     /// Bytes that all pools keep.
     pub fn held_bytes(&self) -> u64 {
-        let all = [self.seeds, self.positions, self.solved, self.spans, self.columns];
+        let all = [self.seeds, self.positions, self.solved, self.spans, self.columns, self.sides];
         all.iter().map(|figures| figures.held_bytes).sum()
     }
 }
@@ -82,6 +85,7 @@ impl Pools {
             solved: self.solved.figures(),
             spans: self.spans.figures(),
             columns: self.columns.figures(),
+            sides: self.sides.figures(),
         }
     }
 }

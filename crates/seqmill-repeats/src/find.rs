@@ -18,8 +18,8 @@ use ahead::Window;
 use queue::{Queue, Waiting};
 use seqmill_base::{Job, Result};
 use serde::{Deserialize, Serialize};
-use solve::Outcome;
-pub(crate) use solve::{Done, Job as Work, Sight, Solved, Worker, span};
+pub(crate) use solve::{CopySide, Done, Job as Work, Sight, Solved, Worker, span};
+use solve::{Outcome, Together};
 use std::sync::Arc;
 
 /// A family of repeats.
@@ -118,6 +118,7 @@ pub(crate) struct Finder<'a> {
     positions: &'a mut [u32],
     queue: Queue,
     window: Window<'a>,
+    together: Together,
     state: LoopState,
 }
 
@@ -125,7 +126,7 @@ pub(crate) struct Finder<'a> {
 enum Given {
     Ahead(usize),
     Now,
-    Together([Vec<u8>; 2], Vec<Element>),
+    Together,
 }
 
 impl<'a> Finder<'a> {
@@ -150,6 +151,7 @@ impl<'a> Finder<'a> {
             positions: &mut ranking.positions,
             queue,
             window: Window::new(pipe),
+            together: Together::default(),
             state,
         }
     }
@@ -259,20 +261,18 @@ impl<'a> Finder<'a> {
         } else {
             self.state.figures.ahead_wasted += self.window.waste(prepared);
             if desk.threads() > 1 && solve::is_large(copies as usize) {
-                let (columns, spans) = solve::together(desk, &context.scoring, list, forward);
-                Given::Together(columns, spans)
+                self.together.solve(desk, &context.scoring, list, forward);
+                Given::Together
             } else {
                 Given::Now
             }
         };
         let state = &mut self.state;
         let record = Record { sight: &self.sight, parameters: self.parameters, seed: &seed };
-        let outcome = match &given {
-            Given::Ahead(i) => self.window.outcome(*i),
+        let outcome = match given {
+            Given::Ahead(i) => self.window.outcome(i),
             Given::Now => Some(desk.own().solve(context, list, forward)),
-            Given::Together(columns, spans) => {
-                Some(Outcome { columns: columns.each_ref().map(Vec::as_slice), spans })
-            }
+            Given::Together => Some(self.together.outcome()),
         };
         // A cancelled extension is not a result.
         job.cancel.check()?;

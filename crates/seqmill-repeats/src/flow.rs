@@ -270,8 +270,13 @@ impl<W, T, R> Desk<'_, W, T, R> {
         }
     }
 
-    /// Does pieces of work before all that waits, with all threads; results in their order.
-    pub(crate) fn together(&mut self, tasks: impl IntoIterator<Item = T>) -> Vec<R> {
+    /// Does pieces of work before all that waits, with all threads; then gives the results to
+    /// `each`, in their order.
+    pub(crate) fn together(
+        &mut self,
+        tasks: impl IntoIterator<Item = T>,
+        mut each: impl FnMut(usize, R),
+    ) {
         let mut state = self.shared.lock();
         state.urgent.extend(tasks.into_iter().enumerate());
         let count = state.urgent.len();
@@ -291,7 +296,11 @@ impl<W, T, R> Desk<'_, W, T, R> {
                 state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        state.urgent_results.drain(..).flatten().collect()
+        for (i, result) in state.urgent_results.drain(..).enumerate() {
+            if let Some(result) = result {
+                each(i, result);
+            }
+        }
     }
 }
 
@@ -320,7 +329,9 @@ mod tests {
                         in_flight += 1;
                     }
                     if next == 250 {
-                        assert_eq!(desk.together(1..4), [1, 4, 9]);
+                        let mut squares = Vec::new();
+                        desk.together(1..4, |i, square| squares.push((i, square)));
+                        assert_eq!(squares, [(0, 1), (1, 4), (2, 9)]);
                     }
                     taken.extend(desk.take());
                     in_flight -= 1;

@@ -1,6 +1,8 @@
 //! The whole job: from options to files.
 
 use crate::annotate::annotate;
+use crate::cluster;
+use crate::crew;
 use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
 use crate::flow::PipelineOptions;
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What is asked for.
@@ -46,6 +49,8 @@ pub struct Options {
     pub pipeline: PipelineOptions,
     /// Search the library against what is not covered.
     pub annotate: bool,
+    /// Leave out of the library what a longer sequence covers at such an identity.
+    pub cluster: Option<f64>,
     /// BED and GFF3 by family, as found, rather than by place.
     pub family_order: bool,
     /// Lower case of the input does not stay.
@@ -163,24 +168,38 @@ impl Outputs {
         suffix: &str,
         fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
     ) -> Result<()> {
-        let Some(path) = self.path(suffix) else { return Ok(()) };
+        let file = self.written(suffix, fill)?;
+        self.files.extend(file);
+        Ok(())
+    }
+
+    /// A file that is written and still stands aside; none if nothing is to be written.
+    fn written(
+        &self,
+        suffix: &str,
+        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
+    ) -> Result<Option<(AtomicFile, PathBuf)>> {
+        let Some(path) = self.path(suffix) else { return Ok(None) };
         let file = AtomicFile::create(&path, true)?;
         let mut out = BufWriter::with_capacity(1 << 17, file.file());
         fill(&mut out, &path)?;
         out.flush().map_err(|e| Error::io(&path, &e))?;
         drop(out);
-        self.files.push((file, path));
-        Ok(())
+        Ok(Some((file, path)))
     }
 
-    fn commit(self) -> Result<Vec<(PathBuf, u64)>> {
-        let mut done = Vec::new();
-        for (file, path) in self.files {
+    /// Gives the files their names, on several threads, because most of it is waiting.
+    fn commit(self, threads: usize) -> Result<Vec<(PathBuf, u64)>> {
+        let files: Vec<_> = self.files.into_iter().map(|file| Mutex::new(Some(file))).collect();
+        let done = crew::each(&mut vec![(); threads], files.len(), |(), i| {
+            let mut slot = files[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((file, path)) = slot.take() else { return Ok(None) };
             let size = file.file().metadata().map_err(|e| Error::io(&path, &e))?.len();
             file.commit()?;
-            done.push((path, size));
-        }
-        Ok(done)
+            Ok(Some((path, size)))
+        });
+        let done: Result<Vec<_>> = done.into_iter().collect();
+        Ok(done?.into_iter().flatten().collect())
     }
 }
 
@@ -192,6 +211,7 @@ pub type Extra<'a> = dyn Fn(&Report, Format, &str, &Path) -> Result<()> + Send +
 /// Runs a job.
 pub fn run(options: &Options, job: &Job, extra: &Extra<'_>) -> Result<Report> {
     options.parameters.check()?;
+    cluster::check(options.cluster)?;
     check(options)?;
     let began = Instant::now();
     let usage = usage_figures();
@@ -254,6 +274,7 @@ fn open_state(options: &Options) -> Result<Option<(StateDirectory, bool)>> {
         "parameters": serde_json::to_value(&options.parameters).map_err(internal)?,
         "formats": serde_json::to_value(&options.formats).map_err(internal)?,
         "annotate": options.annotate,
+        "cluster": options.cluster,
         "family_order": options.family_order,
         "reset_softmask": options.reset_softmask,
         "repeatmasker_names": options.repeatmasker_names,
@@ -298,6 +319,11 @@ fn work(
         found.annotated = annotate(&context, &mut found.state, least, threads, job, books.index)?;
         clock.stage("annotate", found.annotated);
     }
+    if let Some(wanted) = options.cluster.filter(|_| !options.parameters.reprise()) {
+        let families = &found.state.families;
+        found.dropped = cluster::redundant(families, &scoring, wanted, threads, job, books.index)?;
+        clock.stage("cluster", found.dropped.len() as u64);
+    }
     let mut report =
         Report { text, found, outputs: Vec::new(), warnings, document: Value::Null, scoring };
     if report.found.seeds.is_empty() {
@@ -321,22 +347,25 @@ fn write_all(
     let state = &found.state;
     let failed = |path: &Path, e: std::io::Error| Error::io(path, &e);
     if options.parameters.reprise() {
-        outputs.write(".freq", |out, path| {
-            reprise::frequencies(out, text, &found.seeds, found.k).map_err(|e| failed(path, e))
-        })?;
-        if !found.seeds.is_empty() {
-            outputs.write(".reprof", |out, path| {
-                reprise::library(out, &state.families, found.k).map_err(|e| failed(path, e))
-            })?;
-            outputs.write(".bed", |out, path| {
-                reprise::elements(out, text, &state.families, &state.elements)
-                    .map_err(|e| failed(path, e))
-            })?;
-            outputs.write(".masked", |out, path| {
-                reprise::masked(out, text, &state.covered).map_err(|e| failed(path, e))
-            })?;
+        let files = if found.seeds.is_empty() { 1 } else { REPRISE_SUFFIXES.len() };
+        let mut threads = vec![(); options.resources.threads];
+        let write = |(): &mut (), i: usize| {
+            // The longest one first.
+            let suffix = REPRISE_SUFFIXES[files - 1 - i];
+            outputs.written(suffix, |out, path| {
+                let written = match suffix {
+                    ".freq" => reprise::frequencies(out, text, &found.seeds, found.k),
+                    ".reprof" => reprise::library(out, &state.families, found.k),
+                    ".bed" => reprise::elements(out, text, &state.families, &state.elements),
+                    _ => reprise::masked(out, text, &state.covered),
+                };
+                written.map_err(|e| failed(path, e))
+            })
+        };
+        for file in crew::each(&mut threads, files, write).into_iter().rev() {
+            outputs.files.extend(file?);
         }
-        return outputs.commit();
+        return outputs.commit(options.resources.threads);
     }
     let content = Content { text, found, by_place: !options.family_order };
     let context = Context { text, scoring: report.scoring, cancel: &job.cancel };
@@ -376,7 +405,7 @@ fn write_all(
             }
         }
     }
-    outputs.commit()
+    outputs.commit(options.resources.threads)
 }
 
 impl Report {
@@ -437,7 +466,8 @@ fn document(
             "families": state.families.len(),
             "elements": state.elements.len(),
             "annotated": found.annotated,
-            "library_bases": state.families.iter().map(|f| f.consensus.len()).sum::<usize>(),
+            "library_bases": found.library().map(|(_, f)| f.consensus.len()).sum::<usize>(),
+            "dropped": found.dropped,
             "masked_bases": state.covered.count(),
             "records": records,
             "estimate": found.estimate,

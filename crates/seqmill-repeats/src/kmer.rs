@@ -24,10 +24,16 @@ pub fn reverse_complement(kmer: u64, k: u32) -> u64 {
     x.swap_bytes() >> (64 - 2 * k)
 }
 
+/// Spreads a k-mer over the upper ones of 64 bits, one to one.
+#[inline(always)]
+pub fn spread(kmer: u64) -> u64 {
+    (kmer ^ MIX[0]).wrapping_mul(MIX[1] << 32 | 0x7f4a_7c15)
+}
+
 /// Spreads a k-mer over 64 bits.
 #[inline]
 pub fn mix(kmer: u64) -> u64 {
-    let x = (kmer ^ MIX[0]).wrapping_mul(MIX[1] << 32 | 0x7f4a_7c15);
+    let x = spread(kmer);
     let x = (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x ^ x >> 32
 }

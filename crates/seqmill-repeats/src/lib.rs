@@ -19,6 +19,7 @@
 
 mod annotate;
 mod batch;
+pub mod cluster;
 pub mod crew;
 pub mod estimate;
 mod extend;

@@ -55,12 +55,17 @@ impl Mask {
         self.words[i].store(self.word(i) | bits, Ordering::Relaxed);
     }
 
+    /// The 64 positions from `at` on, the first in the lowest bit: whether they are taken.
+    #[inline]
+    pub fn bits(&self, at: u32) -> u64 {
+        let (i, shift) = (at as usize / 64, at % 64);
+        self.word(i) >> shift | (self.word(i + 1) << 1) << (63 - shift)
+    }
+
     /// Whether any of the `k` (at most 63) positions from `at` on is taken.
     #[inline]
     pub fn touches(&self, at: u32, k: u32) -> bool {
-        let (i, shift) = (at as usize / 64, at % 64);
-        let bits = self.word(i) >> shift | (self.word(i + 1) << 1) << (63 - shift);
-        bits << (64 - k) != 0
+        self.bits(at) << (64 - k) != 0
     }
 
     /// Moves the places whose `k` positions are all free to the front of a list; how many these

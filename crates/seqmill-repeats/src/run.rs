@@ -1,10 +1,11 @@
 //! One run from a file to families: read, rank, find; what is kept for a resumed run.
 
 use crate::batch::{Pipe, Pools, PoolsFigures};
+use crate::cluster::Dropped;
 use crate::estimate::Estimate;
 use crate::extend::lanes::Kernel;
 use crate::extend::{Context, Scoring};
-use crate::find::{Bench, Finder, LoopFigures, LoopState, Sight, Work, Worker};
+use crate::find::{Bench, Family, Finder, LoopFigures, LoopState, Sight, Work, Worker};
 use crate::flow::{self, FlowFigures};
 use crate::job::Options;
 use crate::mask::Mask;
@@ -39,6 +40,8 @@ pub struct Found {
     pub positions: u64,
     /// Elements that were found by likeness.
     pub annotated: u64,
+    /// Sequences that are left out of the library, by family.
+    pub dropped: Vec<Dropped>,
     /// How batches went to the claimer, and to the loop.
     pub flow: [FlowFigures; 2],
     /// How buffers were used.
@@ -46,6 +49,15 @@ pub struct Found {
     /// Whether it went on from an earlier run, and from where.
     pub resumed: Option<&'static str>,
     pub(crate) leases: Vec<Lease>,
+}
+
+impl Found {
+    /// The families whose sequences are in the library, with their numbers.
+    pub fn library(&self) -> impl Iterator<Item = (usize, &Family)> {
+        let mut dropped = self.dropped.iter().map(|one| one.family as usize).peekable();
+        let families = self.state.families.iter().enumerate();
+        families.filter(move |(i, _)| dropped.next_if_eq(i).is_none())
+    }
 }
 
 /// Accounts of a run (specification 15).
@@ -198,6 +210,7 @@ impl Run<'_> {
             cut_seeds: ranking.cut_seeds,
             positions,
             annotated: 0,
+            dropped: Vec::new(),
             flow: [claiming.gauge.figures, finding],
             pools: pools.figures(),
             resumed,

@@ -70,6 +70,25 @@ const CODES: [u8; 256] = {
     table
 };
 
+/// The codes of eight letters, the first in the highest bits; `None` unless all are bases.
+#[inline(always)]
+fn pack_eight(letters: &[u8]) -> Option<u64> {
+    /// The same byte eight times.
+    const fn all(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let letters: [u8; 8] = letters.try_into().ok()?;
+    // Upper case, the first letter in the highest byte.
+    let upper = u64::from_be_bytes(letters) & all(!0x20);
+    let (low, high) = ((upper >> 1 ^ upper >> 2) & all(1), (upper >> 2 ^ upper >> 3) & all(1));
+    // A is 0x41; what C, G and T have more than that.
+    let expected = all(b'A') + low * 2 + high * 6 + (low & high) * 11;
+    let mut codes = high << 1 | low;
+    codes = (codes | codes >> 6) & 0x000f_000f_000f_000f;
+    codes = (codes | codes >> 12) & 0x0000_00ff_0000_00ff;
+    (upper == expected).then_some((codes | codes >> 24) & 0xffff)
+}
+
 /// Letter of a code.
 pub const LETTERS: [u8; 5] = *b"ACGTN";
 
@@ -144,24 +163,42 @@ impl TextBuilder {
         let mut at = self.text.length;
         let mut word = self.word;
         let mut run = self.run;
-        for (i, &letter) in letters.iter().enumerate() {
-            let code = CODES[letter as usize];
-            if code >= 4 {
-                if code == 5 {
-                    return Err(Refused::Letter(i));
-                }
-                if let Some(start) = run.take() {
-                    self.text.runs.push(Run { start, end: at });
-                }
-                word <<= 2;
-            } else {
+        let mut done = 0;
+        while done < letters.len() {
+            // Eight bases at a time; whatever else there is, letter by letter.
+            while let Some(packed) = letters.get(done..done + 8).and_then(pack_eight) {
                 run.get_or_insert(at);
-                word = word << 2 | u64::from(code);
+                let wanted = WORD_BASES as u32 - at % WORD_BASES as u32;
+                if wanted <= 8 {
+                    self.text.words.push(word << (2 * wanted) | packed >> (16 - 2 * wanted));
+                    // What has gone already stands above, and is shifted out in time.
+                    word = packed;
+                } else {
+                    word = word << 16 | packed;
+                }
+                at += 8;
+                done += 8;
             }
-            at += 1;
-            if at.is_multiple_of(WORD_BASES as u32) {
-                self.text.words.push(word);
+            for (i, &letter) in letters.iter().enumerate().skip(done).take(8) {
+                let code = CODES[letter as usize];
+                if code >= 4 {
+                    if code == 5 {
+                        return Err(Refused::Letter(i));
+                    }
+                    if let Some(start) = run.take() {
+                        self.text.runs.push(Run { start, end: at });
+                    }
+                    word <<= 2;
+                } else {
+                    run.get_or_insert(at);
+                    word = word << 2 | u64::from(code);
+                }
+                at += 1;
+                if at.is_multiple_of(WORD_BASES as u32) {
+                    self.text.words.push(word);
+                }
             }
+            done = letters.len().min(done + 8);
         }
         (self.word, self.run, self.text.length) = (word, run, at);
         Ok(())
@@ -287,6 +324,37 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_of_any_length_give_the_same_words() {
+        let mut letters: Vec<u8> =
+            (0..3000_u64).map(|i| b"ACGTacgt"[(crate::kmer::mix(i) % 8) as usize]).collect();
+        letters[700..703].copy_from_slice(b"NrN");
+        let packed = |size: usize| {
+            let mut builder = TextBuilder::default();
+            builder.start(b"a");
+            letters.chunks(size).for_each(|piece| builder.push(piece).unwrap());
+            builder.finish()
+        };
+        let whole = packed(3000);
+        for (at, letter) in (0..).zip(&letters) {
+            assert_eq!(whole.code(at), CODES[*letter as usize], "{at}");
+        }
+        for size in [1, 7, 8, 9, 31, 60, 64, 100] {
+            let text = packed(size);
+            assert_eq!((&text.words, &text.runs), (&whole.words, &whole.runs), "{size}");
+        }
+        for byte in 0..=255_u8 {
+            for i in 0..8 {
+                let mut eight = *b"ACGTTGCA";
+                eight[i] = byte;
+                let one = eight.iter().map(|l| u64::from(CODES[*l as usize]));
+                let bases = one.clone().all(|code| code < 4);
+                let expected = bases.then(|| one.fold(0, |word, code| word << 2 | code));
+                assert_eq!(pack_eight(&eight), expected, "{byte} {i}");
+            }
+        }
+    }
 
     #[test]
     fn letters_come_back() {

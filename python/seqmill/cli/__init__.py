@@ -40,7 +40,8 @@ COMMANDS: Final = {
 }
 
 _EPILOG: Final = (
-    f"Each command has a page of its own: seqmill COMMAND --help.\n\nExit codes: {EXIT_CODES}"
+    "Each command has a page of its own, with examples to copy: seqmill COMMAND --help. New here? "
+    f"seqmill demo runs all of them on simulated data.\n\nExit codes: {EXIT_CODES}"
 )
 
 

@@ -240,16 +240,19 @@ def _minute(time: str | None) -> str | None:
 def _tiles(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Choose the figures that stand at the top: heading, figure, explanation."""
     totals, memory = document.get("totals") or {}, document.get("memory") or {}
-    records, rate, wall = (totals.get(k) for k in ("records_out", "records_per_s", "wall_s"))
-    if records is None:
-        records = totals.get("records_in")
+    made, rate, wall = (totals.get(k) for k in ("records_out", "records_per_s", "wall_s"))
+    records = totals.get("records_in")
+    # Of some jobs, such as counting k-mers, what is written are not the records that were read.
+    are_read = made is not None and records is not None and made > records
+    if made is not None and not are_read:
+        records = made
     cpu = [totals.get(key) for key in ("cpu_user_s", "cpu_sys_s")]
     bytes_in, bytes_out = totals.get("bytes_in"), totals.get("bytes_out")
     tiles = []
     if records is not None and (records or bytes_in):
         # Of a few long records a rate says nothing.
         note = f"{format_count(rate)} a second" if rate and records >= _MANY_RECORDS else ""
-        tiles.append(("records", format_count(records), note))
+        tiles.append(("records read" if are_read else "records", format_count(records), note))
     if wall is not None:
         known = [value for value in cpu if value is not None]
         note = f"{format_seconds(sum(known))} of CPU" if known else ""

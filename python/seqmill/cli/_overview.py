@@ -228,7 +228,10 @@ def _references(overview: Mapping[str, Any], records: int) -> Figure | None:
     columns = ("reference", "length", "records", "mean depth")
     table = Table(columns, rows, right=columns[1:])
     more = len(found) - len(shown)
-    note = f"The {len(shown)} largest of {len(found)}; the table has all." if more else ""
+    notes = [f"The {len(shown)} largest of {len(found)}; the table has all."] if more else []
+    if len(panels) > 1:
+        notes.append("Mean depth is of all records here, also of duplicates and secondary ones.")
+    note = " ".join(notes)
     return Figure(caption="References", note=note, svg=svg, table=table, wide=True)
 
 

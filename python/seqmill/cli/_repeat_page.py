@@ -55,11 +55,33 @@ def repeat_sections(document: Mapping[str, Any], overview: Mapping[str, Any]) ->
     if families:
         figures = [_landscape(overview["landscape"]), _copies(families), _lengths(families)]
         sections.append(Section(title="Families", figures=figures, table=_family_table(families)))
+    if detail["dropped"]:
+        sections.append(_dropped_section(detail["dropped"]))
     sequences = [one for one in overview.get("sequences") or [] if any(one["masked"])]
     if sequences:
         figures = [_along(one) for one in sequences[:_DRAWN_SEQUENCES]]
         sections.append(Section(title="Repeats along sequences", text=_COVERED, figures=figures))
     return sections
+
+
+def _dropped_section(dropped: Sequence[Mapping[str, Any]]) -> Section:
+    """List what `--cluster` left out of the library."""
+    columns = ("family", "stands for it", "covered", "identity")
+    rows = [
+        (
+            f"fam{one['family']}",
+            f"fam{one['by']}",
+            _percent(one["coverage"]),
+            _percent(one["identity"]),
+        )
+        for one in dropped[:_LISTED_FAMILIES]
+    ]
+    text = (
+        f"{format_count(len(dropped))} sequences are not in the library, because a longer one "
+        "covers them; their elements stay. The metrics list all."
+    )
+    table = Table(columns, rows, right=columns[2:])
+    return Section(title="Left out of the library", text=text, table=table)
 
 
 def known_section(told: "KnownComparison") -> Section:
@@ -160,4 +182,5 @@ def _along(sequence: Mapping[str, Any]) -> Figure:
         y_label="percent",
         x_label="position",
     )
-    return Figure(caption=f"{sequence['name']}: percent covered by elements, by position", svg=svg)
+    caption = f"{sequence['name']}: percent covered by elements, by position"
+    return Figure(caption=caption, svg=svg, wide=True)

@@ -70,6 +70,10 @@ def _parameter_options(command: Any) -> Any:
             "--html near.html -m 256M",
         ),
         Example(
+            "a library without what a longer sequence covers at 90 % identity",
+            "seqmill repeats genome.fa -o few --cluster 0.9",
+        ),
+        Example(
             "against the soft mask that the genome came with",
             "seqmill repeats genome.fa -o judged --known genome.fa --html judged.html",
         ),
@@ -102,6 +106,14 @@ def _parameter_options(command: Any) -> Any:
     "--annotate",
     is_flag=True,
     help="Also search the library against the rest of the genome: finds copies without a seed.",
+)
+@grouped_option(
+    "output",
+    "--cluster",
+    type=click.FloatRange(0.5, 1.0),
+    metavar="IDENTITY",
+    help="Leave out of the library what a longer sequence covers to 80 % at this identity, "
+    "0.5 to 1.",
 )
 @grouped_option(
     "output",
@@ -218,6 +230,9 @@ def _show_summary(done: "RepeatResult") -> None:
         f"{format_seconds(totals['wall_s'] or 0)}",
         err=True,
     )
+    if detail["dropped"]:
+        kept = detail["families"] - len(detail["dropped"])
+        click.echo(f"library: {format_count(kept)} families stand for all", err=True)
     told = done.comparison
     if told is not None:
         click.echo(

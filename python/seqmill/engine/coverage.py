@@ -82,17 +82,20 @@ def coverage_on_engine(
     inputs = [options["input"], *semantic["regions_files"]]
     if semantic["kmer_db"] is not None:
         inputs.append(semantic["kmer_db"])
+    outputs = [_absolute(request["output"]), _absolute(request["per_base"])]
     facts = {
         "command": "coverage",
         "version": _native.version(),
         "options": semantic,
         "unit_bases": unit_bases,
-        "outputs": [_absolute(request["output"]), _absolute(request["per_base"])],
+        "outputs": outputs,
         "inputs": [{"path": path, **_native.fingerprint(path)} for path in inputs],
     }
     with job.open(facts) as running:
-        answer = _measure(running, options)
-        running.complete()
+        answer = running.finished()
+        if answer is None:
+            answer = _measure(running, options)
+            running.complete([Path(path) for path in outputs if path is not None], answer)
     return answer
 
 

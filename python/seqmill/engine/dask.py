@@ -18,7 +18,15 @@ from seqmill.engine.protocol import EngineInfo, Handle, Unit, UnitResult, Worker
 from seqmill.engine.units import POISON_DEATHS, run_unit
 from seqmill.errors import EngineError, InputError
 
-__all__ = ["DaskEngine", "connect"]
+__all__ = ["WORKER_SETTINGS", "DaskEngine", "connect"]
+
+WORKER_SETTINGS: Final[Mapping[str, Any]] = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.tick.cycle": "5s",
+}
+"""What workers need not do: units run for seconds inside native code, of which Dask's profiler sees
+nothing, and for the same reason its clocks may tick seldom."""
 
 _CONNECT_SECONDS: Final = 30
 _WORKER_SECONDS: Final = 120
@@ -108,13 +116,9 @@ def _start_workers(text: str) -> "DaskEngine":
         raise InputError(message, option="scheduler", value=text)
     # The worker whose death is one too many is the last that a unit gets.
     # On a busy machine a worker takes its time to come again; Dask would give it up for good.
-    # Units run for seconds inside native code, of which Dask's profiler would see nothing; its
-    # clocks tick less often for the same reason.
     settings = {
+        **WORKER_SETTINGS,
         "distributed.scheduler.allowed-failures": POISON_DEATHS - 1,
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.tick.interval": "500ms",
-        "distributed.admin.tick.cycle": "5s",
         "distributed.deploy.lost-worker-timeout": "600s",
     }
     kept = _Settings(dask.config.set(settings))

@@ -1,8 +1,8 @@
 """One job on an engine: its journal, its stages, and what happens to the state at its end."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,33 @@ class RunningJob:
         )
         self.report.detail["worker_cpu_s"] = round(self._worker_cpu, 6)
 
-    def complete(self) -> None:
-        """Say that everything the job had to make is made."""
+    def complete(
+        self, outputs: Iterable[Path] = (), answer: Mapping[str, Any] | None = None
+    ) -> None:
+        """Say that everything the job had to make is made.
+
+        Parameters
+        ----------
+        outputs
+            Files and folders that do not say by themselves what they were made of.
+        answer
+            What the job gives, for one that is resumed although these outputs are in place.
+        """
         self.is_complete = True
+        if answer is not None:
+            self.journal.finish(outputs, answer)
+
+    def finished(self) -> dict[str, Any] | None:
+        """Give the answer of a job that was ended between its outputs and its own end."""
+        answer = self.journal.finished()
+        if answer is not None:
+            self.is_complete = True
+            self._units = len(self.journal.done)
+            self.report.plan(self._units)
+            for key in self.journal.done:
+                self.report.count_unit("skipped", key)
+            self.describe()
+        return answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +125,9 @@ class EngineJob:
         What a unit may use, None: what workers have.
     resume, force
         Go on with state that is there, or discard it.
+    last
+        Closed when the engine is: until then the state of a job says that it is done. None: the
+        state goes at once.
     """
 
     engine: Engine
@@ -110,7 +137,7 @@ class EngineJob:
     memory: int | None = None
     resume: bool = False
     force: bool = False
-    running: RunningJob | None = field(default=None, init=False)
+    last: ExitStack | None = None
 
     @contextmanager
     def open(self, facts: Mapping[str, Any]) -> Iterator[RunningJob]:
@@ -119,8 +146,10 @@ class EngineJob:
         State goes when the job is complete, and when it ended by what would come again (wrong
         usage, bad input); otherwise it stays and the error says so.
         """
-        journal = Journal(self.state, facts, resume=self.resume, force=self.force)
-        with journal:
+        with ExitStack() as stack:
+            journal = stack.enter_context(
+                Journal(self.state, facts, resume=self.resume, force=self.force)
+            )
             try:
                 info = check_engine(self.engine, journal)
                 resources = unit_resources(info, self.threads, self.memory)
@@ -134,5 +163,9 @@ class EngineJob:
                 else:
                     error.add_note(f"--resume (resume=True) goes on from {self.state}")
                 raise
-            if running.is_complete:
+            if running.is_complete and not journal.is_finished:
                 journal.remove()
+            elif running.is_complete:
+                stack.callback(journal.remove)
+                if self.last is not None:
+                    self.last.enter_context(stack.pop_all())

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,6 +26,7 @@ _SYNC_SECONDS: Final = 5.0
 _LOCK_SECONDS: Final = 2.0
 """A worker that is being started has our files open for a moment, until it becomes its own
 program; the lock is not free before that."""
+_COMPLETE: Final = "complete"
 _WORK_BYTES_MAX: Final = DESCRIPTOR_BYTES_MAX // 2
 
 
@@ -83,6 +84,7 @@ class Journal:
         self.key = hash_key(facts)
         self.done: dict[str, UnitResult] = {}
         self.is_fresh = not state.exists()
+        self.is_finished = False
         self._facts = json.loads(canonical(facts))
         self._resume, self._force = resume, force
         self._synced = time.monotonic()
@@ -187,6 +189,32 @@ class Journal:
         aside.write_text(canonical(value), encoding="utf-8")
         aside.replace(path)
         return json.loads(canonical(value))
+
+    def finish(self, outputs: Iterable[Path], answer: Mapping[str, Any]) -> None:
+        """Note that the outputs are in place, and remove what made them.
+
+        From here on a resumed job finds that it is done: what is left of the state says with what.
+        """
+        made = {os.fspath(file.absolute()): _native.fingerprint(file) for file in _files(outputs)}
+        self.note(_COMPLETE, lambda: {"outputs": made, "answer": answer})
+        self.is_finished = True
+        for path in self.state.iterdir():
+            if path.name not in ("lock", "job.json", "units.jsonl", f"{_COMPLETE}.json"):
+                remove(path)
+
+    def finished(self) -> dict[str, Any] | None:
+        """Give what :meth:`finish` noted, if the outputs are as they were then; None otherwise."""
+        path = self.state / f"{_COMPLETE}.json"
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            if all(_native.fingerprint(file) == made for file, made in noted["outputs"].items()):
+                self.is_finished = True
+                answer: dict[str, Any] = noted["answer"]
+                return answer
+        except FileNotFoundError:
+            pass
+        path.unlink(missing_ok=True)
+        return None
 
     def remove(self) -> None:
         """Remove the state: the job is complete, or would fail again in the same way."""
@@ -298,6 +326,14 @@ class Journal:
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._lines)
             self._synced = time.monotonic()
+
+
+def _files(outputs: Iterable[Path]) -> Iterator[Path]:
+    for output in outputs:
+        if output.is_dir():
+            yield from (path for path in sorted(output.rglob("*")) if path.is_file())
+        elif output.exists():
+            yield output
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:

@@ -53,14 +53,13 @@ impl Rows {
     /// Takes a column of the consensus; `edge` is what the cells outside the band hold.
     fn step(&mut self, scoring: &Scoring, letters: &[u8], base: u8, edge: i32) {
         let band = letters.len();
-        let insert: Vec<i32> = (0..band)
-            .map(|o| if o + 1 < band { self.inserted(scoring, o) } else { edge })
-            .collect();
         for (o, letter) in letters.iter().enumerate() {
             let score = if *letter == base { scoring.matching } else { scoring.mismatch };
-            self.diagonal[o] = self.high(o) + score;
+            // Both look at cells of the column before, at this offset and the next.
+            let high = self.high(o);
+            self.insert[o] = if o + 1 < band { self.inserted(scoring, o) } else { edge };
+            self.diagonal[o] = high + score;
         }
-        self.insert = insert;
         self.delete[0] = edge;
         for o in 1..band {
             self.delete[o] = (self.diagonal[o - 1] + scoring.gap_open)

@@ -2,7 +2,7 @@
 
 use super::Element;
 use crate::batch::{BatchSeed, CandidateBatch, Pools};
-use crate::extend::lanes::Kernel;
+use crate::extend::lanes::{Kernel, LANES};
 use crate::extend::{Aligner, Context, Copy_, Direction, Grower, Scoring, Side, Task, Tasks};
 use crate::mask::Mask;
 use crate::pool::Pooled;
@@ -61,7 +61,7 @@ pub(crate) enum Job {
     /// Seeds, each by itself.
     Batch(CandidateBatch),
     /// One direction of a large seed.
-    Grow(Arc<Vec<Copy_>>, Direction),
+    Grow(Arc<Large>, Direction),
     /// Some alignments of a large seed.
     Align(Arc<Large>, Range<usize>),
 }
@@ -70,16 +70,28 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) enum Done {
     Batch(SolvedBatch),
-    Columns(Vec<u8>),
-    Sides(Vec<(u32, Direction, Side)>),
+    Columns(Pooled<u8>),
+    Sides(Pooled<CopySide>),
 }
 
-/// A large seed that all threads work on.
-#[derive(Debug)]
+/// A side of a copy that was aligned: its number, the side, and how far it goes.
+pub(crate) type CopySide = (u32, Direction, Side);
+
+/// What all threads read of a large seed that they work on.
+#[derive(Debug, Default)]
 pub(crate) struct Large {
-    copies: Arc<Vec<Copy_>>,
+    copies: Vec<Copy_>,
     columns: [Vec<u8>; 2],
     tasks: Vec<Task>,
+}
+
+/// Memory for large seeds, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Together {
+    large: Arc<Large>,
+    columns: [Vec<u8>; 2],
+    sides: Vec<[Side; 2]>,
+    spans: Vec<Element>,
 }
 
 /// What all workers read.
@@ -127,9 +139,20 @@ impl Worker {
         list: &[u32],
         forward: usize,
     ) -> Outcome<'_> {
+        self.grow(context, list, forward);
+        self.align(context)
+    }
+
+    /// The first half of the work: the consensus.
+    fn grow(&mut self, context: &Context<'_>, list: &[u32], forward: usize) {
         self.copies.clear();
         self.copies.extend(copies_of(list, forward));
-        let columns = self.grower.both(context, &self.copies);
+        self.grower.both(context, &self.copies);
+    }
+
+    /// The second half: the copies along it.
+    fn align(&mut self, context: &Context<'_>) -> Outcome<'_> {
+        let columns = self.grower.columns();
         self.sides.clear();
         self.sides.resize(self.copies.len(), [Side::default(); 2]);
         for task in self.tasks.split(&self.copies, &context.scoring) {
@@ -147,11 +170,14 @@ impl Worker {
     pub(crate) fn work(&mut self, sight: &Sight<'_>, job: Job) -> Done {
         match job {
             Job::Batch(batch) => Done::Batch(self.solve_batch(sight, batch)),
-            Job::Grow(copies, direction) => {
-                Done::Columns(self.grower.one(&sight.context, &copies, direction).to_vec())
+            Job::Grow(large, direction) => {
+                let found = self.grower.one(&sight.context, &large.copies, direction);
+                let mut columns = sight.pools.columns.take(found.len());
+                columns.extend_from_slice(found);
+                Done::Columns(columns)
             }
             Job::Align(large, range) => {
-                let mut sides = Vec::new();
+                let mut sides = sight.pools.sides.take(range.len() * LANES);
                 let columns = large.columns.each_ref().map(Vec::as_slice);
                 for task in &large.tasks[range] {
                     let put = |i, direction, side| sides.push((i, direction, side));
@@ -178,7 +204,12 @@ impl Worker {
             }
             let from = seed.from as usize;
             let list = &positions[from..from + count as usize];
-            let outcome = self.solve(&sight.context, list, forward);
+            self.grow(&sight.context, list, forward);
+            // What was masked meanwhile makes the rest vain.
+            if list.iter().any(|place| sight.masked.touches(*place, k)) {
+                continue;
+            }
+            let outcome = self.align(&sight.context);
             let one = Solved { copies: count, columns: [0; 3], spans: spans.len() as u32 };
             let mut ends = [columns.len() as u32; 3];
             for (end, codes) in ends[1..].iter_mut().zip(outcome.columns) {
@@ -221,41 +252,61 @@ pub(super) fn is_large(copies: usize) -> bool {
     Grower::is_large(copies)
 }
 
-/// Works a large seed out with all threads: the columns, and the spans.
-pub(super) fn together(
-    desk: &mut crate::flow::Desk<'_, Worker, Job, Done>,
-    scoring: &Scoring,
-    list: &[u32],
-    forward: usize,
-) -> ([Vec<u8>; 2], Vec<Element>) {
-    let copies: Arc<Vec<Copy_>> = Arc::new(copies_of(list, forward).collect());
-    let grow = |direction| Job::Grow(Arc::clone(&copies), direction);
-    let grown = desk.together([Direction::Right, Direction::Left].map(grow));
-    let mut columns = [Vec::new(), Vec::new()];
-    for (columns, done) in columns.iter_mut().zip(grown) {
-        if let Done::Columns(found) = done {
-            *columns = found;
+impl Together {
+    /// What all threads will read, to be changed: nobody has it between two pieces of work.
+    fn own(&mut self) -> &mut Large {
+        if Arc::get_mut(&mut self.large).is_none() {
+            self.large = Arc::default();
         }
+        Arc::get_mut(&mut self.large).unwrap_or_else(|| unreachable!("nobody else has a new one"))
     }
-    let tasks = desk.own().tasks.split(&copies, scoring).to_vec();
-    let count = tasks.len();
-    let large = Arc::new(Large { copies: Arc::clone(&copies), columns, tasks });
-    let ranges = (0..count).step_by(ALIGNED_TOGETHER);
-    let aligned = desk.together(
-        ranges.map(|from| Job::Align(Arc::clone(&large), from..count.min(from + ALIGNED_TOGETHER))),
-    );
-    let mut sides = vec![[Side::default(); 2]; copies.len()];
-    for done in aligned {
-        if let Done::Sides(found) = done {
-            for (i, direction, side) in found {
-                sides[i as usize][side_index(direction)] = side;
+
+    /// Works a large seed out with all threads.
+    pub(super) fn solve(
+        &mut self,
+        desk: &mut crate::flow::Desk<'_, Worker, Job, Done>,
+        scoring: &Scoring,
+        list: &[u32],
+        forward: usize,
+    ) {
+        let large = self.own();
+        large.copies.clear();
+        large.copies.extend(copies_of(list, forward));
+        let grow = |direction| Job::Grow(Arc::clone(&self.large), direction);
+        let columns = &mut self.columns;
+        desk.together([Direction::Right, Direction::Left].map(grow), |i, done| {
+            if let Done::Columns(found) = done {
+                columns[i].clone_from(&found);
             }
-        }
+        });
+        let columns = std::mem::take(&mut self.columns);
+        let large = self.own();
+        // What the seed before left is memory for the next one.
+        let old = std::mem::replace(&mut large.columns, columns);
+        large.tasks.clear();
+        large.tasks.extend_from_slice(desk.own().tasks.split(&large.copies, scoring));
+        let (count, copies) = (large.tasks.len(), large.copies.len());
+        self.columns = old;
+        self.sides.clear();
+        self.sides.resize(copies, [Side::default(); 2]);
+        let (large, all) = (&self.large, &mut self.sides);
+        let ranges = (0..count).step_by(ALIGNED_TOGETHER);
+        let align = |from| Job::Align(Arc::clone(large), from..count.min(from + ALIGNED_TOGETHER));
+        desk.together(ranges.map(align), |_, done| {
+            if let Done::Sides(found) = done {
+                for (i, direction, side) in found.iter() {
+                    all[*i as usize][side_index(*direction)] = *side;
+                }
+            }
+        });
+        self.spans.clear();
+        self.spans.extend(spans(scoring, &self.large.copies, &self.sides));
     }
-    let spans = spans(scoring, &copies, &sides).collect();
-    // Every worker has given its part back.
-    let columns = Arc::try_unwrap(large).map_or_else(|large| large.columns.clone(), |l| l.columns);
-    (columns, spans)
+
+    /// What the last seed gave.
+    pub(super) fn outcome(&self) -> Outcome<'_> {
+        Outcome { columns: self.large.columns.each_ref().map(Vec::as_slice), spans: &self.spans }
+    }
 }
 
 fn spans<'s>(

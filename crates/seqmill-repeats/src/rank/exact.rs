@@ -3,13 +3,16 @@
 //! The first pass counts k-mer classes in a table of two-bit counters; it only ever admits too
 //! much. The second marks the windows whose counter is high enough; only their places are sorted.
 
+mod counters;
+
 use super::group::{Lists, Rules};
 use super::{Ranking, Search};
 use crate::crew;
-use crate::kmer::{Complexity, mix, reverse_complement, scan};
-use seqmill_base::prefetch::prefetch;
-use seqmill_base::{Lease, Result};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::flow;
+use crate::kmer::{Complexity, reverse_complement, spread};
+use counters::Layout;
+use seqmill_base::{Error, Lease, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Parts into which places are sorted before each is sorted by itself.
 pub(super) const BUCKETS: usize = 256;
@@ -17,64 +20,23 @@ pub(super) const BUCKETS: usize = 256;
 pub(super) const AHEAD: usize = 32;
 /// Least slots of the counter table.
 const LEAST_SLOTS: u64 = 1 << 16;
+/// Most bytes of all tables, for each base.
+const TABLES_PART: u64 = 2;
+/// Marks are kept apart by the upper bit of the hash: often as many are sorted at a time.
+const HALVES: usize = 2;
 /// Bytes of places that are sorted at a time in any case.
 const LEAST_PART: u64 = 1 << 22;
-
-/// Two-bit counters that stop at three.
-struct Counters {
-    bytes: Vec<AtomicU8>,
-    shift: u32,
-    shared: bool,
-}
-
-impl Counters {
-    fn new(slots: u64, shared: bool) -> Self {
-        let bytes = (0..slots / 4).map(|_| AtomicU8::new(0)).collect();
-        // The bits that choose partition and bucket stand above those of the slot.
-        Self { bytes, shift: 64 - slots.trailing_zeros(), shared }
-    }
-
-    #[inline]
-    fn place(&self, hash: u64) -> (usize, u32) {
-        let slot = (hash.rotate_left(24) >> self.shift) as usize;
-        (slot >> 2, (slot & 3) as u32 * 2)
-    }
-
-    #[inline]
-    fn add(&self, hash: u64) {
-        let (i, shift) = self.place(hash);
-        let byte = &self.bytes[i];
-        let mut value = byte.load(Ordering::Relaxed);
-        while value >> shift & 3 < 3 {
-            let more = value + (1 << shift);
-            if !self.shared {
-                byte.store(more, Ordering::Relaxed);
-                return;
-            }
-            match byte.compare_exchange_weak(value, more, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => value = now,
-            }
-        }
-    }
-
-    /// Asks for the memory of a counter that will be looked at.
-    #[inline(always)]
-    fn prefetch(&self, hash: u64) {
-        prefetch(&self.bytes, self.place(hash).0);
-    }
-
-    #[inline]
-    fn get(&self, hash: u64) -> u8 {
-        let (i, shift) = self.place(hash);
-        self.bytes[i].load(Ordering::Relaxed) >> shift & 3
-    }
-}
 
 /// The bucket of a hash.
 #[inline]
 fn bucket_of(hash: u64) -> usize {
     (hash >> 56) as usize
+}
+
+/// Which of the marks are those of a bucket.
+#[inline]
+fn half_of(bucket: usize) -> usize {
+    bucket * HALVES / BUCKETS
 }
 
 /// Pieces of the text, at borders of 64 positions: a piece owns the words of its marks.
@@ -84,11 +46,19 @@ pub(super) fn pieces(length: u32, threads: usize) -> u32 {
     u32::try_from(step).unwrap_or(1 << 22)
 }
 
+/// Small pieces for each thread: towards the end of them the others wait.
+const PIECES: usize = 4;
+
+/// The pieces in which marks are made and read.
+fn step_of(search: &Search<'_>) -> u32 {
+    pieces(search.text.len(), PIECES * search.threads)
+}
+
 /// Candidates of distance 0.
 pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut ranking = Ranking::default();
     let length = u64::from(search.text.len());
-    let marks_bytes = length.div_ceil(64) * 8;
+    let marks_bytes = length.div_ceil(64) * 8 * HALVES as u64;
     let room = search.index_bytes.saturating_sub(marks_bytes);
     // Two slots a window: with one, every seventh single k-mer would be admitted for nothing.
     let slots = (length * 2).next_power_of_two().clamp(LEAST_SLOTS, 1 << 33);
@@ -98,12 +68,17 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
         let reserved = search.job.budget.must_reserve(search.accounts.index, bytes);
         reserved.map_err(|e| e.within("counting k-mers"))
     };
-    let mut tables = reserve(slots / 4 + marks_bytes)?;
-    let counters = Counters::new(slots, search.threads > 1);
-    let mut marks = vec![0_u64; search.text.len().div_ceil(64) as usize];
-    let admitted = flag(search, &counters, &mut marks, &mut ranking)?;
-    drop(counters);
-    tables.resize(marks_bytes)?;
+    // Every thread counts in a table of its own: in a shared one they would wait for each other.
+    let for_tables = (room / 2).min(length * TABLES_PART);
+    let tables = usize::try_from(for_tables / (slots / 4)).unwrap_or(1).clamp(1, search.threads);
+    let mut held_tables = reserve(slots / 4 * tables as u64 + marks_bytes)?;
+    let layout = Layout::new(slots);
+    let tables = vec![vec![0; (slots / 4) as usize]; tables];
+    let table = counters::count(search, layout, tables, &mut ranking)?;
+    let mut marks = vec![[0_u64; HALVES]; search.text.len().div_ceil(64) as usize];
+    let admitted = counters::flag(search, layout, &table, &mut marks)?;
+    drop(table);
+    held_tables.resize(marks_bytes)?;
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
     let totals: Vec<u64> =
         (0..BUCKETS).map(|b| admitted.iter().map(|h| u64::from(h[b])).sum()).collect();
@@ -114,21 +89,30 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     ranking.candidates.reserve_exact(all / search.parameters.min_frequency.max(1) as usize);
     // Buckets of so many places are sorted at a time; lists of seeds need the rest.
     let most = (room / 4).min(length.max(LEAST_PART)).max(1 << 14) / 4;
+    // Equal shares of the buckets: the others need not be looked through then.
+    let parts = usize::try_from((all as u64).div_ceil(most)).unwrap_or(BUCKETS).max(1);
+    let share = BUCKETS / parts.next_power_of_two().min(BUCKETS);
+    let mut sorting = reserve(0)?;
+    let mut buckets = Buckets::default();
     let mut from = 0;
     while from < BUCKETS {
         search.job.cancel.check()?;
         let (mut to, mut total) = (from, 0);
-        while to < BUCKETS && (to == from || total + totals[to] <= most) {
+        let border = (from / share + 1) * share;
+        while to < border && (to == from || total + totals[to] <= most) {
             total += totals[to];
             to += 1;
         }
         // Places, and the pairs of one bucket on each thread.
         let pairs = Grouping::bytes_for(totals[from..to].iter().max().copied().unwrap_or(0));
-        let _places = reserve(total * 4 + pairs * search.threads as u64)?;
+        let places = total.max(buckets.places.len() as u64) * 4;
+        sorting.resize(places + pairs * search.threads as u64)?;
         ranking.figures.partitions += 1;
         ranking.figures.admitted += total;
-        let places = scatter(search, &marks, &admitted, (from, to));
-        group(search, &places, (from, to), &mut ranking, &mut held)?;
+        let halves = half_of(from)..=half_of(to - 1);
+        let words = |i: usize| halves.clone().fold(0, |word, half| word | marks[i][half]);
+        scatter(search, words, &admitted, (from, to), &mut buckets);
+        group(search, &buckets, (from, to), &mut ranking, &mut held)?;
         from = to;
     }
     ranking.lease = Some(held);
@@ -137,78 +121,16 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
 
 type Histogram = [u32; BUCKETS];
 
-/// Counts, then marks the windows that may be frequent; how many by piece and bucket.
-fn flag(
-    search: &Search<'_>,
-    table: &Counters,
-    marks: &mut [u64],
-    ranking: &mut Ranking,
-) -> Result<Vec<Histogram>> {
-    let (text, k) = (search.text, search.k);
-    let step = pieces(text.len(), search.threads);
-    let tasks = text.len().div_ceil(step) as usize;
-    let mut threads = vec![(); search.threads];
-    let windows = crew::each(&mut threads, tasks, |(), task| {
-        let from = task as u32 * step;
-        let to = text.len().min(from.saturating_add(step));
-        if search.job.cancel.is_cancelled() {
-            return 0;
-        }
-        let mut ahead = [0_u64; AHEAD];
-        let mut windows = 0;
-        scan(text, k, from, to, |window| {
-            let hash = mix(window.canonical());
-            table.prefetch(hash);
-            let slot = &mut ahead[windows % AHEAD];
-            let due = std::mem::replace(slot, hash);
-            if windows >= AHEAD {
-                table.add(due);
-            }
-            windows += 1;
-        });
-        for hash in &ahead[..windows.min(AHEAD)] {
-            table.add(*hash);
-        }
-        windows as u64
-    });
-    search.job.cancel.check()?;
-    ranking.figures.windows = windows.into_iter().sum();
-    let least = u8::try_from(search.parameters.min_frequency.min(3)).unwrap_or(3);
-    let slots: Vec<std::sync::Mutex<&mut [u64]>> =
-        marks.chunks_mut(step as usize / 64).map(std::sync::Mutex::new).collect();
-    Ok(crew::each(&mut threads, tasks, |(), task| {
-        let from = task as u32 * step;
-        let to = text.len().min(from.saturating_add(step));
-        let mut own = slots[task].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        own.fill(0);
-        let mut histogram = [0; BUCKETS];
-        let mut ahead = [(0_u64, 0_u32); AHEAD];
-        let mut windows = 0;
-        let mut settle = |(hash, at): (u64, u32)| {
-            // The lowest bit of the place says that it is a palindrome.
-            let need = if at & 1 != 0 { least.div_ceil(2) } else { least };
-            let admitted = table.get(hash) >= need;
-            let at = at >> 1;
-            own[at as usize / 64] |= u64::from(admitted) << (at % 64);
-            histogram[bucket_of(hash)] += u32::from(admitted);
-        };
-        scan(text, k, from, to, |window| {
-            let hash = mix(window.canonical());
-            table.prefetch(hash);
-            let at = (window.at - from) << 1 | u32::from(window.forward == window.reverse);
-            let due = std::mem::replace(&mut ahead[windows % AHEAD], (hash, at));
-            if windows >= AHEAD {
-                settle(due);
-            }
-            windows += 1;
-        });
-        ahead[..windows.min(AHEAD)].iter().for_each(|due| settle(*due));
-        histogram
-    }))
+/// The piece of the text that a task works on.
+fn piece(search: &Search<'_>, step: u32, task: usize) -> (u32, u32) {
+    let from = task as u32 * step;
+    (from, search.text.len().min(from.saturating_add(step)))
 }
 
 /// Places by bucket, increasing within each.
+#[derive(Default)]
 pub(super) struct Buckets {
+    /// Those of the buckets, and what is left of larger ones before.
     places: Vec<AtomicU32>,
     first: usize,
     ends: Vec<usize>,
@@ -221,34 +143,40 @@ impl Buckets {
     }
 }
 
-/// Sorts the marked places of the buckets `first..last`.
+/// Sorts the marked places of the buckets `first..last`; `marks` gives the words, which may hold
+/// places of other buckets too.
 fn scatter(
     search: &Search<'_>,
-    marks: &[u64],
+    marks: impl Fn(usize) -> u64 + Sync,
     histograms: &[Histogram],
     (first, last): (usize, usize),
-) -> Buckets {
+    buckets: &mut Buckets,
+) {
     let (text, k) = (search.text, search.k);
-    let step = pieces(text.len(), search.threads);
+    let step = step_of(search);
     let chosen: Vec<Histogram> = histograms
         .iter()
         .map(|h| std::array::from_fn(|b| if b >= first && b < last { h[b] } else { 0 }))
         .collect();
     let (starts, ends) = offsets(&chosen);
     let total = ends.last().copied().unwrap_or(0);
-    let places: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
+    let Buckets { places, .. } = buckets;
+    if places.len() < total {
+        places.reserve_exact(total - places.len());
+        places.resize_with(total, || AtomicU32::new(0));
+    }
+    let places = &*places;
     let mut threads = vec![(); search.threads];
-    let per_piece = step as usize / 64;
     crew::each(&mut threads, histograms.len(), |(), task| {
         let mut next = starts[task];
-        let words = marks.iter().enumerate().skip(task * per_piece).take(per_piece);
-        for (i, word) in words {
-            let mut word = *word;
+        let (from, to) = piece(search, step, task);
+        for i in from as usize / 64..to.div_ceil(64) as usize {
+            let mut word = marks(i);
             while word != 0 {
                 let at = (i * 64) as u32 + word.trailing_zeros();
                 word &= word - 1;
                 let forward = text.kmer(at, k);
-                let bucket = bucket_of(mix(forward.min(reverse_complement(forward, k))));
+                let bucket = bucket_of(spread(forward.min(reverse_complement(forward, k))));
                 if bucket >= first && bucket < last {
                     places[next[bucket]].store(at, Ordering::Relaxed);
                     next[bucket] += 1;
@@ -256,7 +184,7 @@ fn scatter(
             }
         }
     });
-    Buckets { places, first, ends }
+    (buckets.first, buckets.ends) = (first, ends);
 }
 
 /// Where each piece begins to write in each bucket, and where the buckets end.
@@ -322,7 +250,7 @@ impl Grouping {
             let place = place.load(Ordering::Relaxed);
             let forward = search.text.kmer(place, k);
             let reverse = reverse_complement(forward, k);
-            Member { hash: mix(forward.min(reverse)), place, flipped: reverse < forward }
+            Member { hash: spread(forward.min(reverse)), place, flipped: reverse < forward }
         }));
         // Sorted roughly by the bits below those of the bucket, then each cell by itself.
         let cells = (bucket.len() / PER_CELL + 1).next_power_of_two().min(1 << CELL_BITS);
@@ -372,6 +300,9 @@ fn sort_cell(cell: &mut [Member]) {
     }
 }
 
+/// Buckets on their way for each thread: lists stand twice only for those.
+const BUCKETS_AHEAD: usize = 8;
+
 fn group(
     search: &Search<'_>,
     buckets: &Buckets,
@@ -381,42 +312,58 @@ fn group(
 ) -> Result<()> {
     let complexity = Complexity::new(search.k);
     let rules = Rules::new(search.text, search.parameters);
+    let work = |grouping: &mut Grouping, bucket: usize| {
+        lists_of(search, grouping, buckets.bucket(bucket), rules, &complexity)
+    };
     let mut scratch = vec![Grouping::default(); search.threads];
-    // A few buckets at a time, so that lists stand twice only for those.
-    let batch = 8 * search.threads;
-    for from in (first..last).step_by(batch) {
-        search.job.cancel.check()?;
-        let results = crew::each(&mut scratch, batch.min(last - from), |grouping, task| {
-            let bucket = buckets.bucket(from + task);
-            let mut lists = Lists::with_room_for(bucket.len(), rules);
-            grouping.classes(search, bucket, |class| {
-                if class.len() * 2 < rules.min_frequency as usize {
-                    return;
-                }
-                let (first, k) = (class[0], search.k);
-                let kmer = search.text.kmer(first.place, k);
-                let palindrome = kmer == reverse_complement(kmer, k);
-                let occurrences = if palindrome { 2 * class.len() } else { class.len() };
-                if occurrences < rules.min_frequency as usize || !complexity.is_complex(kmer) {
-                    return;
-                }
-                let on = |flipped: bool| {
-                    let own = move |member: &&Member| palindrome || member.flipped == flipped;
-                    class.iter().filter(own).map(|member| member.place)
-                };
-                let (forward, reverse) = (on(first.flipped), on(!first.flipped));
-                lists.add(rules, first.place, forward, reverse);
-            });
-            lists
-        });
-        Lists::append_all(results, ranking, held)?;
-    }
-    Ok(())
+    flow::run(&mut scratch, &work, |desk| {
+        let mut next = first;
+        for bucket in first..last {
+            search.job.cancel.check()?;
+            while next < last.min(bucket + BUCKETS_AHEAD * search.threads) {
+                desk.send(next);
+                next += 1;
+            }
+            let lists = desk.take().ok_or_else(|| Error::internal("a worker is gone"))?;
+            lists.append_to(ranking, held)?;
+        }
+        Ok(())
+    })
+}
+
+/// The seeds of a bucket.
+fn lists_of(
+    search: &Search<'_>,
+    grouping: &mut Grouping,
+    bucket: &[AtomicU32],
+    rules: Rules<'_>,
+    complexity: &Complexity,
+) -> Lists {
+    let mut lists = Lists::with_room_for(bucket.len(), rules);
+    grouping.classes(search, bucket, |class| {
+        if class.len() * 2 < rules.min_frequency as usize {
+            return;
+        }
+        let (first, k) = (class[0], search.k);
+        let kmer = search.text.kmer(first.place, k);
+        let palindrome = kmer == reverse_complement(kmer, k);
+        let occurrences = if palindrome { 2 * class.len() } else { class.len() };
+        if occurrences < rules.min_frequency as usize || !complexity.is_complex(kmer) {
+            return;
+        }
+        let on = |flipped: bool| {
+            let own = move |member: &&Member| palindrome || member.flipped == flipped;
+            class.iter().filter(own).map(|member| member.place)
+        };
+        let (forward, reverse) = (on(first.flipped), on(!first.flipped));
+        lists.add(rules, first.place, forward, reverse);
+    });
+    lists
 }
 
 /// Sorts all marked places into buckets of whole classes.
 pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
-    let step = pieces(search.text.len(), search.threads) as usize / 64;
+    let step = step_of(search) as usize / 64;
     let mut threads = vec![(); search.threads];
     let histograms = crew::each(&mut threads, marks.len().div_ceil(step), |(), task| {
         let mut histogram = [0; BUCKETS];
@@ -426,11 +373,13 @@ pub(super) fn sort_marked(search: &Search<'_>, marks: &[u64]) -> Buckets {
                 let at = (i * 64) as u32 + word.trailing_zeros();
                 word &= word - 1;
                 let forward = search.text.kmer(at, search.k);
-                let hash = mix(forward.min(reverse_complement(forward, search.k)));
+                let hash = spread(forward.min(reverse_complement(forward, search.k)));
                 histogram[bucket_of(hash)] += 1;
             }
         }
         histogram
     });
-    scatter(search, marks, &histograms, (0, BUCKETS))
+    let mut buckets = Buckets::default();
+    scatter(search, |i| marks[i], &histograms, (0, BUCKETS), &mut buckets);
+    buckets
 }

@@ -104,10 +104,14 @@ impl Lists {
         ranking: &mut Ranking,
         held: &mut Lease,
     ) -> Result<()> {
-        let candidates =
-            ranking.candidates.len() + all.iter().map(|l| l.candidates.len()).sum::<usize>();
-        let positions =
-            ranking.positions.len() + all.iter().map(|l| l.positions.len()).sum::<usize>();
+        all.into_iter().try_for_each(|lists| lists.append_to(ranking, held))
+    }
+
+    /// Moves what there is to the end of a ranking, reserved in `held` before.
+    pub(super) fn append_to(mut self, ranking: &mut Ranking, held: &mut Lease) -> Result<()> {
+        let base = ranking.positions.len();
+        let candidates = ranking.candidates.len() + self.candidates.len();
+        let positions = base + self.positions.len();
         if u32::try_from(positions).is_err() {
             let text = "seeds have more than 4 G occurrences; raise min_frequency";
             return Err(Error::input(text));
@@ -115,17 +119,12 @@ impl Lists {
         let bytes = positions * 4 + candidates * size_of::<Candidate>();
         held.resize(bytes as u64).map_err(|e| e.within("positions of seeds"))?;
         // Exactly: doubling would take what nobody has reserved, and large blocks move for free.
-        ranking.candidates.reserve_exact(candidates - ranking.candidates.len());
-        ranking.positions.reserve_exact(positions - ranking.positions.len());
-        for mut lists in all {
-            let base = ranking.positions.len() as u32;
-            for candidate in &mut lists.candidates {
-                candidate.offset += base;
-            }
-            ranking.candidates.append(&mut lists.candidates);
-            ranking.positions.append(&mut lists.positions);
-            ranking.cut_seeds += lists.cut;
-        }
+        ranking.candidates.reserve_exact(self.candidates.len());
+        ranking.positions.reserve_exact(self.positions.len());
+        let moved = self.candidates.drain(..);
+        ranking.candidates.extend(moved.map(|c| Candidate { offset: c.offset + base as u32, ..c }));
+        ranking.positions.append(&mut self.positions);
+        ranking.cut_seeds += self.cut;
         Ok(())
     }
 }

@@ -182,7 +182,7 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
 /// Items that the exact occurrences wait for before they are put away.
 const PUT_TOGETHER: usize = 1 << 12;
 /// Rounds of shelves between two times that free memory is given back.
-const RELEASE_EVERY: usize = 16;
+const RELEASE_EVERY: usize = 4;
 /// A range of so few first places is not split any more.
 const LEAST_RANGE: usize = 64;
 
@@ -346,7 +346,11 @@ fn build_lists(
     shelves: Shelves,
     (ranking, held): (&mut Ranking, &mut Lease),
 ) -> Result<()> {
-    let (mut shelves, mut lease) = shelves.take();
+    let (mut shelves, items, mut lease) = shelves.take();
+    // Room for the most there can be: pages that are never touched cost nothing, and lists that
+    // grow in place leave no holes. What is touched is reserved.
+    ranking.positions.reserve_exact(items);
+    ranking.candidates.reserve_exact(items / search.parameters.min_frequency.max(1) as usize);
     let mut sorted = vec![Found::default(); search.threads];
     let bytes = lease.bytes();
     let (count, together) = (shelves.len(), 2 * search.threads);

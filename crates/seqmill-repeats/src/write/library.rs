@@ -15,7 +15,7 @@ pub(crate) fn library(
     repeatmasker_names: bool,
 ) -> Result<()> {
     let class = if repeatmasker_names { "#Unknown" } else { "" };
-    for (i, family) in content.found.state.families.iter().enumerate() {
+    for (i, family) in content.found.library() {
         write!(out, ">fam{i}{class} seed=")?;
         out.write_all(&kmer::letters(family.seed, content.found.k))?;
         writeln!(

@@ -75,7 +75,7 @@ pub(crate) fn elements(
 
 /// `.masked`: the padded text with `X` for what elements cover.
 pub(crate) fn masked(out: &mut dyn Write, text: &Text, covered: &Mask) -> Result<()> {
-    let mut lines = Lines { out, column: 0 };
+    let mut lines = Lines { out, column: 0, broken: Vec::new() };
     let mut letters = Vec::with_capacity(MASKED_PART as usize);
     for record in text.records() {
         letters.clear();
@@ -85,8 +85,12 @@ pub(crate) fn masked(out: &mut dyn Write, text: &Text, covered: &Mask) -> Result
         while from < record.end() {
             let to = record.end().min(from.saturating_add(MASKED_PART));
             text.letters(from, to, &mut letters);
-            for (at, letter) in (from..).zip(&mut letters) {
-                *letter = if covered.has(at) { b'X' } else { *letter };
+            for (at, part) in (from..).step_by(64).zip(letters.chunks_mut(64)) {
+                let mut taken = covered.bits(at);
+                while taken != 0 && (taken.trailing_zeros() as usize) < part.len() {
+                    part[taken.trailing_zeros() as usize] = b'X';
+                    taken &= taken - 1;
+                }
             }
             lines.put(&letters)?;
             from = to;
@@ -99,20 +103,22 @@ pub(crate) fn masked(out: &mut dyn Write, text: &Text, covered: &Mask) -> Result
 struct Lines<'o> {
     out: &'o mut dyn Write,
     column: usize,
+    broken: Vec<u8>,
 }
 
 impl Lines<'_> {
     fn put(&mut self, mut letters: &[u8]) -> Result<()> {
+        self.broken.clear();
         while !letters.is_empty() {
             let (line, rest) = letters.split_at(letters.len().min(MASKED_LINE - self.column));
-            self.out.write_all(line)?;
+            self.broken.extend_from_slice(line);
             self.column += line.len();
             if self.column == MASKED_LINE {
                 self.column = 0;
-                self.out.write_all(b"\n")?;
+                self.broken.push(b'\n');
             }
             letters = rest;
         }
-        Ok(())
+        self.out.write_all(&self.broken)
     }
 }

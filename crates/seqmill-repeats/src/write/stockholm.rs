@@ -16,7 +16,7 @@ pub(crate) fn stockholm(
 ) -> Result<()> {
     let state = &content.found.state;
     let mut tracer = Tracer::default();
-    for (number, family) in state.families.iter().enumerate() {
+    for (number, family) in content.found.library() {
         let from = usize::try_from(family.elements_from).unwrap_or(usize::MAX);
         let elements = &state.elements[from..from + family.elements as usize];
         let length = family.consensus.len();

@@ -6,6 +6,7 @@ use super::cursor::{KeyRange, Strand};
 use crate::kmers::skm::{BLOCK_KMERS, SkmTable};
 use crate::kmers::word::Word;
 use seqmill_base::{Error, FormatKind, Result};
+use std::hint::select_unpredictable;
 
 /// K-mers of a slab: they stay in the second-level cache.
 const SLAB_KMERS: usize = 1 << 14;
@@ -94,6 +95,11 @@ impl Rule for Lacking {
 /// A run: its keys and their counts.
 type Run<'r, K> = (&'r [K], &'r [u64]);
 
+fn cut_alike<K>(run: Run<'_, K>) -> Run<'_, K> {
+    let length = run.0.len().min(run.1.len());
+    (&run.0[..length], &run.1[..length])
+}
+
 /// Joins two runs and appends the result; false if a count is beyond 64 bits.
 fn join_two<K: Word, R: Rule>(left: Run<'_, K>, right: Run<'_, K>, to: &mut Runs<K>) -> bool {
     let begin = to.kmers.len();
@@ -101,14 +107,18 @@ fn join_two<K: Word, R: Rule>(left: Run<'_, K>, right: Run<'_, K>, to: &mut Runs
     to.kmers.resize(begin + most, K::default());
     to.counts.resize(begin + most, 0);
     let (kmers, counts) = (&mut to.kmers[begin..], &mut to.counts[begin..]);
+    // As long as the keys, so that one test of the bounds does for both.
+    let (left, right) = (cut_alike(left), cut_alike(right));
     let (mut at_left, mut at_right, mut filled) = (0, 0, 0);
     let mut overflow = false;
     while at_left < left.0.len() && at_right < right.0.len() {
         let (one, other) = (left.0[at_left], right.0[at_right]);
         let (in_left, in_right) = (one <= other, other <= one);
-        kmers[filled] = if in_left { one } else { other };
-        let one = if in_left { left.1[at_left] } else { 0 };
-        let other = if in_right { right.1[at_right] } else { 0 };
+        kmers[filled] = select_unpredictable(in_left, one, other);
+        // Without the hint a branch passes over the load of a count that is not wanted, and is
+        // wrong every other time.
+        let one = select_unpredictable(in_left, left.1[at_left], 0);
+        let other = select_unpredictable(in_right, right.1[at_right], 0);
         let (count, stays) = R::join(one, in_left, other, in_right);
         overflow |= R::overflows(one, other);
         counts[filled] = count;

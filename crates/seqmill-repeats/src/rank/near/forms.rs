@@ -18,7 +18,7 @@ pub(super) const FEW: usize = 12;
 /// Local numbers with at most so many bits are sorted by counting.
 const COUNTED_BITS: u32 = 12;
 /// Bytes of forms that are worked on at once if the budget has them.
-const LEAST_ROOM: u64 = 12 << 20;
+const LEAST_ROOM: u64 = 8 << 20;
 /// Most slices, as bits.
 const MOST_SLICE_BITS: u32 = 12;
 
@@ -73,7 +73,7 @@ impl Forms {
         let prefix_bits = 2 * half;
         let bucket_bits = BUCKET_BITS.min(prefix_bits);
         let length = u64::from(search.text.len());
-        // Two entries a window. A second slice costs one scan more and halves the memory.
+        // Two entries a window. Twice as many slices cost as many scans more and halve the memory.
         let room = (search.index_bytes / 2).min((length * 4).max(LEAST_ROOM)).max(1 << 16);
         let mut slice_bits = 0;
         while (length * 8) >> slice_bits > room && slice_bits < MOST_SLICE_BITS {

@@ -10,44 +10,67 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Shelves for the seeds of one range.
-const SHELVES: usize = 128;
+/// Least shelves for the seeds of one range.
+const SHELVES: u32 = 128;
+/// Most bits of the number of first places of a shelf.
+const SHELF_BITS: u32 = u16::BITS;
 /// Part of the bases of the genome, as bytes, that a range may fill in any case: with less it would
 /// be looked through very many times.
 const LEAST_PART: u64 = 2;
-/// Occurrences in a box of a shelf.
-const BOX_ITEMS: usize = 512;
-const BOX_BYTES: u64 = BOX_ITEMS as u64 * 8;
+/// Occurrences in a box of a shelf: some pages full, so that a box leaves free pages behind while
+/// those around it, which are of other shelves, are still in use.
+const BOX_ITEMS: usize = ((16 << 10) - 16) / size_of::<Item>();
+const BOX_BYTES: u64 = (BOX_ITEMS * size_of::<Item>()) as u64;
 
 /// Occurrences as `first place of the seed << 32 | place`, forward and reverse.
 pub(super) type Found = [Vec<u64>; 2];
 
+/// An occurrence on a shelf: its seed, counted from the first of the shelf, then the two halves
+/// of its place. There are more of these than of anything else.
+type Item = [u16; 3];
+
 /// Boxes of occurrences, forward and reverse; all but the last of each are full.
 #[derive(Debug, Default)]
-pub(super) struct Shelf([Vec<Vec<u64>>; 2]);
+pub(super) struct Shelf {
+    boxes: [Vec<Vec<Item>>; 2],
+    /// The first place of the first seed.
+    base: u32,
+}
 
 impl Shelf {
-    fn put(&mut self, strand: usize, item: u64) {
-        let boxes = &mut self.0[strand];
-        if boxes.last().is_none_or(|last| last.len() == BOX_ITEMS) {
+    /// Takes an occurrence; whether a box was begun for it.
+    fn put(&mut self, strand: usize, item: u64) -> bool {
+        let boxes = &mut self.boxes[strand];
+        let begun = boxes.last().is_none_or(|last| last.len() == BOX_ITEMS);
+        if begun {
             boxes.push(Vec::with_capacity(BOX_ITEMS));
         }
+        let seed = (item >> 32) as u32 - self.base;
         if let Some(last) = boxes.last_mut() {
-            last.push(item);
+            last.push([seed as u16, (item >> 16) as u16, item as u16]);
         }
+        begun
     }
 
     fn items(&self) -> u64 {
-        self.0.iter().flatten().map(|one| one.len() as u64).sum()
+        self.boxes.iter().flatten().map(|one| one.len() as u64).sum()
+    }
+
+    fn boxes(&self) -> u64 {
+        self.boxes.iter().map(|boxes| boxes.len() as u64).sum()
     }
 
     /// Moves all into two sorted lists.
     pub(super) fn empty_into(&mut self, lists: &mut Found) {
-        for (list, boxes) in lists.iter_mut().zip(&mut self.0) {
+        let base = u64::from(self.base);
+        for (list, boxes) in lists.iter_mut().zip(&mut self.boxes) {
             list.clear();
             list.reserve_exact(boxes.iter().map(Vec::len).sum());
             for one in boxes.drain(..) {
-                list.extend_from_slice(&one);
+                list.extend(one.iter().map(|[seed, high, low]| {
+                    let place = u64::from(*high) << 16 | u64::from(*low);
+                    (base + u64::from(*seed)) << 32 | place
+                }));
             }
             list.sort_unstable();
         }
@@ -56,8 +79,9 @@ impl Shelf {
 
 struct State {
     shelves: Vec<Shelf>,
-    /// Occurrences on the shelves.
+    /// Occurrences on the shelves, and the boxes that hold them.
     items: u64,
+    boxes: u64,
     lease: Lease,
     /// There was no room for what came, and why.
     full: Option<Error>,
@@ -70,6 +94,8 @@ struct State {
 pub(super) struct Shelves {
     state: Mutex<State>,
     range: Range<u32>,
+    /// Bits of the number of first places of each.
+    bits: u32,
     /// Where the shelves end that are left.
     end: AtomicU32,
     /// Most bytes; they are given up down to the least bytes only.
@@ -85,13 +111,17 @@ impl Shelves {
     pub(super) fn new(search: &Search<'_>, range: Range<u32>, splits: bool) -> Result<Self> {
         let least = u64::from(search.text.len()) / LEAST_PART;
         let lease = super::reserve(search, least, "occurrences")?;
-        let shelves = (0..SHELVES).map(|_| Shelf::default()).collect();
-        let state = State { shelves, items: 0, lease, full: None };
+        let each = (range.len() as u32).div_ceil(SHELVES).max(1);
+        let bits = (u32::BITS - (each - 1).leading_zeros()).min(SHELF_BITS);
+        let bases = range.clone().step_by(1 << bits);
+        let shelves = bases.map(|base| Shelf { base, ..Shelf::default() }).collect();
+        let state = State { shelves, items: 0, boxes: 0, lease, full: None };
         let limit = if splits { search.index_bytes } else { u64::MAX };
         let end = AtomicU32::new(range.end);
         let fewest = u64::from(search.parameters.min_frequency.max(1));
-        let each = 8.max(4 + (size_of::<Candidate>() as u64).div_ceil(fewest));
-        Ok(Self { state: Mutex::new(state), range, end, limit, least, each })
+        let each =
+            (size_of::<Item>() as u64).max(4 + (size_of::<Candidate>() as u64).div_ceil(fewest));
+        Ok(Self { state: Mutex::new(state), range, bits, end, limit, least, each })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,7 +142,7 @@ impl Shelves {
                     for item in list {
                         let shelf = self.shelf_of((item >> 32) as u32);
                         if shelf < state.shelves.len() {
-                            state.shelves[shelf].put(strand, *item);
+                            state.boxes += u64::from(state.shelves[shelf].put(strand, *item));
                             state.items += 1;
                         }
                     }
@@ -126,7 +156,7 @@ impl Shelves {
     /// Reserves what is on the shelves, or gives up so many that there is room.
     fn settle(&self, state: &mut State) -> Result<()> {
         loop {
-            let bytes = self.bytes_for(state.items);
+            let bytes = self.bytes_for(state);
             let room = if bytes <= state.lease.bytes() {
                 return Ok(());
             } else if bytes > self.limit {
@@ -141,25 +171,25 @@ impl Shelves {
     }
 
     fn shelf_of(&self, first: u32) -> usize {
-        (u64::from(first - self.range.start) * SHELVES as u64 / self.range.len() as u64) as usize
+        ((first - self.range.start) >> self.bits) as usize
     }
 
-    /// Bytes of so many occurrences, and of the boxes that may be begun.
-    fn bytes_for(&self, items: u64) -> u64 {
-        // The last box of each shelf and strand may be nearly empty.
-        let bytes = items * self.each;
-        (bytes + (bytes / 8).min(2 * SHELVES as u64 * BOX_BYTES)).max(self.least)
+    /// Bytes of what is on the shelves: as it is there, or as lists.
+    fn bytes_for(&self, state: &State) -> u64 {
+        (state.items * self.each).max(state.boxes * BOX_BYTES).max(self.least)
     }
 
     /// Gives up an eighth of what is held, from the last shelf on; false if that cannot be.
     fn give_up(&self, state: &mut State) -> bool {
         let wanted = (state.items - state.items / 8).saturating_sub(1);
         while state.items > wanted && state.shelves.len() > 1 {
-            let items = state.shelves.pop().map_or(0, |shelf| shelf.items());
-            state.items -= items;
+            if let Some(shelf) = state.shelves.pop() {
+                state.items -= shelf.items();
+                state.boxes -= shelf.boxes();
+            }
         }
-        let (kept, range) = (state.shelves.len() as u64, self.range.len() as u64);
-        let length = (kept * range).div_ceil(SHELVES as u64) as u32;
+        let kept = (state.shelves.len() as u64) << self.bits;
+        let length = kept.min(self.range.len() as u64) as u32;
         self.end.store(self.range.start + length, Ordering::Relaxed);
         state.items <= wanted
     }
@@ -178,7 +208,7 @@ impl Shelves {
         }
         // The boxes lie scattered: they are free memory only once the system has it back.
         release_free_memory();
-        let bytes = self.bytes_for(state.items);
+        let bytes = self.bytes_for(&state);
         state.lease.resize(bytes).is_ok() && bytes < before
     }
 
@@ -187,9 +217,9 @@ impl Shelves {
         self.lock().full.take()
     }
 
-    /// The shelves in the order of first places, and the reservation.
-    pub(super) fn take(self) -> (Vec<Shelf>, Lease) {
+    /// The shelves in the order of first places, how much there is on them, and the reservation.
+    pub(super) fn take(self) -> (Vec<Shelf>, usize, Lease) {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (state.shelves, state.lease)
+        (state.shelves, usize::try_from(state.items).unwrap_or(usize::MAX), state.lease)
     }
 }
