@@ -4,8 +4,13 @@ use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-/// Fails with `Exists` if `path` is there and may not be replaced.
+/// Fails with `Exists` if `path` is there and may not be replaced, and with `Input` if it is a
+/// device or a pipe, whose place a complete output would take.
 pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+        let what = format!("{}: a device or pipe is no output", path.display());
+        return Err(Error::input(what));
+    }
     if !force && path.symlink_metadata().is_ok() {
         return Err(Error::exists(path));
     }
@@ -92,4 +97,18 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     let aside = AtomicFile::create(path, true)?;
     aside.file().write_all_at(content, 0).map_err(|e| Error::io(path, &e))?;
     aside.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_never_replaced() {
+        for force in [false, true] {
+            let error = refuse_existing(Path::new("/dev/null"), force).unwrap_err();
+            assert!(error.to_string().contains("device"), "{error}");
+        }
+        assert!(refuse_existing(Path::new("/dev/none/such"), true).is_ok());
+    }
 }
