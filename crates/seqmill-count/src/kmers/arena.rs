@@ -50,6 +50,10 @@ impl Arena {
         if base == libc::MAP_FAILED {
             return Err(Error::budget("the system refuses the memory of the budget", 0));
         }
+        // Blocks are first touched in order: large pages are wholly used, and a fault for each
+        // small one costs more than what is done with it. A hint.
+        // SAFETY: the mapping was just made with this length.
+        unsafe { libc::madvise(base, length, libc::MADV_HUGEPAGE) };
         Ok(Self {
             base: base.cast(),
             blocks,
