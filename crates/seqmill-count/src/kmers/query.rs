@@ -11,6 +11,8 @@ use seqmill_base::{Error, Job, Result};
 const BATCH: usize = 1 << 20;
 /// Fewer than these are not worth an order.
 const FEW: usize = 64;
+/// A block is asked for as a whole where so many k-mers are wanted of the one before.
+const PREFETCH_FROM: usize = 8;
 /// K-mers of a part that is sorted by itself.
 const PART: usize = 1 << 10;
 /// K-mers that are put in order by insertion.
@@ -95,6 +97,10 @@ impl<'t, K: Word> Search<'t, K> {
                 None => rest.len(),
             };
             let (in_block, others) = rest.split_at(here);
+            if here >= PREFETCH_FROM {
+                // As many are wanted of the next.
+                self.table.prefetch(of + 1);
+            }
             self.table.find_in(of, in_block, out)?;
             rest = others;
         }

@@ -24,8 +24,13 @@ pub(crate) struct KmerTable {
 }
 
 /// Numbers as bytes that arrays take over.
-pub(super) fn as_bytes(numbers: &[u64]) -> Vec<u8> {
-    numbers.iter().flat_map(|n| n.to_ne_bytes()).collect()
+pub(super) fn as_bytes<'py>(py: Python<'py>, numbers: &[u64]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 8 * numbers.len(), |bytes| {
+        for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *place = number.to_ne_bytes();
+        }
+        Ok(())
+    })
 }
 
 #[pymethods]
@@ -77,20 +82,16 @@ impl KmerTable {
         py: Python<'py>,
         bases: PyBackedBytes,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let found = py.detach(|| {
-            profile_bases(&self.table, &bases).map(|(counts, valid)| (as_bytes(&counts), valid))
-        });
+        let found = py.detach(|| profile_bases(&self.table, &bases));
         let (counts, valid) = found.map_err(|e| to_python(py, &e))?;
-        Ok((PyBytes::new(py, &counts), PyBytes::new(py, &valid)))
+        Ok((as_bytes(py, &counts)?, PyBytes::new(py, &valid)))
     }
 
     /// All k-mers (words, the highest first) and counts.
     fn arrays<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let found = py.detach(|| {
-            table_arrays(&self.table).map(|(kmers, counts)| (as_bytes(&kmers), as_bytes(&counts)))
-        });
+        let found = py.detach(|| table_arrays(&self.table));
         let (kmers, counts) = found.map_err(|e| to_python(py, &e))?;
-        Ok((PyBytes::new(py, &kmers), PyBytes::new(py, &counts)))
+        Ok((as_bytes(py, &kmers)?, as_bytes(py, &counts)?))
     }
 
     /// How many stored k-mers have each count.

@@ -1,8 +1,9 @@
 //! Reading tables through a map: nothing is loaded that is not asked for.
 
-use super::block::{Finder, decode_block, is_sound};
+use super::block::{decode_block, find_all, is_sound};
 use super::write::TableFacts;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
+use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 use memmap2::Mmap;
 use seqmill_base::prefetch::prefetch_all;
@@ -15,9 +16,6 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes of the length and the magic at the end.
 const TAIL_BYTES: usize = 8;
 
-/// A block of which so many k-mers are wanted is asked for as a whole.
-const PREFETCH_FROM: usize = 8;
-
 /// An open table.
 pub struct SkmTable {
     map: Mmap,
@@ -28,6 +26,7 @@ pub struct SkmTable {
     footer_at: usize,
     /// A bit for each block whose checksum was found right.
     sound: Vec<AtomicU64>,
+    lanes: Lanes,
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -102,8 +101,8 @@ impl SkmTable {
         }
         let blocks = blocks.unwrap_or(0);
         let sound = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let table =
-            Self { path: path.to_path_buf(), facts, blocks, index_at, footer_at, sound, map };
+        let (path, lanes) = (path.to_path_buf(), Lanes::detect());
+        let table = Self { map, path, facts, blocks, index_at, footer_at, sound, lanes };
         table.footer()?;
         Ok(table)
     }
@@ -225,14 +224,17 @@ impl SkmTable {
     ) -> Result<()> {
         let malformed = || self.damaged(block, FormatKind::Other, "is malformed");
         let bytes = self.block(block)?;
-        if wanted.len() >= PREFETCH_FROM {
+        find_all(bytes, self.first::<K>(block), wanted, out, self.lanes).ok_or_else(malformed)
+    }
+
+    /// Asks for the memory of a block that is looked into next.
+    pub(in crate::kmers) fn prefetch(&self, block: usize) {
+        let place = |block| usize::try_from(self.offset(block)).unwrap_or(usize::MAX);
+        if block < self.blocks
+            && let Some(bytes) = self.map.get(place(block)..place(block + 1))
+        {
             prefetch_all(bytes);
         }
-        let mut finder = Finder::new(bytes, self.first::<K>(block)).ok_or_else(malformed)?;
-        for (kmer, place) in wanted {
-            out[*place as usize] = finder.find(*kmer).ok_or_else(malformed)?;
-        }
-        Ok(())
     }
 
     /// The only block that may hold a k-mer that is in no block before `from`.
