@@ -9,12 +9,17 @@ use memmap2::Mmap;
 use seqmill_base::prefetch::prefetch_all;
 use seqmill_base::{Error, FormatKind, Result};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Bytes of the length and the magic at the end.
 const TAIL_BYTES: usize = 8;
+
+/// Read memory that is given back together: what a table read in order holds at most, besides the
+/// blocks around it.
+const FORGET_BYTES: u64 = 1 << 20;
 
 /// An open table.
 pub struct SkmTable {
@@ -92,8 +97,8 @@ impl SkmTable {
         if !fits {
             return Err(bad("the table's index is not where the header says", 32));
         }
-        let index = &map[index_at..footer_at];
-        if u64_at(index, index.len() - 8) != Some(xxh3_64(&index[..index.len() - 8])) {
+        let index = index_at..footer_at - 8;
+        if u64_at(&map, index.end) != Some(sum_once(&map, index)) {
             let text = "checksum of the table's index is wrong";
             return Err(Error::format(FormatKind::Checksum, text)
                 .at_path(path)
@@ -294,15 +299,36 @@ impl SkmTable {
         Ok(())
     }
 
-    /// Gives back the memory of what was read before block `block`; a hint.
-    pub fn done_until(&self, block: usize) {
-        const PAGE: u64 = 4096;
-        let end = usize::try_from(self.offset(block) / PAGE * PAGE).unwrap_or(0);
-        if end > 0 && end <= self.map.len() {
-            // SAFETY: the pages of a private read-only map of a file can be read in again.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, end)
-            };
+    /// Says that blocks are read in order, and that this one is done with: what was read is given
+    /// back in pieces of [`FORGET_BYTES`]. A hint.
+    pub fn done_with(&self, block: usize) {
+        let piece = |at: u64| at / FORGET_BYTES * FORGET_BYTES;
+        let (begin, end) = (piece(self.offset(block)), piece(self.offset(block + 1)));
+        if begin == end {
+            return;
         }
+        // From the piece before the one at hand on: a block may have begun in it.
+        let place = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        forget(&self.map, place(begin.saturating_sub(FORGET_BYTES))..place(end));
     }
+}
+
+/// Gives back memory that was read; a hint.
+fn forget(map: &Mmap, range: Range<usize>) {
+    if range.start < range.end && range.end <= map.len() {
+        let dont_need = memmap2::UncheckedAdvice::DontNeed;
+        // SAFETY: the pages of a private read-only map of a file can be read in again.
+        let _ = unsafe { map.unchecked_advise_range(dont_need, range.start, range.len()) };
+    }
+}
+
+/// The checksum of a part of the file, whose memory is given back.
+fn sum_once(map: &Mmap, range: Range<usize>) -> u64 {
+    let mut sum = Xxh3::new();
+    for begin in range.clone().step_by(FORGET_BYTES as usize) {
+        let piece = begin..(begin + FORGET_BYTES as usize).min(range.end);
+        sum.update(&map[piece.clone()]);
+        forget(map, piece);
+    }
+    sum.digest()
 }
