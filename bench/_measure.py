@@ -18,6 +18,8 @@ from seqmill import _native
 ROOT = Path(__file__).resolve().parents[1]
 _TARGET = ROOT / "target" / "limit"
 _TIMEOUT_SECONDS = 900
+# Importing NumPy starts a thread that spins for a while; nobody here multiplies matrices.
+CALM = {"OPENBLAS_NUM_THREADS": "1"}
 _MIB = 1 << 20
 
 
@@ -89,7 +91,7 @@ def measure(tools: Tools, command: list[str], output: Path | None = None) -> Run
     # Python compiles once and keeps it, as where a package was installed.
     left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
     environment = {key: value for key, value in os.environ.items() if key not in left_out}
-    environment |= {"TQDM_DISABLE": "1", "RUST_LOG": "error"}
+    environment |= {"TQDM_DISABLE": "1", "RUST_LOG": "error", **CALM}
     try:
         done = subprocess.run(
             [str(tools.measure), *command],

@@ -42,7 +42,8 @@ Row = dict[str, Any]
 def run_job(python: str, job: str, path: Path, *numbers: int) -> Row:
     """Run one contestant; what failed is told, not counted."""
     command = [python, str(HERE / "_fetch_jobs.py"), job, str(path), *map(str, numbers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    calm = os.environ | _measure.CALM
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=calm)
     if done.returncode != 0:
         return {"failure": (done.stderr.strip().splitlines() or ["failed"])[-1]}
     row: Row = json.loads(done.stdout.splitlines()[-1])

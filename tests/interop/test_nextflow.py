@@ -262,16 +262,15 @@ def test_budget_that_cannot_grow_names_the_least(nextflow: MakeNextflow) -> None
 @pytest.mark.parametrize("after", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_run_goes_on(nextflow: MakeNextflow, after: int) -> None:
     flow = nextflow()
-    process = flow.start(*small(batch_bases=20), *ENOUGH)
-    try:
-        deadline = time.monotonic() + 500
-        while flow.log().count("COUNT (batch") < 2 * after and time.monotonic() < deadline:
-            if process.poll() is not None:
-                pytest.fail(f"it ended by itself:\n{process.communicate()[0]}")
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.wait()
+    with flow.start(*small(batch_bases=20), *ENOUGH) as process:
+        try:
+            deadline = time.monotonic() + 500
+            while flow.log().count("COUNT (batch") < 2 * after and time.monotonic() < deadline:
+                if process.poll() is not None:
+                    pytest.fail(f"it ended by itself:\n{process.stdout.read()}")
+                time.sleep(0.05)
+        finally:
+            process.kill()
     assert not (flow.folder / "results" / "global_index.json").exists()
     # Another run of the same folder: `-resume` alone would go on with this one.
     words = ["genome.fa", "-o", "other", "--", "-stub-run", "-c", "spare.config", *ENOUGH]

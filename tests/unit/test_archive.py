@@ -137,6 +137,22 @@ def test_added_samples_come_out(tmp_path: Path, genomes: dict[str, Genome], pack
         assert opened.verify().checksums == len(genomes)
 
 
+@pytest.mark.parametrize("min_match", [15, 32])
+def test_added_samples_are_coded_as_the_archive_says(
+    tmp_path: Path, genomes: dict[str, Genome], min_match: int
+) -> None:
+    """Also those whose entries are made while their group is looked for."""
+    path = tmp_path / "x.agc"
+    first, *others = genomes
+    write_archive(path, {first: genomes[first]}, min_match=min_match)
+    with ArchiveWriter(path, append=True) as writer:
+        for name in others:
+            writer.add(name, genomes[name])
+    check(path, genomes)
+    with Archive(path) as opened:
+        assert opened.parameters[2] == min_match
+
+
 def test_adding_makes_no_larger_archive(tmp_path: Path, genomes: dict[str, Genome]) -> None:
     whole = len(write_archive(tmp_path / "whole.agc", genomes))
     path = tmp_path / "x.agc"

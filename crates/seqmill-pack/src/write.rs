@@ -12,6 +12,7 @@ mod ledger;
 mod options;
 mod output;
 mod pending;
+mod place;
 mod reference;
 mod rename;
 mod run;

@@ -54,7 +54,7 @@ fn copy_archive(ground: &Ground<'_>, archive: &Archive, output: &mut Output) -> 
     let parameters = archive.parameters();
     let effort = Effort { match_least: parameters.min_match as usize, ..ground.effort };
     let mut recorder = ground.recorder(parameters)?;
-    let mut groups = ground.groups(parameters.kmer_length)?;
+    let mut groups = ground.groups(parameters.kmer_length, effort)?;
     copy_groups(ground, archive, output, &mut groups, &mut recorder)?;
     let splitters = read_splitters(archive, &mut groups)?;
     let samples = copy_collection(archive, output, &mut recorder)?;

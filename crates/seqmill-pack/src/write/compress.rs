@@ -51,7 +51,7 @@ impl Level {
     fn packs(self) -> i32 {
         match self {
             Self::Fast => 9,
-            Self::Default => 17,
+            Self::Default => 15,
             Self::Max => 22,
         }
     }

@@ -1,8 +1,6 @@
-//! The source of the pipeline: from input to segments that know their groups.
+//! The source of the pipeline: from input to contigs that are cut at splitters.
 
-use super::compress::Packer;
 use super::describe::SampleEnd;
-use super::groups::{Groups, Placed, Target};
 use super::input::{Input, Item};
 use super::kmers::KmerScanner;
 use super::segments::{Piece, Segmenter};
@@ -14,25 +12,21 @@ use seqmill_base::{Job, Lease, Progress, Result};
 
 /// Bases of one task.
 pub(crate) const TASK_BASES: u64 = 512 << 10;
-/// Bytes that finding the group of a segment takes for each of its bases, at most.
-const PLACE_FACTOR: u64 = 6;
 /// Events of one task.
 const TASK_EVENTS: usize = 4096;
 
-/// What the writer gets to know, in order.
+/// What there is in the input, in order.
 pub(crate) enum Event {
     Contig(Vec<u8>),
-    Segment { contig: u32, placed: Placed },
+    Piece { contig: u32, piece: Piece },
     EndSample(SampleEnd),
 }
 
 /// Some events.
-pub(crate) struct Task {
+pub(crate) struct Cut {
     pub(crate) events: Vec<Event>,
     pub(crate) bytes: u64,
-    /// Bytes that coding the largest segment takes besides its text: the reference and tokens.
-    pub(crate) scratch: u64,
-    _lease: Lease,
+    pub(crate) lease: Lease,
 }
 
 /// A contig in which no splitter occurs, put aside until the end of the sample.
@@ -63,7 +57,6 @@ pub(crate) struct Feeder {
     /// The first sample, which was read before.
     pub(crate) first: Option<(Vec<u8>, SpoolReader<'static>)>,
     pub(crate) splitters: Splitters,
-    pub(crate) groups: Groups,
     pub(crate) adaptive: Option<Adaptive>,
     segmenter: Segmenter,
     sample: Option<OpenSample>,
@@ -73,7 +66,6 @@ pub(crate) struct Feeder {
     letters: Vec<u8>,
     codes: Vec<u8>,
     pieces: Vec<Piece>,
-    placed: Vec<Placed>,
     lease: Lease,
     job: Job,
     pub(crate) totals: Totals,
@@ -85,7 +77,6 @@ pub(crate) struct Totals {
     pub(crate) samples: u64,
     pub(crate) contigs: u64,
     pub(crate) bases: u64,
-    pub(crate) segments: u64,
 }
 
 /// How a feeder begins.
@@ -100,7 +91,6 @@ impl Feeder {
     pub(crate) fn new(
         input: Input,
         splitters: Splitters,
-        groups: Groups,
         setup: &Setup,
         lease: Lease,
         job: &Job,
@@ -109,7 +99,6 @@ impl Feeder {
             input,
             first: None,
             splitters,
-            groups,
             adaptive: None,
             segmenter: Segmenter::new(setup.kmer_length),
             sample: None,
@@ -119,7 +108,6 @@ impl Feeder {
             letters: Vec::new(),
             codes: Vec::new(),
             pieces: Vec::new(),
-            placed: Vec::new(),
             lease,
             job: job.clone(),
             totals: Totals::default(),
@@ -127,7 +115,7 @@ impl Feeder {
     }
 
     /// The next task; `None` when everything was given.
-    pub(crate) fn next_task(&mut self, mut lease: Lease) -> Result<Option<Task>> {
+    pub(crate) fn next_task(&mut self, mut lease: Lease) -> Result<Option<Cut>> {
         let mut events = Vec::new();
         let mut bytes = 0;
         while bytes < TASK_BASES && events.len() < TASK_EVENTS {
@@ -145,8 +133,7 @@ impl Feeder {
             return Ok(None);
         }
         lease.resize(bytes)?;
-        let scratch = events.iter().map(event_scratch).max().unwrap_or(0);
-        Ok(Some(Task { events, bytes, scratch, _lease: lease }))
+        Ok(Some(Cut { events, bytes, lease }))
     }
 
     /// Takes one item of the input; false at its end.
@@ -231,28 +218,13 @@ impl Feeder {
         if self.segmenter.bytes() > self.lease.bytes() {
             self.lease.resize(self.segmenter.bytes() + TASK_BASES)?;
         }
-        self.place_pieces(events)
+        self.give_pieces(events);
+        Ok(())
     }
 
-    fn place_pieces(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    fn give_pieces(&mut self, events: &mut Vec<Event>) {
         let contig = self.sample.as_ref().map_or(0, |s| s.contigs.saturating_sub(1));
-        let mut pieces = std::mem::take(&mut self.pieces);
-        for piece in pieces.drain(..) {
-            self.place(contig, piece, events)?;
-        }
-        self.pieces = pieces;
-        Ok(())
-    }
-
-    fn place(&mut self, contig: u32, piece: Piece, events: &mut Vec<Event>) -> Result<()> {
-        // The other strand, a reference of about its length, tokens and costs, on both sides.
-        let _scratch = self.lease.sibling(PLACE_FACTOR * piece.codes.len() as u64)?;
-        self.groups.place(piece, &mut self.placed)?;
-        for placed in self.placed.drain(..) {
-            self.totals.segments += 1;
-            events.push(Event::Segment { contig, placed });
-        }
-        Ok(())
+        events.extend(self.pieces.drain(..).map(|piece| Event::Piece { contig, piece }));
     }
 
     fn end_contig(&mut self, events: &mut Vec<Event>) -> Result<()> {
@@ -276,7 +248,8 @@ impl Feeder {
             .as_ref()
             .map_or(0, |s| s.asides.iter().map(|a| a.codes.capacity() as u64).sum::<u64>());
         self.lease.resize(asides + self.segmenter.bytes() + TASK_BASES)?;
-        self.place_pieces(events)
+        self.give_pieces(events);
+        Ok(())
     }
 
     fn end_sample(&mut self, events: &mut Vec<Event>) -> Result<()> {
@@ -287,15 +260,11 @@ impl Feeder {
             for aside in asides {
                 self.segmenter.push(&aside.codes, &self.splitters, &mut self.pieces);
                 self.pieces.extend(self.segmenter.end());
-                let mut pieces = std::mem::take(&mut self.pieces);
-                for piece in pieces.drain(..) {
-                    self.place(aside.contig, piece, events)?;
-                }
-                self.pieces = pieces;
+                let contig = aside.contig;
+                events.extend(self.pieces.drain(..).map(|piece| Event::Piece { contig, piece }));
             }
             self.lease.resize(TASK_BASES)?;
         }
-        self.groups.end_sample();
         self.samples += 1;
         self.totals.samples += 1;
         self.totals.bases += sample.bases;
@@ -316,13 +285,14 @@ impl Feeder {
         let mut found = false;
         for aside in asides.iter().filter(long) {
             let slots = aside.codes.len() as u64;
-            let _held = self.lease.sibling(Counters::bytes_for(slots))?;
+            let bytes = Counters::bytes_for(slots) + Chooser::bytes_for(adaptive.segment_size);
+            let _held = self.lease.sibling(bytes)?;
             let mut counters = Counters::new(slots);
             counters.add_all(&mut KmerScanner::new(adaptive.kmer_length), &aside.codes);
             let mut chooser = Chooser::new(adaptive.kmer_length, adaptive.segment_size);
             let single = |kmer| counters.is_single(kmer) && !adaptive.known.may_hold(kmer);
             chooser.push(&aside.codes, single, &mut self.splitters);
-            chooser.end(&mut self.splitters);
+            chooser.end(single, &mut self.splitters);
             found = true;
         }
         if found {
@@ -332,21 +302,10 @@ impl Feeder {
     }
 }
 
-fn event_scratch(event: &Event) -> u64 {
-    let Event::Segment { placed, .. } = event else { return 0 };
-    let text = placed.codes.len() as u64;
-    match &placed.target {
-        Target::Known(_, reference) => reference.len() as u64 + text,
-        // The tuples, and the tables of the compressor.
-        Target::New(_) => Packer::bytes_for(text / 4),
-        Target::Raw(_) => 0,
-    }
-}
-
 fn event_bytes(event: &Event) -> u64 {
     64 + match event {
         Event::Contig(header) => header.len() as u64,
-        Event::Segment { placed, .. } => placed.codes.capacity() as u64,
+        Event::Piece { piece, .. } => piece.codes.capacity() as u64,
         Event::EndSample(end) => end.name.len() as u64,
     }
 }

@@ -30,8 +30,9 @@ pub(crate) type Key = (u64, u64);
 pub(crate) enum Target {
     /// It is the reference of a new group.
     New(u32),
-    /// It is coded against the reference of a group.
-    Known(u32, Arc<Reference>),
+    /// It is coded against the reference of a group; it is so already where finding the group took
+    /// that.
+    Known { group: u32, reference: Arc<Reference>, coded: Option<Vec<u8>> },
     /// It is kept as it is.
     Raw(u32),
 }
@@ -191,16 +192,27 @@ impl Groups {
         }
     }
 
-    /// Puts a segment into the group of a key, which is made if there is none.
+    /// The entry of the tokens that were found last.
+    fn coded(&self, text: &[u8]) -> Vec<u8> {
+        let mut entry = Vec::new();
+        self.coder.write(text, self.effort, &mut entry);
+        entry.shrink_to_fit();
+        entry
+    }
+
+    /// Puts a segment into the group of a key, which is made if there is none; `coded` is its entry
+    /// there, where that is known.
     fn put(
         &mut self,
         codes: Vec<u8>,
         reverse: bool,
         key: Key,
+        coded: Option<Vec<u8>>,
         out: &mut Vec<Placed>,
     ) -> Result<()> {
         let placed = if let Some(&group) = self.by_key.get(&key) {
-            let target = Target::Known(group, Arc::clone(self.reference(group)?));
+            let reference = Arc::clone(self.reference(group)?);
+            let target = Target::Known { group, reference, coded };
             Placed { codes: turn(codes, reverse), reverse, target }
         } else {
             self.place_by_kmers(codes, Some(key), reverse)?
@@ -220,7 +232,8 @@ impl Groups {
             let reference = Arc::clone(self.reference(group)?);
             let text = turn(codes, other_strand);
             if self.resembles(&reference, &text) {
-                let target = Target::Known(group, reference);
+                let coded = Some(self.coded(&text));
+                let target = Target::Known { group, reference, coded };
                 return Ok(Placed { codes: text, reverse: other_strand, target });
             }
             return self.place_anew(turn(text, other_strand), key, reverse);
@@ -264,7 +277,7 @@ impl Groups {
         {
             return self.place_around(codes, a, middle, b, out);
         }
-        self.put(codes, a >= b, key, out)
+        self.put(codes, a >= b, key, None, out)
     }
 
     /// The smallest splitter that shares groups with both.
@@ -296,17 +309,17 @@ impl Groups {
         }
         let k = self.kmer_length;
         if at < k + 1 {
-            return self.put(codes, middle > b, second, out);
+            return self.put(codes, middle > b, second, None, out);
         }
         if at + k + 1 > codes.len() {
-            return self.put(codes, a > middle, first, out);
+            return self.put(codes, a > middle, first, None, out);
         }
         let cut = at - k / 2;
         let tail = codes.get(cut..).unwrap_or_default().to_vec();
         let mut head = codes;
         head.truncate(cut + k);
-        self.put(head, a > middle, first, out)?;
-        self.put(tail, middle > b, second, out)
+        self.put(head, a > middle, first, None, out)?;
+        self.put(tail, middle > b, second, None, out)
     }
 
     /// What each base of a segment costs against a group; a match is paid for at its first base
@@ -365,16 +378,22 @@ impl Groups {
         out: &mut Vec<Placed>,
     ) -> Result<()> {
         let best = self.cheapest(&codes, kmer.code, turned)?;
-        if let Some(partner) = best {
+        if let Some((partner, coded)) = best {
             let key = (kmer.code.min(partner), kmer.code.max(partner));
-            return self.put(codes, (partner < kmer.code) != turned, key, out);
+            return self.put(codes, (partner < kmer.code) != turned, key, Some(coded), out);
         }
         let key = if kmer.direct { (kmer.code, NO_KMER) } else { (NO_KMER, kmer.code) };
-        self.put(codes, turned == kmer.direct, key, out)
+        self.put(codes, turned == kmer.direct, key, None, out)
     }
 
-    /// The partner of a splitter whose group codes a segment best, if one does well at all.
-    fn cheapest(&mut self, codes: &[u8], splitter: u64, turned: bool) -> Result<Option<u64>> {
+    /// The partner of a splitter whose group codes a segment best, and the entry, if one does well
+    /// at all.
+    fn cheapest(
+        &mut self,
+        codes: &[u8],
+        splitter: u64,
+        turned: bool,
+    ) -> Result<Option<(u64, Vec<u8>)>> {
         let Some(partners) = self.partners.get(&splitter) else { return Ok(None) };
         let mut candidates = Vec::with_capacity(partners.len());
         for &partner in partners {
@@ -398,7 +417,7 @@ impl Groups {
             }
             if self.coder.find_tokens(&reference, text, self.effort, &self.room, limit - 1) {
                 limit = self.coder.cost(self.effort);
-                best = Some(partner);
+                best = Some((partner, self.coded(text)));
             }
         }
         self.other = other;

@@ -14,8 +14,9 @@ use super::output::{
     SEGMENT_SPLITTERS, SPLITTERS, StreamShare,
 };
 use super::pending::Pending;
+use super::place::Placer;
 use super::reference::{TableRoom, USUAL_STEP};
-use super::splitters::{Counters, Splitters, find_splitters};
+use super::splitters::{Chooser, Counters, Splitters, find_splitters};
 use super::spool::{Spool, Spooled};
 use super::stages::{Accounts, Recorder, Shop, close, run};
 use crate::archive::{Parameters, RAW_GROUPS};
@@ -38,8 +39,10 @@ const TABLE_SHARE: u64 = 6;
 /// More than this is not worth its place: the page cache does as well.
 const SPOOL_MAX_BYTES: u64 = 4 << 20;
 /// Tables beyond this are made again for each sample, which costs a few percent.
-const TABLE_MAX_BYTES: u64 = 8 << 20;
+const TABLE_MAX_BYTES: u64 = 32 << 20;
 const PENDING_SHARE: u64 = 4;
+/// Cut contigs that may wait for their groups: enough that no thread is idle.
+const QUEUED_BYTES: u64 = 8 * TASK_BASES;
 
 /// What was packed.
 #[derive(Debug)]
@@ -139,10 +142,11 @@ impl Ground<'_> {
         })
     }
 
-    pub(crate) fn groups(&self, kmer_length: u32) -> Result<Groups> {
+    /// `effort` is that of the coder, whose tables and entries the groups share.
+    pub(crate) fn groups(&self, kmer_length: u32, effort: Effort) -> Result<Groups> {
         let account = self.job.budget.account("references", self.job.budget.pool());
         let lease = self.job.budget.must_reserve(account, 0)?;
-        Ok(Groups::new(kmer_length, self.effort, Arc::clone(&self.room), lease))
+        Ok(Groups::new(kmer_length, effort, Arc::clone(&self.room), lease))
     }
 }
 
@@ -186,22 +190,25 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
         known = adaptive.or(known);
         (start, effort)
     };
+    let placing = lease.sibling(0)?;
     let Start { parameters, splitters, groups, mut recorder, samples } = start;
     let setup =
         Setup { kmer_length: parameters.kmer_length, batch_size: parameters.pack_size, samples };
-    let mut feeder = Feeder::new(input, splitters, groups, &setup, lease, job);
+    let mut feeder = Feeder::new(input, splitters, &setup, lease, job);
     feeder.first = match first {
         Some((name, spool)) => Some((name, spool.into_reader()?)),
         None => None,
     };
     feeder.adaptive = known;
+    let mut placer = Placer::new(groups, placing, job);
     let shop = Shop { level: options.level, effort: shop_effort, room, threads: options.threads };
     let accounts = Accounts {
-        segments: budget.account("segments", pool / 8),
+        segments: budget.account("segments", (pool / 8).min(QUEUED_BYTES)),
         coded: budget.account("coded", pool / 8),
         parts: budget.account("parts", pool / 4),
     };
-    let (result, mut stages) = run(&mut feeder, &mut recorder, &mut output, &shop, accounts, job);
+    let (result, mut stages) =
+        run(&mut feeder, &mut placer, &mut recorder, &mut output, &shop, accounts, job);
     result?;
     if feeder.totals.samples == 0 {
         let message = "there is no sequence in the inputs; an archive holds at least one base";
@@ -210,16 +217,16 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     let (result, more) = close(&mut recorder, &mut output, &shop, accounts, job);
     result?;
     merge(&mut stages, more);
-    finish_streams(&mut output, &mut recorder, &feeder, parameters, options.level)?;
+    finish_streams(&mut output, &mut recorder, (&feeder, &placer), parameters, options.level)?;
     let delta_ppm = output.delta_ppm();
     let streams = output.finish()?;
     let bytes = streams.iter().map(|share| share.bytes).sum();
     let shares = recorder.ledger.into_rows();
-    Ok(Packed { bytes, shares, streams, delta_ppm, stages, ..report(feeder, parameters) })
+    Ok(Packed { bytes, shares, streams, delta_ppm, stages, ..report(feeder, &placer, parameters) })
 }
 
-fn report(feeder: Feeder, parameters: Parameters) -> Packed {
-    let Totals { samples, contigs, bases, segments } = feeder.totals;
+fn report(feeder: Feeder, placer: &Placer, parameters: Parameters) -> Packed {
+    let Totals { samples, contigs, bases } = feeder.totals;
     let Notes { mut warnings, empty_records, letters_changed, changed_in, renamed } =
         feeder.input.notes;
     if letters_changed > 0 {
@@ -232,9 +239,9 @@ fn report(feeder: Feeder, parameters: Parameters) -> Packed {
         samples,
         contigs,
         bases,
-        segments,
-        groups: feeder.groups.count(),
-        reference_bases: feeder.groups.reference_bases(),
+        segments: placer.segments,
+        groups: placer.groups.count(),
+        reference_bases: placer.groups.reference_bases(),
         splitters: feeder.splitters.len() as u64,
         bytes: 0,
         parameters,
@@ -300,6 +307,7 @@ fn begin_archive(
     held.resize(spool.bytes())?;
     let counted = job.budget.account("k-mers", job.budget.pool());
     let counters_lease = job.budget.must_reserve(counted, Counters::bytes_for(bases))?;
+    let choosing = counters_lease.sibling(Chooser::bytes_for(options.segment_size))?;
     let mut counters = Counters::new(bases);
     let mut walk = |take: &mut dyn FnMut(Option<&[u8]>) -> Result<()>| {
         let mut reader = spool.read()?;
@@ -315,6 +323,7 @@ fn begin_archive(
     };
     let (k, s) = (options.kmer_length, options.segment_size);
     let splitters = find_splitters(&mut walk, &mut counters, k, s)?;
+    drop(choosing);
     keep(held);
     let adaptive = options.adaptive.then(|| {
         keep_for_good(counters_lease);
@@ -334,7 +343,7 @@ fn begin_archive(
         let (_, full) = recorder.pending.add(group, &DUMMY_ENTRY, false, job)?;
         recorder.dummies.extend(full);
     }
-    let groups = ground.groups(k)?;
+    let groups = ground.groups(k, ground.effort)?;
     let start = Start { parameters, splitters, groups, recorder, samples: 0 };
     Ok((start, name.map(|name| (name, spool)), adaptive))
 }
@@ -353,7 +362,7 @@ fn keep(lease: Lease) {
 fn finish_streams(
     output: &mut Output,
     recorder: &mut Recorder,
-    feeder: &Feeder,
+    (feeder, placer): (&Feeder, &Placer),
     parameters: Parameters,
     level: Level,
 ) -> Result<()> {
@@ -370,7 +379,7 @@ fn finish_streams(
     let splitters = feeder.splitters.sorted();
     let data = splitters.iter().flat_map(|k| k.to_le_bytes()).collect();
     output.part(SPLITTERS, &ReadyPart { metadata: splitters.len() as u64, data })?;
-    let keys = feeder.groups.keys();
+    let keys = placer.groups.keys();
     let mut data = Vec::with_capacity(20 * keys.len());
     for (a, b, group) in &keys {
         data.extend(a.to_le_bytes());
@@ -378,7 +387,7 @@ fn finish_streams(
         data.extend(group.to_le_bytes());
     }
     output.part(SEGMENT_SPLITTERS, &ReadyPart { metadata: keys.len() as u64, data })?;
-    output.register_groups(feeder.groups.count());
+    output.register_groups(placer.groups.count());
     write_facts(output, parameters)
 }
 

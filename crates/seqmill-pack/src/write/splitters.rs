@@ -8,9 +8,12 @@
 use super::kmers::{KmerScanner, murmur64, reduce};
 use rustc_hash::FxBuildHasher;
 use seqmill_base::Result;
+use seqmill_base::prefetch::prefetch;
 
 /// Slots a 64-bit word holds.
 const SLOTS_PER_WORD: u64 = 32;
+/// Counters that are asked for ahead.
+const AHEAD: usize = 32;
 /// Bits of the filter for each splitter.
 const FILTER_BITS: usize = 32;
 
@@ -38,8 +41,7 @@ impl Counters {
         (word, u32::try_from(slot % SLOTS_PER_WORD).unwrap_or(0) * 2)
     }
 
-    pub(crate) fn add(&mut self, kmer: u64) {
-        let (word, shift) = self.place(kmer);
+    fn count_up(&mut self, (word, shift): (usize, u32)) {
         if let Some(word) = self.words.get_mut(word) {
             let count = (*word >> shift) & 3;
             if count < 2 {
@@ -65,28 +67,60 @@ impl Counters {
 
     /// Adds all k-mers of a contig.
     pub(crate) fn add_all(&mut self, scanner: &mut KmerScanner, codes: &[u8]) {
+        let mut places = [(0, 0); AHEAD];
+        let mut held = 0;
         for &code in codes {
-            if scanner.push(code) {
-                self.add(scanner.canonical());
+            if !scanner.push(code) {
+                continue;
             }
+            let place = self.place(scanner.canonical());
+            prefetch(&self.words, place.0);
+            if let Some(slot) = places.get_mut(held % AHEAD) {
+                let before = std::mem::replace(slot, place);
+                if held >= AHEAD {
+                    self.count_up(before);
+                }
+            }
+            held += 1;
+        }
+        for &place in places.iter().take(held) {
+            self.count_up(place);
         }
     }
 }
 
+/// Bases at the end of a contig that are looked through for a last splitter, at a time.
+const TAIL_BASES: usize = 256;
+
 /// Chooses the splitters of one contig, base by base.
 pub(crate) struct Chooser {
     scanner: KmerScanner,
-    segment_size: u64,
-    since: u64,
-    /// The last candidate since the last splitter: it becomes one at the end of the contig.
-    last: Option<u64>,
+    /// The scanner has the bases before those to come.
+    is_warm: bool,
+    overlap: usize,
+    segment_size: usize,
+    since: usize,
+    /// The bases behind the last splitter that are too near to it: the last candidate among them
+    /// becomes a splitter if the contig ends before there is another.
+    near: Vec<u8>,
 }
 
 impl Chooser {
+    /// Bytes held, at most.
+    pub(crate) fn bytes_for(segment_size: u32) -> u64 {
+        u64::from(segment_size) * 2
+    }
+
     pub(crate) fn new(kmer_length: u32, segment_size: u32) -> Self {
-        let segment_size = u64::from(segment_size);
-        let scanner = KmerScanner::new(kmer_length);
-        Self { scanner, segment_size, since: segment_size, last: None }
+        let segment_size = segment_size as usize;
+        Self {
+            scanner: KmerScanner::new(kmer_length),
+            is_warm: false,
+            overlap: kmer_length as usize - 1,
+            segment_size,
+            since: segment_size,
+            near: Vec::new(),
+        }
     }
 
     /// Takes bases and adds the splitters among their k-mers.
@@ -96,32 +130,71 @@ impl Chooser {
         is_candidate: impl Fn(u64) -> bool,
         into: &mut Splitters,
     ) {
-        for &code in codes {
-            self.since += 1;
-            if !self.scanner.push(code) {
-                continue;
-            }
-            let kmer = self.scanner.canonical();
-            if !is_candidate(kmer) {
-                continue;
-            }
-            if self.since > self.segment_size {
-                into.insert(kmer);
-                (self.since, self.last) = (0, None);
-                self.scanner.restart();
-            } else {
-                self.last = Some(kmer);
-            }
+        let mut rest = codes;
+        while !rest.is_empty() {
+            let near = self.segment_size.saturating_sub(self.since).min(rest.len());
+            let (skipped, far) = rest.split_at(near);
+            self.near.extend_from_slice(skipped);
+            self.since += near;
+            let found = self.find(far, &is_candidate);
+            rest = match found {
+                Some((at, kmer)) => {
+                    into.insert(kmer);
+                    self.begin(0);
+                    far.get(at + 1..).unwrap_or_default()
+                }
+                None => &[],
+            };
         }
     }
 
-    /// Ends the contig.
-    pub(crate) fn end(&mut self, into: &mut Splitters) {
-        if let Some(kmer) = self.last.take() {
-            into.insert(kmer);
+    /// The first candidate, and where it ends.
+    fn find(&mut self, far: &[u8], is_candidate: impl Fn(u64) -> bool) -> Option<(usize, u64)> {
+        if far.is_empty() {
+            return None;
         }
-        self.since = self.segment_size;
+        if !self.is_warm {
+            let from = self.near.len().saturating_sub(self.overlap);
+            for &code in self.near.get(from..).unwrap_or_default() {
+                self.scanner.push(code);
+            }
+            self.is_warm = true;
+        }
+        for (i, &code) in far.iter().enumerate() {
+            if self.scanner.push(code) && is_candidate(self.scanner.canonical()) {
+                return Some((i, self.scanner.canonical()));
+            }
+        }
+        self.since += far.len();
+        None
+    }
+
+    fn begin(&mut self, since: usize) {
         self.scanner.restart();
+        self.is_warm = false;
+        self.since = since;
+        self.near.clear();
+    }
+
+    /// Ends the contig.
+    pub(crate) fn end(&mut self, is_candidate: impl Fn(u64) -> bool, into: &mut Splitters) {
+        let mut end = self.near.len();
+        while end > self.overlap {
+            let from = end.saturating_sub(TAIL_BASES + self.overlap);
+            self.scanner.restart();
+            let mut last = None;
+            for &code in self.near.get(from..end).unwrap_or_default() {
+                if self.scanner.push(code) && is_candidate(self.scanner.canonical()) {
+                    last = Some(self.scanner.canonical());
+                }
+            }
+            if let Some(kmer) = last {
+                into.insert(kmer);
+                break;
+            }
+            end = if from == 0 { 0 } else { from + self.overlap };
+        }
+        self.begin(self.segment_size);
     }
 }
 
@@ -210,7 +283,7 @@ pub(crate) fn find_splitters(
     walk(&mut |codes| {
         match codes {
             Some(codes) => chooser.push(codes, |kmer| counters.is_single(kmer), &mut splitters),
-            None => chooser.end(&mut splitters),
+            None => chooser.end(|kmer| counters.is_single(kmer), &mut splitters),
         }
         Ok(())
     })?;
@@ -221,6 +294,56 @@ pub(crate) fn find_splitters(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `Chooser` does, base by base, and looking at each k-mer.
+    fn choose_plainly(codes: &[u8], k: u32, size: u32, single: &dyn Fn(u64) -> bool) -> Vec<u64> {
+        let mut scanner = KmerScanner::new(k);
+        let (mut since, mut last, mut chosen) = (size, None, Vec::new());
+        for &code in codes {
+            since += 1;
+            if !scanner.push(code) || !single(scanner.canonical()) {
+                continue;
+            }
+            if since > size {
+                chosen.push(scanner.canonical());
+                (since, last) = (0, None);
+                scanner.restart();
+            } else {
+                last = Some(scanner.canonical());
+            }
+        }
+        chosen.extend(last);
+        chosen.sort_unstable();
+        chosen
+    }
+
+    #[test]
+    fn bases_that_are_left_out_change_nothing() {
+        for seed in 0..60_u64 {
+            let n = murmur64(seed) % 3000;
+            let size = 100 + (murmur64(seed + 7) % 900) as u32;
+            let one_of = 1 + murmur64(seed + 9) % 400;
+            let codes: Vec<u8> = (0..n)
+                .map(|i| {
+                    let r = murmur64(i ^ (seed << 32));
+                    if r.is_multiple_of(97) { 4 } else { (r >> 20) as u8 & 3 }
+                })
+                .collect();
+            let single = |kmer: u64| murmur64(kmer).is_multiple_of(one_of);
+            let expected = choose_plainly(&codes, 21, size, &single);
+            for step in [1, 13, 100, 4000] {
+                let mut chooser = Chooser::new(21, size);
+                for _ in 0..2 {
+                    let mut splitters = Splitters::default();
+                    for piece in codes.chunks(step) {
+                        chooser.push(piece, single, &mut splitters);
+                    }
+                    chooser.end(single, &mut splitters);
+                    assert_eq!(splitters.sorted(), expected, "seed {seed}, step {step}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn splitters_are_single_and_apart() {

@@ -3,11 +3,12 @@
 use super::compress::{Level, Packer};
 use super::describe::{Describer, FullBatch, SampleEnd};
 use super::encode::{Coder, Effort};
-use super::feed::{Event, Feeder, Task};
+use super::feed::{Cut, Feeder, TASK_BASES};
 use super::groups::{Placed, Target};
 use super::ledger::Ledger;
 use super::output::{CONTIGS, DETAILS, DIGESTS, Output, ReadyPart, StreamId};
 use super::pending::{FullPack, Pending};
+use super::place::{PlacedEvent, Placer, Task};
 use super::reference::TableRoom;
 use crate::archive::RAW_GROUPS;
 use crate::batch::Segment;
@@ -47,6 +48,12 @@ struct CodedTask {
     events: Vec<CodedEvent>,
     bytes: u64,
     _lease: Lease,
+}
+
+impl Item for Cut {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Item for Task {
@@ -100,14 +107,17 @@ struct Worker {
 }
 
 impl Worker {
-    fn code(&mut self, placed: &Placed, shop: &Shop) -> Result<(u32, Coded)> {
+    fn code(&mut self, placed: &mut Placed, shop: &Shop) -> Result<(u32, Coded)> {
         let text = placed.codes.as_slice();
-        Ok(match &placed.target {
+        Ok(match &mut placed.target {
             Target::Raw(group) => (*group, Coded::Entry(text.to_vec())),
             Target::New(group) => (*group, Coded::Reference(self.packer.reference(text)?)),
-            Target::Known(group, reference) => {
+            Target::Known { group, reference, coded } => {
                 if self.coder.is_same(reference, text) {
                     return Ok((*group, Coded::Same));
+                }
+                if let Some(entry) = coded.take() {
+                    return Ok((*group, Coded::Entry(entry)));
                 }
                 let all = usize::MAX;
                 self.coder.find_tokens(reference, text, shop.effort, &shop.room, all);
@@ -124,14 +134,14 @@ impl Worker {
         let mut bytes = 0;
         for event in task.events {
             events.push(match event {
-                Event::Contig(header) => {
+                PlacedEvent::Contig(header) => {
                     bytes += header.len() as u64;
                     CodedEvent::Contig(header)
                 }
-                Event::EndSample(end) => CodedEvent::EndSample(end),
-                Event::Segment { contig, placed } => {
+                PlacedEvent::EndSample(end) => CodedEvent::EndSample(end),
+                PlacedEvent::Segment { contig, mut placed } => {
                     job.cancel.check()?;
-                    let (group, coded) = self.code(&placed, shop)?;
+                    let (group, coded) = self.code(&mut placed, shop)?;
                     bytes += match &coded {
                         Coded::Reference(part) => part.data.capacity() as u64,
                         Coded::Same => 0,
@@ -271,6 +281,7 @@ pub(crate) struct Accounts {
 /// Runs everything from the input to the last sample.
 pub(crate) fn run(
     feeder: &mut Feeder,
+    placer: &mut Placer,
     recorder: &mut Recorder,
     output: &mut Output,
     shop: &Shop,
@@ -278,8 +289,13 @@ pub(crate) fn run(
     job: &Job,
 ) -> (Result<()>, Vec<StageFigures>) {
     let fresh = || Packer::new(shop.level).map(|packer| Worker { coder: Coder::default(), packer });
-    let task_bytes = super::feed::TASK_BASES;
-    Pipeline::source("segment", 0, accounts.segments, task_bytes, |lease| feeder.next_task(lease))
+    Pipeline::source("segment", 0, accounts.segments, TASK_BASES, |lease| feeder.next_task(lease))
+        .ordered("place", 0, |cut: Option<Cut>, out| {
+            if let Some(cut) = cut {
+                out.push(placer.task(cut)?);
+            }
+            Ok(())
+        })
         .parallel(
             "code",
             0,
