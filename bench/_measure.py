@@ -88,7 +88,9 @@ def measure(tools: Tools, command: list[str], output: Path | None = None) -> Run
     """Run a command as a process of its own; `output` is removed before."""
     if output is not None:
         remove(output)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # Python compiles once and keeps it, as where a package was installed.
+    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
     environment |= {"TQDM_DISABLE": "1", "RUST_LOG": "error", **CALM}
     try:
         done = subprocess.run(

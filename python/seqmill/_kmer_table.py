@@ -254,9 +254,11 @@ class KmerTable:
         """
         import numpy as np  # noqa: PLC0415 - a count by the command needs none
 
-        counts, valid = self._native.profile(_bytes(sequence))
-        mask = np.frombuffer(valid, np.uint8) == 0
-        return np.ma.MaskedArray(np.frombuffer(counts, np.uint64), mask)
+        bases = _bytes(sequence)
+        windows = max(len(bases) - self.k + 1, 0)
+        counts, valid = np.zeros(windows, np.uint64), np.zeros(windows, np.uint8)
+        self._native.profile(bases, counts, valid)
+        return np.ma.MaskedArray(counts, valid == 0)
 
     def __arrow_c_schema__(self) -> Any:
         """Give the schema as an Arrow PyCapsule."""

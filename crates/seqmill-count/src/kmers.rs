@@ -39,4 +39,6 @@ pub use merge::{
     KeyRange, MergeRules, Merged, SetOperation, check_mergeable, key_boundaries, merge_tables,
 };
 pub use profile::{FileProfile, ProfileStretch};
-pub use query::{lookup_packed, lookup_text, profile_bases, table_arrays, verify_table};
+pub use query::{
+    lookup_packed, lookup_text, profile_bases, profile_into, table_arrays, verify_table,
+};

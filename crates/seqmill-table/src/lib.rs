@@ -2,4 +2,4 @@
 
 pub mod ipc;
 pub mod parquet;
-mod write_behind;
+pub mod write_behind;

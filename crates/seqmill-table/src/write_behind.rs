@@ -8,18 +8,18 @@ const STEP_BYTES: u64 = 32 << 20;
 
 /// How far writing to the disk was begun.
 #[derive(Debug)]
-pub(crate) struct WriteBehind {
+pub struct WriteBehind {
     begun: u64,
 }
 
 impl WriteBehind {
     /// For a file of which `bytes` bytes are on the disk or will be synced anyway.
-    pub(crate) fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         Self { begun: bytes }
     }
 
     /// Tells that the file now has `written` bytes.
-    pub(crate) fn advance(&mut self, file: &File, written: u64) {
+    pub fn advance(&mut self, file: &File, written: u64) {
         if written < self.begun + STEP_BYTES {
             self.begun = self.begun.min(written);
             return;

@@ -139,6 +139,13 @@ fn index_claim(options: &CountOptions, pool: u64) -> u64 {
     (bases / 8).min(pool / 4)
 }
 
+/// Room for what is held whole, headers and some reads: the arena must not have it.
+fn whole_claim(options: &CountOptions, pool: u64) -> u64 {
+    let is_bam = |path: &PathBuf| path.extension().is_some_and(|e| e == "bam");
+    let reads = options.text.min_base_quality > 0 || options.inputs.iter().any(is_bam);
+    if reads { pool / 4 } else { pool / 12 }
+}
+
 fn rules(options: &CountOptions) -> Rules {
     Rules {
         k: options.k,
@@ -173,7 +180,7 @@ fn count_units<K: Kmer + NewEngine>(
     };
     let pool = job.budget.pool();
     let archive = options.inputs.iter().map(|path| archive_claim(path, pool)).max().unwrap_or(0);
-    let margin = OUTPUT_MARGIN + archive + index_claim(options, pool);
+    let margin = OUTPUT_MARGIN + archive + index_claim(options, pool) + whole_claim(options, pool);
     let plan = |job: &Job| Room::plan(&job.budget, options.threads, margin);
     let reader_threads = if direct { 0 } else { plan(job)?.reader_threads };
     let text = &options.text;

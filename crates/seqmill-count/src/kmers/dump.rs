@@ -194,11 +194,11 @@ fn histogram_of<K: Word>(
     for block in 0..table.blocks() {
         if block % 1024 == 0 {
             job.cancel.check()?;
-            table.done_until(block);
         }
         kmers.clear();
         counts.clear();
         table.decode(block, &mut kmers, &mut counts)?;
+        table.done_with(block);
         sums.add(&counts);
     }
     let mut folded = BTreeMap::new();

@@ -20,11 +20,13 @@ use seqmill_base::process::thread_cpu_time;
 use seqmill_base::{Error, ErrorKind, Job, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 /// Blocks that bins fill before identical super-k-mers are merged for the first time (40 MiB).
 const FIRST_MERGE_BLOCKS: u32 = 10 << 10;
+/// Blocks that are written to the file when there is no room.
+const SPILL_BLOCKS: usize = 64;
 
 /// What gives text to count.
 pub(super) trait BatchSource: Send {
@@ -96,6 +98,10 @@ pub(super) struct Engine<'a, K: Kmer> {
     arena: Arc<Arena>,
     file: Arc<SpillFile>,
     bins: Store<K::Record>,
+    /// All other stores: the buckets, and what threads make of one that is too big.
+    stores: Mutex<Vec<Arc<Store<K>>>>,
+    /// Read by those who are about to give blocks back.
+    freeing: RwLock<()>,
     stop: AtomicBool,
     /// Blocks freed by merging, of a thousand, on average.
     gain: AtomicU32,
@@ -120,6 +126,8 @@ impl<'a, K: Kmer> Engine<'a, K> {
             arena,
             file,
             bins,
+            stores: Mutex::new(Vec::new()),
+            freeing: RwLock::new(()),
             stop: AtomicBool::new(false),
             gain: AtomicU32::new(500),
             records: AtomicU64::new(0),
@@ -208,36 +216,64 @@ impl<'a, K: Kmer> Engine<'a, K> {
         self.job.cancel.check()
     }
 
-    /// Makes room in the arena while `filled` is filled from `emptied`.
-    #[cold]
-    fn relieve<A: Word, B: Word>(&self, filled: &Store<A>, emptied: &Store<B>) -> Result<()> {
-        self.check()?;
-        if filled.fullest(false).1 > 0 {
-            self.spill_fullest(filled)
-        } else {
-            self.spill_fullest(emptied)
-        }
+    /// A store whose blocks are written to the file when there is no room, until it is left.
+    fn new_store(&self, shards: usize) -> Arc<Store<K>> {
+        let store = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), shards);
+        let store = Arc::new(store);
+        self.stores().push(Arc::clone(&store));
+        store
     }
 
-    fn spill_fullest<T: Word>(&self, store: &Store<T>) -> Result<()> {
-        let mut freed = 0;
-        while freed < 64 {
-            let (shard, held) = store.fullest(false);
-            if held == 0 {
-                break;
+    fn leave_store(&self, store: &Arc<Store<K>>) {
+        self.stores().retain(|other| !Arc::ptr_eq(other, store));
+    }
+
+    fn stores(&self) -> MutexGuard<'_, Vec<Arc<Store<K>>>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room in the arena: blocks of any store go to the file.
+    #[cold]
+    fn relieve(&self) -> Result<()> {
+        self.check()?;
+        if self.spill_some()? > 0 {
+            return Ok(());
+        }
+        // Other threads may have taken all there was, and not have given it back yet.
+        drop(self.freeing.write());
+        if self.arena.used() < self.arena.blocks() || self.spill_some()? > 0 {
+            return Ok(());
+        }
+        let needed = self.job.budget.limit() + self.job.budget.limit() / 4;
+        let message = format!(
+            "bins leave no room in a memory budget of {}; give at least --memory {}",
+            human_bytes(self.job.budget.limit()),
+            human_bytes(needed),
+        );
+        Err(Error::budget(message, needed))
+    }
+
+    /// Writes blocks to the file, full ones first; returns how many.
+    fn spill_some(&self) -> Result<usize> {
+        let _freeing = self.freeing.read();
+        let stores = self.stores().clone();
+        for store in &stores {
+            let freed = store.spill_full(SPILL_BLOCKS)?;
+            if freed > 0 {
+                return Ok(freed);
             }
-            freed += store.spill(shard)?;
         }
-        if freed == 0 && self.arena.used() >= self.arena.blocks() {
-            let needed = self.job.budget.limit() + self.job.budget.limit() / 4;
-            let message = format!(
-                "bins leave no room in a memory budget of {}; give at least --memory {}",
-                human_bytes(self.job.budget.limit()),
-                human_bytes(needed),
-            );
-            return Err(Error::budget(message, needed));
+        let freed = self.bins.spill_full(SPILL_BLOCKS)?;
+        if freed > 0 {
+            return Ok(freed);
         }
-        Ok(())
+        let mut freed = self.bins.spill_partial(SPILL_BLOCKS)?;
+        for store in &stores {
+            if freed == 0 {
+                freed = store.spill_partial(SPILL_BLOCKS)?;
+            }
+        }
+        Ok(freed)
     }
 }
 

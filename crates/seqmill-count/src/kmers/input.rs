@@ -88,15 +88,68 @@ pub(super) struct Inputs<'a> {
     carry: Vec<u8>,
     /// Position in the record at hand.
     position: u64,
-    /// Bases of it whose quality was looked at.
-    masked: usize,
+    held: Held,
     /// Bases taken from behind the part at hand.
     beyond: usize,
     stretches: Vec<(u64, u64)>,
     seen: std::collections::BTreeSet<Vec<u8>>,
     /// Records that the progress does not know of yet.
     untold: u64,
+}
+
+/// The bases of a record that are given on only when the record is whole: a read of BAM, or one
+/// whose qualities come behind all of its bases.
+struct Held {
+    bases: Vec<u8>,
+    /// Those whose quality was looked at.
+    masked: usize,
+    /// Those that were given on.
+    given: usize,
+    whole: bool,
     lease: Lease,
+}
+
+impl Held {
+    fn add(&mut self, bases: &[u8]) -> Result<()> {
+        self.reserve(bases.len())?;
+        self.bases.extend_from_slice(bases);
+        Ok(())
+    }
+
+    fn reserve(&mut self, bases: usize) -> Result<()> {
+        let (held, needed) = (self.bases.capacity(), self.bases.len() + bases);
+        if needed > held {
+            // Both are there while it grows.
+            let more = (needed + needed / 4).max(BATCH_BYTES);
+            self.lease.note_need(2 * (held + more) as u64);
+            self.lease.resize((held + more) as u64)?;
+            self.bases.reserve_exact(more - self.bases.len());
+        }
+        Ok(())
+    }
+
+    /// Makes breaks of the next bases whose quality is too low.
+    fn mask(&mut self, qualities: &[u8], least: u8) {
+        for (base, quality) in self.bases[self.masked..].iter_mut().zip(qualities) {
+            if *quality < least {
+                *base = b'N';
+            }
+        }
+        self.masked += qualities.len();
+    }
+
+    /// The next bases of a whole record, as many as a batch has room for, and where they stand in
+    /// it; nothing when all were given.
+    fn next(&mut self, room: usize) -> Option<(u64, &[u8])> {
+        let begin = self.given;
+        self.given = (begin + room.max(1)).min(self.bases.len());
+        (begin < self.given).then(|| (begin as u64, &self.bases[begin..self.given]))
+    }
+
+    fn clear(&mut self) {
+        self.bases.clear();
+        (self.masked, self.given, self.whole) = (0, 0, false);
+    }
 }
 
 impl<'a> Inputs<'a> {
@@ -144,12 +197,11 @@ impl<'a> Inputs<'a> {
             skip: 0,
             carry: Vec::new(),
             position: 0,
-            masked: 0,
+            held: Held { bases: Vec::new(), masked: 0, given: 0, whole: false, lease },
             beyond: 0,
             stretches: Vec::new(),
             seen: std::collections::BTreeSet::new(),
             untold: 0,
-            lease,
         })
     }
 
@@ -205,88 +257,106 @@ impl<'a> Inputs<'a> {
         Ok(Open::Text(Box::new(stream)))
     }
 
+    /// Gives what is left of a whole record to the batch.
+    fn give_held(&mut self, batch: &mut Batch) {
+        let room = BATCH_BYTES.saturating_sub(batch.text.len());
+        if let Some((position, bases)) = self.held.next(room) {
+            if self.rules.regions.is_none() {
+                batch.text.extend_from_slice(bases);
+            } else {
+                append_inside(&self.stretches, position, bases, &mut batch.text);
+            }
+            return;
+        }
+        self.held.clear();
+        self.end_record(batch);
+    }
+
+    fn end_record(&mut self, batch: &mut Batch) {
+        batch.text.push(RECORD_BREAK);
+        self.position = 0;
+        self.unit_ended = self.in_unit >= self.unit_bases;
+    }
+
     /// Adds pieces to the batch; false when the input has ended.
     fn fill(&mut self, batch: &mut Batch) -> Result<bool> {
+        if self.held.whole {
+            self.give_held(batch);
+            return Ok(true);
+        }
         let Some(open) = &mut self.open else { return Ok(false) };
         let facts = &mut self.facts[self.at];
         match open {
             Open::Bam(reads) => {
-                let Some(bases) = reads.append_read(&mut batch.text)? else { return Ok(false) };
-                batch.text.push(RECORD_BREAK);
+                let Some(bases) = reads.append_read(&mut self.held)? else { return Ok(false) };
+                self.held.whole = true;
                 facts.records += 1;
                 self.untold += 1;
                 facts.bases += bases;
                 self.in_unit += bases;
-                self.unit_ended = self.in_unit >= self.unit_bases;
             }
-            Open::Text(stream) => match stream.next_placed()? {
-                Some((Piece::Bases(bases), true)) => {
-                    // Windows of this part reach into the next one, up to its first break.
-                    let wanted = self.k - 1 - self.beyond;
-                    let skip_lower = self.rules.skip_lower;
-                    let run = bases.iter().take(wanted).take_while(|b| is_base(**b, skip_lower));
-                    let before = batch.text.len();
-                    batch.text.extend(run);
-                    let taken = batch.text.len() - before;
-                    self.beyond += taken;
-                    return Ok(taken == bases.len() && self.beyond + 1 < self.k);
-                }
-                // Behind the part another record begins.
-                None | Some((_, true)) => return Ok(false),
-                Some((Piece::Start { header, .. }, _)) => {
-                    facts.records += 1;
-                    self.untold += 1;
-                    self.position = 0;
-                    if let Some(regions) = &self.rules.regions {
-                        let name = header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-                        self.stretches = regions.get(name).cloned().unwrap_or_default();
-                        if regions.contains_key(name) && !self.seen.insert(name.to_vec()) {
-                            let name = String::from_utf8_lossy(name).into_owned();
-                            let text = format!("two records are named {name:?}, a region's name");
-                            let kind = seqmill_base::FormatKind::Sequence;
-                            return Err(Error::format(kind, text).at_path(stream.path()));
+            Open::Text(stream) => {
+                // Known from the first record on.
+                let has_qualities = stream.format() == Some(SequenceFormat::Fastq);
+                let held = has_qualities && self.rules.min_base_quality > 0;
+                match stream.next_placed()? {
+                    Some((Piece::Bases(bases), true)) => {
+                        // Windows of this part reach into the next one, up to its first break.
+                        let wanted = self.k - 1 - self.beyond;
+                        let skip_lower = self.rules.skip_lower;
+                        let run =
+                            bases.iter().take(wanted).take_while(|b| is_base(**b, skip_lower));
+                        let before = batch.text.len();
+                        batch.text.extend(run);
+                        let taken = batch.text.len() - before;
+                        self.beyond += taken;
+                        return Ok(taken == bases.len() && self.beyond + 1 < self.k);
+                    }
+                    // Behind the part another record begins.
+                    None | Some((_, true)) => return Ok(false),
+                    Some((Piece::Start { header, .. }, _)) => {
+                        facts.records += 1;
+                        self.untold += 1;
+                        self.position = 0;
+                        if let Some(regions) = &self.rules.regions {
+                            let name =
+                                header.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                            self.stretches = regions.get(name).cloned().unwrap_or_default();
+                            if regions.contains_key(name) && !self.seen.insert(name.to_vec()) {
+                                let name = String::from_utf8_lossy(name).into_owned();
+                                let text =
+                                    format!("two records are named {name:?}, a region's name");
+                                let kind = seqmill_base::FormatKind::Sequence;
+                                return Err(Error::format(kind, text).at_path(stream.path()));
+                            }
+                        }
+                    }
+                    Some((Piece::Bases(bases), _)) => {
+                        facts.bases += bases.len() as u64;
+                        self.in_unit += bases.len() as u64;
+                        if held {
+                            self.held.add(bases)?;
+                        } else if self.rules.regions.is_none() {
+                            batch.text.extend_from_slice(bases);
+                        } else {
+                            append_inside(&self.stretches, self.position, bases, &mut batch.text);
+                        }
+                        self.position += bases.len() as u64;
+                    }
+                    Some((Piece::Qualities(qualities), _)) => {
+                        self.held.mask(qualities, self.rules.min_base_quality + b'!');
+                    }
+                    Some((Piece::End { .. }, _)) => {
+                        if held {
+                            self.held.whole = true;
+                        } else {
+                            self.end_record(batch);
                         }
                     }
                 }
-                Some((Piece::Bases(bases), _)) => {
-                    facts.bases += bases.len() as u64;
-                    self.in_unit += bases.len() as u64;
-                    if self.rules.regions.is_none() {
-                        batch.text.extend_from_slice(bases);
-                    } else {
-                        append_inside(&self.stretches, self.position, bases, &mut batch.text);
-                    }
-                    self.position += bases.len() as u64;
-                }
-                Some((Piece::Qualities(qualities), _)) => {
-                    // The record's bases are the last in the batch: nothing was cut since.
-                    let begin = batch.text.len() - self.position as usize + self.masked;
-                    let least = self.rules.min_base_quality + b'!';
-                    for (base, quality) in batch.text[begin..].iter_mut().zip(qualities) {
-                        if *quality < least {
-                            *base = b'N';
-                        }
-                    }
-                    self.masked += qualities.len();
-                }
-                Some((Piece::End { .. }, _)) => {
-                    batch.text.push(RECORD_BREAK);
-                    self.position = 0;
-                    self.masked = 0;
-                    self.unit_ended = self.in_unit >= self.unit_bases;
-                }
-            },
+            }
         }
         Ok(true)
-    }
-
-    /// Whether the batch must not be cut here: qualities of its last bases are still to come.
-    fn awaits_qualities(&self) -> bool {
-        let fastq = match &self.open {
-            Some(Open::Text(stream)) => stream.format() == Some(SequenceFormat::Fastq),
-            _ => false,
-        };
-        fastq && self.rules.min_base_quality > 0 && self.position > 0
     }
 }
 
@@ -361,19 +431,12 @@ impl BatchSource for Inputs<'_> {
                 index.store(self.at as u64, std::sync::atomic::Ordering::Relaxed);
                 continue;
             }
-            if self.skip > 0 && !self.awaits_qualities() {
+            if self.skip > 0 {
                 batch.text.clear();
                 batch.again = 0;
             }
             if batch.text.len() >= BATCH_BYTES {
-                if !self.awaits_qualities() {
-                    break;
-                }
-                // Records that may not be cut are as long as they are: reserved as they grow.
-                let held = 6 * batch.text.capacity() as u64;
-                if held > self.lease.bytes() {
-                    self.lease.resize(held)?;
-                }
+                break;
             }
         }
         Progress::add(&self.job.progress.records_in, std::mem::take(&mut self.untold));

@@ -15,7 +15,11 @@ impl Lanes {
     /// What this machine has.
     pub(super) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
+        {
             let wide = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
@@ -59,13 +63,13 @@ impl Lanes {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi2")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 fn with_avx2<A, B, C, R>(work: impl FnOnce(A, B, C) -> R, a: A, b: B, c: C) -> R {
     work(a, b, c)
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt")]
 fn with_avx512<A, B, C, R>(work: impl FnOnce(A, B, C) -> R, a: A, b: B, c: C) -> R {
     work(a, b, c)
 }

@@ -1,5 +1,6 @@
 //! Look-ups in a table: single k-mers, arrays of them, windows along sequence.
 
+use super::arena::prefer_large_pages;
 use super::batch::Batch;
 use super::lanes::Lanes;
 use super::skm::{SkmTable, key_words};
@@ -11,6 +12,8 @@ use seqmill_base::{Error, Job, Result};
 const BATCH: usize = 1 << 20;
 /// Fewer than these are not worth an order.
 const FEW: usize = 64;
+/// A block is asked for as a whole where so many k-mers are wanted of the one before.
+const PREFETCH_FROM: usize = 8;
 /// K-mers of a part that is sorted by itself.
 const PART: usize = 1 << 10;
 /// K-mers that are put in order by insertion.
@@ -30,6 +33,7 @@ pub fn lookup_packed(table: &SkmTable, kmers: &[u64]) -> Result<Vec<u64>> {
     let limit = u64::ones(2 * facts.k);
     let mut counts = vec![0; kmers.len()];
     let mut search = Search::new(table);
+    search.reserve(kmers.len());
     for (kmers, counts) in kmers.chunks(BATCH).zip(counts.chunks_mut(BATCH)) {
         let known = kmers.iter().enumerate().filter(|(_, kmer)| **kmer <= limit);
         search.wanted.extend(known.map(|(number, kmer)| {
@@ -52,6 +56,17 @@ struct Search<'t, K> {
 impl<'t, K: Word> Search<'t, K> {
     fn new(table: &'t SkmTable) -> Self {
         Self { table, wanted: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Makes room for `n` k-mers, at most a batch.
+    fn reserve(&mut self, n: usize) {
+        for room in [&mut self.wanted, &mut self.spare] {
+            if room.capacity() < n.min(BATCH) {
+                room.reserve_exact(n.min(BATCH));
+                let bytes = room.capacity() * size_of::<(K, u32)>();
+                prefer_large_pages(room.as_mut_ptr().cast(), bytes);
+            }
+        }
     }
 
     /// Puts the counts of all wanted k-mers that the table has in their places.
@@ -95,6 +110,10 @@ impl<'t, K: Word> Search<'t, K> {
                 None => rest.len(),
             };
             let (in_block, others) = rest.split_at(here);
+            if here >= PREFETCH_FROM {
+                // As many are wanted of the next.
+                self.table.prefetch(of + 1);
+            }
             self.table.find_in(of, in_block, out)?;
             rest = others;
         }
@@ -177,18 +196,35 @@ pub fn lookup_text(table: &SkmTable, text: &[u8]) -> Result<Option<u64>> {
 /// The count at the start of each window of `bases`, and a byte that is 1 where the window holds
 /// nothing but bases.
 pub fn profile_bases(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8>)> {
-    let k = table.facts().k;
-    with_kmer!(k, K => profile::<K>(table, bases))
+    let windows = (bases.len() + 1).saturating_sub(table.facts().k as usize);
+    let (mut counts, mut valid) = (vec![0; windows], vec![0; windows]);
+    profile_into(table, bases, &mut counts, &mut valid)?;
+    Ok((counts, valid))
 }
 
-fn profile<K: Word>(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8>)> {
+/// [`profile_bases`] into arrays with a place for each window, all of them 0.
+pub fn profile_into(
+    table: &SkmTable,
+    bases: &[u8],
+    counts: &mut [u64],
+    valid: &mut [u8],
+) -> Result<()> {
+    with_kmer!(table.facts().k, K => profile::<K>(table, bases, counts, valid))
+}
+
+fn profile<K: Word>(
+    table: &SkmTable,
+    bases: &[u8],
+    counts: &mut [u64],
+    valid: &mut [u8],
+) -> Result<()> {
     let facts = table.facts();
     let k = facts.k;
-    let windows = (bases.len() + 1).saturating_sub(k as usize);
-    let (mut counts, mut valid) = (vec![0; windows], vec![0; windows]);
+    let windows = counts.len();
     let lanes = Lanes::detect();
     let (mask, top) = (K::ones(2 * k), 2 * (k - 1));
     let mut search = Search::<K>::new(table);
+    search.reserve(windows);
     let mut batch = Batch::default();
     for start in (0..windows).step_by(BATCH) {
         let end = (start + BATCH).min(windows);
@@ -211,7 +247,7 @@ fn profile<K: Word>(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8>
         }
         search.run(&mut counts[start..end])?;
     }
-    Ok((counts, valid))
+    Ok(())
 }
 
 /// All k-mers as words, the highest first, and their counts.

@@ -5,7 +5,7 @@ mod block;
 mod read;
 mod write;
 
-pub use block::{Finder, decode_block};
+pub use block::decode_block;
 pub use read::SkmTable;
 pub use write::{OrderedBlocks, SkmWriter, TableFacts};
 

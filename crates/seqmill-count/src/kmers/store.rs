@@ -82,13 +82,22 @@ fn open_nameless(folder: &Path) -> Result<File> {
     }
 }
 
+/// Blocks in the file.
+#[derive(Clone, Copy)]
+struct Spilled {
+    /// Number of the first.
+    at: u64,
+    blocks: u32,
+    /// Items of each.
+    items: u32,
+}
+
 #[derive(Default)]
 struct Content {
     full: Vec<u32>,
     /// Blocks that are not full, and their items.
     partial: Vec<(u32, u32)>,
-    /// Places in the file, in blocks.
-    spilled: Vec<(u64, u32)>,
+    spilled: Vec<Spilled>,
 }
 
 #[derive(Default)]
@@ -128,15 +137,16 @@ impl<T: Word> Store<T> {
     /// Items of a shard. Only once all writers have ended.
     pub(super) fn items(&self, shard: usize) -> u64 {
         let content = lock(&self.shards[shard]);
-        let blocks =
-            content.full.len() as u64 + content.spilled.iter().map(|s| u64::from(s.1)).sum::<u64>();
-        let partial: u64 = content.partial.iter().map(|p| u64::from(p.1)).sum();
-        blocks * Self::PER_BLOCK as u64 + partial
+        let spilled = content.spilled.iter().map(|s| u64::from(s.blocks) * u64::from(s.items));
+        let partial = content.partial.iter().map(|p| u64::from(p.1));
+        let full = content.full.len() as u64 * Self::PER_BLOCK as u64;
+        full + spilled.sum::<u64>() + partial.sum::<u64>()
     }
 
     fn add_full(&self, shard: usize, block: u32) {
         let shard = &self.shards[shard];
-        lock(shard).full.push(block);
+        let mut content = lock(shard);
+        content.full.push(block);
         shard.held.fetch_add(1, Ordering::Relaxed);
         shard.fresh.fetch_add(1, Ordering::Relaxed);
     }
@@ -149,27 +159,58 @@ impl<T: Word> Store<T> {
         blocks.enumerate().max_by_key(|(_, n)| *n).unwrap_or((0, 0))
     }
 
-    /// Writes the full blocks of a shard to the file; returns how many.
-    pub(super) fn spill(&self, shard: usize) -> Result<usize> {
-        let shard = &self.shards[shard];
-        let blocks = std::mem::take(&mut lock(shard).full);
-        shard.held.fetch_sub(blocks.len() as u32, Ordering::Relaxed);
-        shard.fresh.store(0, Ordering::Relaxed);
-        let mut places = Vec::new();
-        let mut bytes = Vec::with_capacity(WRITE_BLOCKS.min(blocks.len()) * BLOCK_BYTES);
-        for group in blocks.chunks(WRITE_BLOCKS) {
-            bytes.clear();
-            for block in group {
-                // SAFETY: the block belongs to this function since it was taken off the list.
-                let block =
-                    unsafe { std::slice::from_raw_parts(self.arena.place(*block), BLOCK_BYTES) };
-                bytes.extend_from_slice(block);
+    /// Writes full blocks to the file, of the fullest shards, until so many are free or there are
+    /// no more; returns how many.
+    pub(super) fn spill_full(&self, wanted: usize) -> Result<usize> {
+        let mut freed = 0;
+        while freed < wanted {
+            let (shard, held) = self.fullest(false);
+            if held == 0 {
+                break;
             }
-            places.push((self.file.write(&bytes, group.len() as u64)?, group.len() as u32));
+            let shard = &self.shards[shard];
+            // Whoever drains the shard waits: what is on its way would be missed.
+            let mut content = lock(shard);
+            let blocks = std::mem::take(&mut content.full);
+            shard.held.fetch_sub(blocks.len() as u32, Ordering::Relaxed);
+            shard.fresh.store(0, Ordering::Relaxed);
+            for group in blocks.chunks(WRITE_BLOCKS) {
+                self.write_blocks(group, Self::PER_BLOCK as u32, &mut content)?;
+            }
+            freed += blocks.len();
         }
-        self.arena.give(&blocks);
-        lock(shard).spilled.extend(places);
-        Ok(blocks.len())
+        Ok(freed)
+    }
+
+    /// The same for blocks that are not full, but none that a writer still fills.
+    pub(super) fn spill_partial(&self, wanted: usize) -> Result<usize> {
+        let mut freed = 0;
+        // From the end: the first shards are drained soon.
+        for shard in self.shards.iter().rev() {
+            if freed >= wanted {
+                break;
+            }
+            let mut content = lock(shard);
+            for (block, items) in std::mem::take(&mut content.partial) {
+                self.write_blocks(&[block], items, &mut content)?;
+                freed += 1;
+            }
+        }
+        Ok(freed)
+    }
+
+    fn write_blocks(&self, blocks: &[u32], items: u32, content: &mut Content) -> Result<()> {
+        let mut bytes = Vec::with_capacity(blocks.len() * BLOCK_BYTES);
+        for block in blocks {
+            // SAFETY: the block belongs to the caller since it was taken off the list.
+            let block =
+                unsafe { std::slice::from_raw_parts(self.arena.place(*block), BLOCK_BYTES) };
+            bytes.extend_from_slice(block);
+        }
+        let at = self.file.write(&bytes, blocks.len() as u64)?;
+        self.arena.give(blocks);
+        content.spilled.push(Spilled { at, blocks: blocks.len() as u32, items });
+        Ok(())
     }
 
     /// Takes the items out of a shard, about `limit` at a time.
@@ -181,9 +222,12 @@ impl<T: Word> Store<T> {
         mut take: impl FnMut(&mut Vec<T>) -> Result<()>,
     ) -> Result<()> {
         let state = &self.shards[shard];
-        let content = std::mem::take(&mut *lock(state));
-        state.held.store(0, Ordering::Relaxed);
-        state.fresh.store(0, Ordering::Relaxed);
+        let content = {
+            let mut content = lock(state);
+            state.held.store(0, Ordering::Relaxed);
+            state.fresh.store(0, Ordering::Relaxed);
+            std::mem::take(&mut *content)
+        };
         let limit = limit.max(Self::PER_BLOCK);
         items.clear();
         let whole = content.full.iter().map(|b| (*b, Self::PER_BLOCK as u32));
@@ -199,22 +243,22 @@ impl<T: Word> Store<T> {
             items.extend_from_slice(found);
             self.arena.give(&[block]);
         }
-        for (at, blocks) in content.spilled {
-            for i in 0..blocks {
-                if items.len() + Self::PER_BLOCK > limit {
+        for spilled in content.spilled {
+            for i in 0..spilled.blocks {
+                if items.len() + spilled.items as usize > limit {
                     take(items)?;
                     items.clear();
                 }
                 let start = items.len();
-                items.resize(start + Self::PER_BLOCK, T::default());
+                items.resize(start + spilled.items as usize, T::default());
                 // SAFETY: items are plain numbers: any bytes are one.
                 let bytes = unsafe {
                     std::slice::from_raw_parts_mut(
                         items.as_mut_ptr().add(start).cast::<u8>(),
-                        BLOCK_BYTES,
+                        spilled.items as usize * T::BYTES,
                     )
                 };
-                self.file.read(bytes, at + u64::from(i))?;
+                self.file.read(bytes, spilled.at + u64::from(i))?;
             }
         }
         if items.is_empty() { Ok(()) } else { take(items) }
@@ -232,10 +276,10 @@ impl<T: Word> Store<T> {
         let state = &self.shards[shard];
         let (full, mut blocks) = {
             let mut content = lock(state);
+            state.held.store(0, Ordering::Relaxed);
+            state.fresh.store(0, Ordering::Relaxed);
             (std::mem::take(&mut content.full), std::mem::take(&mut content.partial))
         };
-        state.held.fetch_sub(full.len() as u32, Ordering::Relaxed);
-        state.fresh.store(0, Ordering::Relaxed);
         blocks.extend(full.iter().map(|block| (*block, Self::PER_BLOCK as u32)));
         let (mut kept, mut partial) = (Vec::new(), Vec::new());
         for group in blocks.chunks((limit / Self::PER_BLOCK).max(1)) {
@@ -267,8 +311,8 @@ impl<T: Word> Store<T> {
             self.arena.give(&free);
         }
         let behind = kept.len() + partial.len();
-        state.held.fetch_add(kept.len() as u32, Ordering::Relaxed);
         let mut content = lock(state);
+        state.held.fetch_add(kept.len() as u32, Ordering::Relaxed);
         content.full.extend(kept);
         content.partial.extend(partial);
         (blocks.len(), behind)
@@ -363,5 +407,54 @@ impl<T: Word> Drop for Writer<'_, T> {
                 lock(&self.store.shards[shard]).partial.push((block, items as u32));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seqmill_base::Budget;
+
+    #[test]
+    fn what_goes_to_the_file_comes_back() {
+        let budget = Budget::new(8 << 20, 0).unwrap();
+        let lease = budget.must_reserve(budget.account("blocks", 0), 1 << 20).unwrap();
+        let arena = Arc::new(Arena::new(lease).unwrap());
+        let file = Arc::new(SpillFile::new(&std::env::temp_dir()));
+        let store = Store::<u64>::new(Arc::clone(&arena), file, 16);
+        let mut expected = vec![Vec::new(); 16];
+        for writers in 0..3 {
+            let mut writer = Writer::new(&store);
+            for item in 0..50_000_u64 {
+                let shard = (item % 15) as usize;
+                let mut relieve = || store.spill_full(8).map(|_| ());
+                writer.push(shard, 3 * item + writers, &mut relieve).unwrap();
+                expected[shard].push(3 * item + writers);
+            }
+        }
+        assert!(store.spill_partial(3).unwrap() >= 3);
+        // One thread spills what another drains.
+        let found: Vec<Vec<u64>> = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while store.spill_full(1).unwrap() + store.spill_partial(1).unwrap() > 0 {}
+            });
+            let drain = |shard| {
+                let (mut items, mut all) = (Vec::new(), Vec::new());
+                assert_eq!(store.items(shard), expected[shard].len() as u64);
+                let take = |items: &mut Vec<u64>| {
+                    all.extend_from_slice(items);
+                    Ok(())
+                };
+                store.drain(shard, &mut items, 700, take).unwrap();
+                all.sort_unstable();
+                all
+            };
+            (0..16).map(drain).collect()
+        });
+        for (found, expected) in found.iter().zip(&mut expected) {
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+        }
+        assert_eq!(arena.used(), 0);
     }
 }

@@ -35,7 +35,7 @@ impl KmerProfile {
         Ok(Some((
             PyBytes::new(py, &stretch.name),
             stretch.start,
-            PyBytes::new(py, &as_bytes(&stretch.counts)),
+            as_bytes(py, &stretch.counts)?,
             PyBytes::new(py, &stretch.valid),
         )))
     }

@@ -4,14 +4,15 @@ use super::{parse, resources};
 use crate::arrow::{LastError, schema_capsule, stream_capsule};
 use crate::error::to_python;
 use crate::job::{new_job, run};
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::{Element, PyBuffer};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyCapsule};
 use seqmill_base::{Budget, Job};
 use seqmill_count::kmers::skm::SkmTable;
 use seqmill_count::kmers::{
-    TableBatches, lookup_packed, lookup_text, profile_bases, stored_histogram, table_arrays,
+    TableBatches, lookup_packed, lookup_text, profile_into, stored_histogram, table_arrays,
     table_schema, verify_table,
 };
 use std::path::PathBuf;
@@ -24,8 +25,28 @@ pub(crate) struct KmerTable {
 }
 
 /// Numbers as bytes that arrays take over.
-pub(super) fn as_bytes(numbers: &[u64]) -> Vec<u8> {
-    numbers.iter().flat_map(|n| n.to_ne_bytes()).collect()
+pub(super) fn as_bytes<'py>(py: Python<'py>, numbers: &[u64]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 8 * numbers.len(), |bytes| {
+        for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+            *place = number.to_ne_bytes();
+        }
+        Ok(())
+    })
+}
+
+/// The places of an array of Python, which it holds while they are filled.
+fn places<T: Element>(array: &mut PyBuffer<T>, n: usize) -> PyResult<&mut [T]> {
+    if array.readonly() || !array.is_c_contiguous() || array.item_count() != n {
+        let text = format!("an array to be filled must be writable, contiguous and {n} long");
+        return Err(PyValueError::new_err(text));
+    }
+    if n == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: the buffer is contiguous, writable and of this type and length, and held while
+    // `array` lives. That no other thread uses the array meanwhile is the caller's part, as with
+    // NumPy's own functions.
+    Ok(unsafe { std::slice::from_raw_parts_mut(array.buf_ptr().cast::<T>(), n) })
 }
 
 #[pymethods]
@@ -71,26 +92,26 @@ impl KmerTable {
         .map_err(|e| to_python(py, &e))
     }
 
-    /// The count at each window of a sequence (u64), and whether the window has one (u8).
-    fn profile<'py>(
+    /// Fills `counts` (u64, zeros) with the count at each window of a sequence, and `valid` (u8,
+    /// zeros) with 1 where the window has one.
+    fn profile(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         bases: PyBackedBytes,
-    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let found = py.detach(|| {
-            profile_bases(&self.table, &bases).map(|(counts, valid)| (as_bytes(&counts), valid))
-        });
-        let (counts, valid) = found.map_err(|e| to_python(py, &e))?;
-        Ok((PyBytes::new(py, &counts), PyBytes::new(py, &valid)))
+        mut counts: PyBuffer<u64>,
+        mut valid: PyBuffer<u8>,
+    ) -> PyResult<()> {
+        let windows = (bases.len() + 1).saturating_sub(self.table.facts().k as usize);
+        let (counts, valid) = (places(&mut counts, windows)?, places(&mut valid, windows)?);
+        py.detach(|| profile_into(&self.table, &bases, counts, valid))
+            .map_err(|e| to_python(py, &e))
     }
 
     /// All k-mers (words, the highest first) and counts.
     fn arrays<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let found = py.detach(|| {
-            table_arrays(&self.table).map(|(kmers, counts)| (as_bytes(&kmers), as_bytes(&counts)))
-        });
+        let found = py.detach(|| table_arrays(&self.table));
         let (kmers, counts) = found.map_err(|e| to_python(py, &e))?;
-        Ok((PyBytes::new(py, &kmers), PyBytes::new(py, &counts)))
+        Ok((as_bytes(py, &kmers)?, as_bytes(py, &counts)?))
     }
 
     /// How many stored k-mers have each count.

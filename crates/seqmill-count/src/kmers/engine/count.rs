@@ -11,7 +11,7 @@ use crate::kmers::store::{Store, Writer};
 use crate::kmers::word::Kmer;
 use seqmill_base::Result;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Bits of a bucket too big for the scratch that make smaller ones.
 const CHILD_BITS: u32 = 8;
@@ -85,9 +85,9 @@ impl<K: Kmer> Engine<'_, K> {
         }
         let bits = key_bits.min(CHILD_BITS);
         let down = K::BITS - shape.depth - bits;
-        let child = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), 1 << bits);
+        let child = self.new_store(1 << bits);
         let mut writer = Writer::new(&child);
-        let mut relieve = || self.relieve(&child, store);
+        let mut relieve = || self.relieve();
         store.drain(shard, &mut arrays.elements, most.min(1 << 16), |elements| {
             for element in elements.iter() {
                 let sub = element.down(down).low() as usize & ((1 << bits) - 1);
@@ -97,7 +97,9 @@ impl<K: Kmer> Engine<'_, K> {
         })?;
         drop(writer);
         let shape = Shape { depth: shape.depth + bits, ..shape };
-        (0..1 << bits).try_for_each(|sub| self.count_shard(&child, sub, shape, arrays, give))
+        (0..1 << bits).try_for_each(|sub| self.count_shard(&child, sub, shape, arrays, give))?;
+        self.leave_store(&child);
+        Ok(())
     }
 
     /// All elements are of one k-mer.

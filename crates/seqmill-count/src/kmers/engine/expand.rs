@@ -16,7 +16,7 @@ const BUCKET_BITS_LEAST: u32 = 8;
 
 /// Buckets and how they are cut.
 pub(super) struct Buckets<K> {
-    pub store: Store<K>,
+    pub store: Arc<Store<K>>,
     pub bits: u32,
     /// Bits of the weight in an element.
     pub free: u32,
@@ -31,7 +31,7 @@ impl<K: Kmer> Engine<'_, K> {
         let elements = u128::from(records) * u128::from(occurrences) / u128::from(made);
         let wanted = (elements as u64 / BUCKET_ELEMENTS).max(1).ilog2() + 1;
         let bits = wanted.clamp(BUCKET_BITS_LEAST, self.room.bucket_bits_max);
-        let store = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), 1 << bits);
+        let store = self.new_store(1 << bits);
         Buckets { store, bits, free: K::BITS - 2 * self.rules.k + bits }
     }
 
@@ -67,7 +67,7 @@ impl<K: Kmer> Engine<'_, K> {
         let (layout, canonical) = (self.layout, self.rules.canonical);
         let (bits, down) = (buckets.bits, K::BITS - buckets.bits);
         let most = (1_u64 << buckets.free.min(32)) - 1;
-        let mut relieve = || self.relieve(&buckets.store, &self.bins);
+        let mut relieve = || self.relieve();
         let mut failure = None;
         for record in records {
             let mut weight = layout.weight(*record);

@@ -82,6 +82,7 @@ impl<K: Kmer> Engine<'_, K> {
             let limit = MERGE_BYTES / K::Record::BYTES;
             let layout = self.layout;
             let (records, places) = scratch;
+            let _freeing = self.freeing.read();
             let merge = |records: &mut Vec<K::Record>| merge_records(records, places, layout);
             let (before, behind) = self.bins.compact(shard, records, limit, merge);
             let freed = (1000 * before.saturating_sub(behind) / before.max(1)) as u32;
@@ -97,7 +98,7 @@ impl<K: Kmer> Engine<'_, K> {
             self.gain.fetch_max(POOR_GAIN + 10, Ordering::Relaxed);
             return Ok(());
         }
-        self.spill_fullest(&self.bins)
+        self.relieve()
     }
 }
 

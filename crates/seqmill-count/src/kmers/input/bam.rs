@@ -1,6 +1,6 @@
 //! Reads of BAM files as text.
 
-use super::TextRules;
+use super::{Held, TextRules};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
 use seqmill_io::Source;
@@ -171,8 +171,8 @@ impl BamReads {
         Ok(true)
     }
 
-    /// Appends the bases of the next read that is counted; `None` at the end.
-    pub(super) fn append_read(&mut self, text: &mut Vec<u8>) -> Result<Option<u64>> {
+    /// Takes the bases of the next read that is counted into `held`; `None` at the end.
+    pub(super) fn append_read(&mut self, held: &mut Held) -> Result<Option<u64>> {
         loop {
             let rest = &self.data[self.at..];
             if rest.is_empty() {
@@ -192,15 +192,16 @@ impl BamReads {
             };
             let found = Record::new(body).and_then(|record| {
                 record.check(self.references)?;
-                Ok(append_bases(&record, &self.rules, text))
+                Ok(record)
             });
-            let bases = found.map_err(|fault| {
+            let record = found.map_err(|fault| {
                 Error::format(fault.kind, format!("{} {}", fault.field, fault.reason))
                     .at_path(self.source.path())
                     .at_offset(self.block)
                     .at_record(self.records)
                     .at_field(fault.field)
             })?;
+            let bases = take_bases(&record, &self.rules, held)?;
             self.at += LENGTH_BYTES + length;
             self.records += 1;
             if bases.is_some() {
@@ -210,21 +211,21 @@ impl BamReads {
     }
 }
 
-/// Appends a read if it is one that is counted.
-fn append_bases(record: &Record<'_>, rules: &TextRules, text: &mut Vec<u8>) -> Option<u64> {
+/// Takes a read if it is one that is counted.
+fn take_bases(record: &Record<'_>, rules: &TextRules, held: &mut Held) -> Result<Option<u64>> {
     let flags = record.flag();
     if flags & rules.flags.require != rules.flags.require || flags & rules.flags.exclude != 0 {
-        return None;
+        return Ok(None);
     }
     let parts = record.parts();
     let length = record.length() as usize;
-    let begin = text.len();
+    held.reserve(length)?;
     for i in 0..length {
         let pair = parts.seq[i / 2];
         let code = if i % 2 == 0 { pair >> 4 } else { pair & 0xf };
-        text.push(SEQ_ALPHABET[usize::from(code)]);
+        held.bases.push(SEQ_ALPHABET[usize::from(code)]);
     }
-    let read = &mut text[begin..];
+    let read = &mut held.bases[..];
     // Qualities of 0xff stand for none (`SAMv1 §4.2.3`).
     if rules.min_base_quality > 0 && parts.qual.first() != Some(&0xff) {
         for (base, quality) in read.iter_mut().zip(parts.qual) {
@@ -246,5 +247,5 @@ fn append_bases(record: &Record<'_>, rules: &TextRules, text: &mut Vec<u8>) -> O
             };
         }
     }
-    Some(length as u64)
+    Ok(Some(length as u64))
 }

@@ -4,9 +4,6 @@ use super::super::skm::{BLOCK_KMERS, SkmTable};
 use super::super::word::Word;
 use seqmill_base::{Error, FormatKind, Result};
 
-/// Blocks after which read pages are let go.
-const FORGET_BLOCKS: usize = 1 << 12;
-
 /// Goes through a table from the beginning.
 pub(in crate::kmers) struct TableCursor<'t, K> {
     table: &'t SkmTable,
@@ -71,9 +68,7 @@ fn take_block<K: Word>(
         let text = format!("block {} of the table is not in order", *block - 1);
         return Err(Error::format(FormatKind::Other, text).at_path(table.path()));
     }
-    if block.is_multiple_of(FORGET_BLOCKS) {
-        table.done_until(*block - 1);
-    }
+    table.done_with(*block - 1);
     Ok(true)
 }
 

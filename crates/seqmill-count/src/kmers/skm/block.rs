@@ -1,6 +1,9 @@
 //! One block: k-mers as differences to the first in Elias-Fano form, and their counts.
 
+use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::_pdep_u64;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes before the low bits: n, l and h.
@@ -225,29 +228,74 @@ fn take_leb(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Looks k-mers up in a block, each no less than the one before.
-pub struct Finder<'b, K> {
+/// Looks sorted k-mers up in a block; their counts go to their places in `out`. `None` if the block
+/// is malformed.
+pub(super) fn find_all<K: Word>(
+    block: &[u8],
+    first: K,
+    wanted: &[(K, u32)],
+    out: &mut [u64],
+    lanes: Lanes,
+) -> Option<()> {
+    let finder = Finder::new(block, first)?;
+    match lanes {
+        Lanes::Scalar => finder.find_all(wanted, out, select),
+        #[cfg(target_arch = "x86_64")]
+        wide => wide.run(
+            (finder, wanted, out),
+            #[inline(always)]
+            |finder, wanted, out| {
+                // SAFETY: every machine with wide lanes has the instruction.
+                finder.find_all(wanted, out, |word, n| unsafe {
+                    _pdep_u64(1 << n, word).trailing_zeros()
+                })
+            },
+        ),
+    }
+}
+
+/// The place of the set bit that has `n` set bits below it; there is one.
+fn select(mut word: u64, n: u32) -> u32 {
+    for _ in 0..n {
+        word &= word.wrapping_sub(1);
+    }
+    word.trailing_zeros()
+}
+
+/// Goes through a block.
+struct Finder<'b, K> {
     parts: Parts<'b>,
     first: K,
-    /// Which word of the high bits was read last, and its zeros that were not passed.
+    /// The word of the high bits at hand: its number, its zeros, and how many zeros are before it.
     word: usize,
     free: u64,
-    /// Zeros that were passed, and the place behind them.
     passed: usize,
-    at: usize,
 }
 
 impl<'b, K: Word> Finder<'b, K> {
     /// `None` if the block is malformed.
-    pub fn new(block: &'b [u8], first: K) -> Option<Self> {
+    fn new(block: &'b [u8], first: K) -> Option<Self> {
         let parts = parts(block, K::BITS)?;
         let free = zeros_of(parts.high, 0);
-        Some(Self { parts, first, word: 0, free, passed: 0, at: 0 })
+        Some(Self { parts, first, word: 0, free, passed: 0 })
     }
 
-    /// The count of a k-mer; `None` if the block is malformed.
     #[inline(always)]
-    pub fn find(&mut self, kmer: K) -> Option<u64> {
+    fn find_all(
+        mut self,
+        wanted: &[(K, u32)],
+        out: &mut [u64],
+        select: impl Fn(u64, u32) -> u32,
+    ) -> Option<()> {
+        for (kmer, place) in wanted {
+            out[*place as usize] = self.find(*kmer, &select)?;
+        }
+        Some(())
+    }
+
+    /// The count of a k-mer, no less than the one before; `None` if the block is malformed.
+    #[inline(always)]
+    fn find(&mut self, kmer: K, select: &impl Fn(u64, u32) -> u32) -> Option<u64> {
         if kmer < self.first {
             return Some(0);
         }
@@ -258,7 +306,7 @@ impl<'b, K: Word> Finder<'b, K> {
         }
         let group = top.low() as usize;
         let low = wanted.and(K::ones(self.parts.l));
-        let mut at = self.after_zeros(group);
+        let mut at = self.behind_zeros(group, select);
         let parts = &self.parts;
         while parts.high.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1) {
             let j = at.checked_sub(group)?;
@@ -279,31 +327,24 @@ impl<'b, K: Word> Finder<'b, K> {
 
     /// The place behind so many zeros; behind the end if there are not as many.
     #[inline(always)]
-    fn after_zeros(&mut self, zeros: usize) -> usize {
-        let mut left = zeros.saturating_sub(self.passed);
-        if left == 0 {
-            return self.at;
+    fn behind_zeros(&mut self, zeros: usize, select: &impl Fn(u64, u32) -> u32) -> usize {
+        if zeros == 0 {
+            return 0;
         }
-        self.passed = zeros;
         loop {
             let here = self.free.count_ones() as usize;
-            if here >= left {
-                break;
+            // Not less: k-mers ascend, and words are left only for zeros that are behind them.
+            let left = zeros - self.passed;
+            if left <= here {
+                return 64 * self.word + select(self.free, left as u32 - 1) as usize + 1;
             }
-            left -= here;
+            if 8 * (self.word + 1) >= self.parts.high.len() {
+                return 8 * self.parts.high.len();
+            }
+            self.passed += here;
             self.word += 1;
-            if 8 * self.word >= self.parts.high.len() {
-                (self.free, self.at) = (0, 8 * self.parts.high.len());
-                return self.at;
-            }
             self.free = zeros_of(self.parts.high, self.word);
         }
-        for _ in 1..left {
-            self.free &= self.free - 1;
-        }
-        self.at = 64 * self.word + self.free.trailing_zeros() as usize + 1;
-        self.free &= self.free - 1;
-        self.at
     }
 }
 
@@ -363,22 +404,23 @@ mod tests {
             let (mut found, mut found_counts) = (Vec::new(), Vec::new());
             decode_block(&block, kmers[0], &mut found, &mut found_counts).unwrap();
             assert_eq!((&found, &found_counts), (&kmers, &counts));
-            let mut in_order = Finder::new(&block, kmers[0]).unwrap();
-            for (kmer, count) in kmers.iter().zip(&counts) {
-                let mut finder = Finder::new(&block, kmers[0]).unwrap();
-                assert_eq!(finder.find(*kmer), Some(*count));
-                assert_eq!(finder.find(*kmer), Some(*count));
-                assert_eq!(in_order.find(*kmer), Some(*count));
-                let other = kmer.plus(K::from_low(1));
-                let expected = kmers.binary_search(&other).map_or(0, |i| counts[i]);
-                assert_eq!(finder.find(other), Some(expected));
-                assert_eq!(in_order.find(other), Some(expected));
+            let count_of = |kmer: &K| kmers.binary_search(kmer).map_or(0, |i| counts[i]);
+            let mut wanted: Vec<K> = kmers.clone();
+            wanted.extend(kmers.iter().map(|kmer| kmer.plus(K::from_low(1))));
+            // Twice the same, below the first, and behind the last.
+            wanted.extend([kmers[0], K::ones(spread), K::ones(K::BITS - 1), K::default()]);
+            wanted.sort_unstable();
+            let expected: Vec<u64> = wanted.iter().map(count_of).collect();
+            let wanted: Vec<_> = wanted.into_iter().zip(0..).collect();
+            for lanes in Lanes::all() {
+                let mut out = vec![u64::MAX; wanted.len()];
+                find_all(&block, kmers[0], &wanted, &mut out, lanes).unwrap();
+                assert_eq!(out, expected, "{lanes:?}");
+                for one in &wanted {
+                    find_all(&block, kmers[0], &[*one], &mut out, lanes).unwrap();
+                }
+                assert_eq!(out, expected, "{lanes:?}");
             }
-            let last = K::ones(spread);
-            let expected = kmers.binary_search(&last).map_or(0, |i| counts[i]);
-            let mut finder = Finder::new(&block, kmers[0]).unwrap();
-            assert_eq!(finder.find(kmers[0]), Some(counts[0]));
-            assert_eq!(finder.find(last), Some(expected));
         }
     }
 

@@ -1,22 +1,25 @@
 //! Reading tables through a map: nothing is loaded that is not asked for.
 
-use super::block::{Finder, decode_block, is_sound};
+use super::block::{decode_block, find_all, is_sound};
 use super::write::TableFacts;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
+use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 use memmap2::Mmap;
 use seqmill_base::prefetch::prefetch_all;
 use seqmill_base::{Error, FormatKind, Result};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Bytes of the length and the magic at the end.
 const TAIL_BYTES: usize = 8;
 
-/// A block of which so many k-mers are wanted is asked for as a whole.
-const PREFETCH_FROM: usize = 8;
+/// Read memory that is given back together: what a table read in order holds at most, besides the
+/// blocks around it.
+const FORGET_BYTES: u64 = 1 << 20;
 
 /// An open table.
 pub struct SkmTable {
@@ -28,6 +31,7 @@ pub struct SkmTable {
     footer_at: usize,
     /// A bit for each block whose checksum was found right.
     sound: Vec<AtomicU64>,
+    lanes: Lanes,
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -93,8 +97,8 @@ impl SkmTable {
         if !fits {
             return Err(bad("the table's index is not where the header says", 32));
         }
-        let index = &map[index_at..footer_at];
-        if u64_at(index, index.len() - 8) != Some(xxh3_64(&index[..index.len() - 8])) {
+        let index = index_at..footer_at - 8;
+        if u64_at(&map, index.end) != Some(sum_once(&map, index)) {
             let text = "checksum of the table's index is wrong";
             return Err(Error::format(FormatKind::Checksum, text)
                 .at_path(path)
@@ -102,8 +106,8 @@ impl SkmTable {
         }
         let blocks = blocks.unwrap_or(0);
         let sound = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let table =
-            Self { path: path.to_path_buf(), facts, blocks, index_at, footer_at, sound, map };
+        let (path, lanes) = (path.to_path_buf(), Lanes::detect());
+        let table = Self { map, path, facts, blocks, index_at, footer_at, sound, lanes };
         table.footer()?;
         Ok(table)
     }
@@ -225,14 +229,17 @@ impl SkmTable {
     ) -> Result<()> {
         let malformed = || self.damaged(block, FormatKind::Other, "is malformed");
         let bytes = self.block(block)?;
-        if wanted.len() >= PREFETCH_FROM {
+        find_all(bytes, self.first::<K>(block), wanted, out, self.lanes).ok_or_else(malformed)
+    }
+
+    /// Asks for the memory of a block that is looked into next.
+    pub(in crate::kmers) fn prefetch(&self, block: usize) {
+        let place = |block| usize::try_from(self.offset(block)).unwrap_or(usize::MAX);
+        if block < self.blocks
+            && let Some(bytes) = self.map.get(place(block)..place(block + 1))
+        {
             prefetch_all(bytes);
         }
-        let mut finder = Finder::new(bytes, self.first::<K>(block)).ok_or_else(malformed)?;
-        for (kmer, place) in wanted {
-            out[*place as usize] = finder.find(*kmer).ok_or_else(malformed)?;
-        }
-        Ok(())
     }
 
     /// The only block that may hold a k-mer that is in no block before `from`.
@@ -292,15 +299,36 @@ impl SkmTable {
         Ok(())
     }
 
-    /// Gives back the memory of what was read before block `block`; a hint.
-    pub fn done_until(&self, block: usize) {
-        const PAGE: u64 = 4096;
-        let end = usize::try_from(self.offset(block) / PAGE * PAGE).unwrap_or(0);
-        if end > 0 && end <= self.map.len() {
-            // SAFETY: the pages of a private read-only map of a file can be read in again.
-            let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, end)
-            };
+    /// Says that blocks are read in order, and that this one is done with: what was read is given
+    /// back in pieces of [`FORGET_BYTES`]. A hint.
+    pub fn done_with(&self, block: usize) {
+        let piece = |at: u64| at / FORGET_BYTES * FORGET_BYTES;
+        let (begin, end) = (piece(self.offset(block)), piece(self.offset(block + 1)));
+        if begin == end {
+            return;
         }
+        // From the piece before the one at hand on: a block may have begun in it.
+        let place = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        forget(&self.map, place(begin.saturating_sub(FORGET_BYTES))..place(end));
     }
+}
+
+/// Gives back memory that was read; a hint.
+fn forget(map: &Mmap, range: Range<usize>) {
+    if range.start < range.end && range.end <= map.len() {
+        let dont_need = memmap2::UncheckedAdvice::DontNeed;
+        // SAFETY: the pages of a private read-only map of a file can be read in again.
+        let _ = unsafe { map.unchecked_advise_range(dont_need, range.start, range.len()) };
+    }
+}
+
+/// The checksum of a part of the file, whose memory is given back.
+fn sum_once(map: &Mmap, range: Range<usize>) -> u64 {
+    let mut sum = Xxh3::new();
+    for begin in range.clone().step_by(FORGET_BYTES as usize) {
+        let piece = begin..(begin + FORGET_BYTES as usize).min(range.end);
+        sum.update(&map[piece.clone()]);
+        forget(map, piece);
+    }
+    sum.digest()
 }

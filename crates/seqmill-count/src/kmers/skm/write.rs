@@ -4,6 +4,7 @@ use super::block::encode_block;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
 use crate::kmers::word::Word;
 use seqmill_base::{Error, Lease, Result};
+use seqmill_table::write_behind::WriteBehind;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ pub struct SkmWriter<'f, K> {
     kmers: Vec<K>,
     counts: Vec<u64>,
     encoded: Encoded,
+    behind: WriteBehind,
 }
 
 impl<'f, K: Word> SkmWriter<'f, K> {
@@ -84,6 +86,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             kmers: Vec::new(),
             counts: Vec::new(),
             encoded: Encoded::default(),
+            behind: WriteBehind::new(0),
         }
     }
 
@@ -137,6 +140,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             self.offsets.push(self.at);
             self.at += u64::from(*length);
         }
+        self.behind.advance(self.file, self.at);
         Ok(())
     }
 
