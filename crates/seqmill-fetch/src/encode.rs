@@ -169,6 +169,8 @@ impl Encoder {
     }
 }
 
+/// Four numbers of four bytes.
+const ONE_HOT_BYTES: usize = 16;
 /// Code of a base that is none of A, C, G, T, U: 0 with the mask bit above.
 const OTHER_CODE: u8 = 4;
 
@@ -277,13 +279,26 @@ impl<'w> Writer<'w> {
     /// than taking them one by one, `false` if there is a byte that should not be there.
     #[must_use]
     pub(crate) fn push_lines(&mut self, text: &[u8], line: usize, width: usize) -> Option<bool> {
-        if self.minus || !matches!(self.encoder.shortcut, Shortcut::Identity) || line == 0 {
+        if self.minus || line == 0 {
             return None;
         }
+        let Encoder { layout, width: element, ref table, ref shortcut, simd } = *self.encoder;
         let bases = text.len() / width * line;
-        let out = self.out.get_mut(self.done..self.done + bases)?;
-        self.done += bases;
-        Some(self.encoder.simd.copy_lines(text, out, line, width))
+        match (layout, shortcut) {
+            (Layout::Rows, Shortcut::Identity) => {
+                let out = self.out.get_mut(self.done..self.done + bases)?;
+                self.done += bases;
+                Some(simd.copy_lines(text, out, line, width))
+            }
+            // The bulk of what is written for training.
+            (Layout::Rows, Shortcut::None) if element == ONE_HOT_BYTES => {
+                let begin = self.done * element;
+                let out = self.out.get_mut(begin..begin + bases * element)?;
+                self.done += bases;
+                Some(kernels::lines::<ONE_HOT_BYTES>(simd, table, text, out, (line, width)))
+            }
+            _ => None,
+        }
     }
 
     /// Takes `n` bases outside of the contig, which are `pad` on either strand.

@@ -222,6 +222,28 @@ pub(super) fn rows<const WIDTH: usize>(table: &[u8], run: &[u8], out: &mut [u8])
     }
 }
 
+/// The same of whole lines, of so many bases and bytes; `false` if there is a byte that should not be
+/// there.
+pub(super) fn lines<const WIDTH: usize>(
+    simd: Simd,
+    table: &[u8],
+    text: &[u8],
+    out: &mut [u8],
+    (line, width): (usize, usize),
+) -> bool {
+    let Some(entries) = table.as_chunks::<WIDTH>().0.first_chunk::<256>() else { return false };
+    let mut is_clean = true;
+    for (row, to) in text.chunks_exact(width).zip(out.chunks_exact_mut(line * WIDTH)) {
+        let (Some(run), Some(gap)) = (row.get(..line), row.get(line..)) else { return false };
+        is_clean &= gap.last() == Some(&b'\n') && gap.iter().all(|&byte| byte <= b' ');
+        is_clean &= simd.is_clean(run);
+        for (to, &byte) in to.as_chunks_mut::<WIDTH>().0.iter_mut().zip(run) {
+            *to = entries[usize::from(byte)];
+        }
+    }
+    is_clean
+}
+
 /// One of the four elements of `WIDTH` bytes of each entry.
 pub(super) fn plane<const WIDTH: usize>(table: &[u8], run: &[u8], out: &mut [u8], channel: usize) {
     let mut column = [[0; WIDTH]; 256];

@@ -120,3 +120,38 @@ fn complement_keeps_case_and_other_bytes() {
     let got: Vec<u8> = forward.iter().map(|&b| complement(b)).collect();
     assert_eq!(got, expected);
 }
+
+#[test]
+fn lines_at_once_are_as_one_by_one() {
+    for mut encoder in encoders() {
+        for simd in [Simd::detect(), Simd::none()] {
+            encoder.simd = simd;
+            for (line, gap) in [(1, "\n"), (7, "\r\n"), (60, "\n"), (80, " \n"), (100, "\n")] {
+                let bases: Vec<u8> = (0..line * 5).map(|i| b"ACGTNacgtnRU"[i * 7 % 12]).collect();
+                let text = |bases: &[u8]| -> Vec<u8> {
+                    bases.chunks(line).flat_map(|l| [l, gap.as_bytes()].concat()).collect()
+                };
+                let good = text(&bases);
+                let mut out = vec![0xaa; encoder.output_bytes(bases.len())];
+                let mut writer = Writer::new(&encoder, &mut out, bases.len(), false).unwrap();
+                let Some(taken) = writer.push_lines(&good, line, line + gap.len()) else {
+                    continue;
+                };
+                assert!(taken);
+                assert_eq!(out, naive(&encoder, &bases, false, (0, 0)));
+                for at in 0..good.len() {
+                    for foreign in [b'\n', b'>'] {
+                        let mut bad = good.clone();
+                        if bad[at] == foreign || (bad[at] <= b' ' && foreign == b'\n') {
+                            continue;
+                        }
+                        bad[at] = foreign;
+                        let mut writer =
+                            Writer::new(&encoder, &mut out, bases.len(), false).unwrap();
+                        assert_eq!(writer.push_lines(&bad, line, line + gap.len()), Some(false));
+                    }
+                }
+            }
+        }
+    }
+}
