@@ -106,11 +106,12 @@ impl Store {
         if threads <= 1 {
             work();
         } else {
+            // The caller only waits: a processor that falls idle takes a thread over at once, while
+            // one that was idle before leaves two on the other for longer than a batch takes.
             std::thread::scope(|scope| {
-                for _ in 1..threads {
+                for _ in 0..threads {
                     scope.spawn(work);
                 }
-                work();
             });
         }
         failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
