@@ -239,7 +239,7 @@ def resolve_regions(
 ) -> list[tuple[str, int, int]]:
     """Find what region strings and files mean for the records of the inputs."""
     from seqmill._lists import read_regions_file  # noqa: PLC0415 - only here
-    from seqmill._regions import parse_region  # noqa: PLC0415 - brings NumPy
+    from seqmill._regions import parse_region  # noqa: PLC0415 - only here
 
     lengths: dict[str, int] = {}
     for path in paths:

@@ -51,7 +51,10 @@ def read_bed_lines(path: PathLike) -> Iterator[list[str]]:
         if not fine and text.split(maxsplit=1)[0] in ("track", "browser"):
             continue
         if not fine:
-            message = f"{shown}: line {number}: a BED line is contig, start and end"
+            message = (
+                f"{shown}: line {number} is no BED line; a BED line is contig, start and end, "
+                f"found {text[:60]!r}"
+            )
             raise FormatError(message, path=shown, line=number)
         if int(columns[1]) > int(columns[2]):
             message = f"{shown}: line {number}: start is behind end"

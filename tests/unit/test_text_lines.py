@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from seqmill._lists import read_regions_file
 from seqmill._text_lines import is_gzip, open_bytes, read_lines
 from seqmill.errors import FormatError
 
@@ -61,3 +62,15 @@ def test_what_is_no_utf8_is_said_or_kept(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no UTF-8"):
         list(read_lines(path))
     assert list(read_lines(path, errors="surrogateescape")) == [(1, "a"), (2, "\udcff")]
+
+
+def test_regions_of_a_job_are_read_as_those_of_fetch(tmp_path: Path) -> None:
+    bed = tmp_path / "regions.BED"
+    bed.write_text("track name=x\nbrowser position\ntrack\t0\t3\n# c\nchr2 1 2 name\n")
+    assert read_regions_file(str(bed)) == ([], [("track", 0, 3), ("chr2", 1, 2)])
+    bed.write_text("chr2\t0\t" + "9" * 30)
+    with pytest.raises(FormatError, match="line 1 is no BED line"):
+        read_regions_file(str(bed))
+    texts = tmp_path / "regions.txt"
+    texts.write_text("# c\nchr1:1-5\n\nchr2\n")
+    assert read_regions_file(str(texts)) == (["chr1:1-5", "chr2"], [])
