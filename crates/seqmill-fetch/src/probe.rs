@@ -50,7 +50,7 @@ pub(crate) fn judge_header(text: &[u8], from_start: bool, name: &[u8]) -> Header
 /// Text that tells whether the lines of a contig are those of the index. Behind a header that
 /// is right, lines of another width or bases that went would shift others without a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+enum Part {
     /// The first line and its end.
     FirstLine,
     /// What stands behind the last base: the end of the file, or the next header.
@@ -59,11 +59,11 @@ pub(crate) enum Part {
 
 impl Part {
     /// What stands behind comes first: a block that is read to its end serves the rest.
-    pub(crate) const ALL: [Self; 2] = [Self::Behind, Self::FirstLine];
+    const ALL: [Self; 2] = [Self::Behind, Self::FirstLine];
 
     /// Where it lies in the text; `None` where there is nothing to compare. Lines with white space
     /// among their bases are looked at whenever they are read.
-    pub(crate) fn span(self, geometry: &FaiRecord) -> Option<(u64, u64)> {
+    fn span(self, geometry: &FaiRecord) -> Option<(u64, u64)> {
         let FaiRecord { length, offset, line_bases, line_width, .. } = *geometry;
         if length == 0 || may_be_spaced(geometry) {
             return None;
@@ -82,7 +82,7 @@ impl Part {
     }
 
     /// Whether `text`, which is of its span, is what the index says. The file may end before.
-    pub(crate) fn fits(self, geometry: &FaiRecord, text: &[u8]) -> bool {
+    fn fits(self, geometry: &FaiRecord, text: &[u8]) -> bool {
         match self {
             Self::FirstLine => {
                 let FaiRecord { line_bases, line_width, .. } = *geometry;
@@ -102,6 +102,23 @@ impl Part {
             },
         }
     }
+}
+
+/// Whether the lines of a contig are those of the index, as far as `read` can give their text.
+pub(crate) fn lines_fit(
+    geometry: &FaiRecord,
+    read: &mut impl FnMut((u64, u64)) -> Result<Vec<u8>>,
+) -> Result<bool> {
+    for part in Part::ALL {
+        let Some(span) = part.span(geometry) else { continue };
+        match read(span) {
+            Ok(text) if !part.fits(geometry, &text) => return Ok(false),
+            // A block that is damaged says nothing of the index, and others may be read.
+            Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(true)
 }
 
 /// What is wrong with lines that are not those of the index.
@@ -128,7 +145,12 @@ pub(crate) fn check_side_files(
     let sampled = contigs.iter().step_by(step).chain(contigs.last());
     for contig in sampled {
         match check_header(source, blocks, contig) {
-            Ok(Header::Right | Header::Longer) => check_lines(source, blocks, contig)?,
+            Ok(Header::Right | Header::Longer) => {
+                let mut read = |(begin, end)| text_between(source, blocks, begin, end);
+                if !lines_fit(contig, &mut read)? {
+                    return Err(stale(&contig.name, OTHER_LINES));
+                }
+            }
             Ok(Header::Wrong) => {
                 return Err(stale(&contig.name, "its header does not stand before it"));
             }
@@ -173,18 +195,6 @@ fn check_header(
             judged => return Ok(judged),
         }
     }
-}
-
-fn check_lines(source: &Arc<dyn Source>, blocks: &[(u64, u64)], contig: &FaiRecord) -> Result<()> {
-    for part in Part::ALL {
-        let Some((begin, end)) = part.span(contig) else { continue };
-        match text_between(source, blocks, begin, end) {
-            Ok(text) if !part.fits(contig, &text) => return Err(stale(&contig.name, OTHER_LINES)),
-            Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// The text from `begin` to `end`, shorter where the file ends before.

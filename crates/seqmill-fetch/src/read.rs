@@ -5,7 +5,7 @@ use crate::cache::BlockCache;
 use crate::encode::{Encoder, Writer};
 use crate::files::OpenFile;
 use crate::flat::Format;
-use crate::probe::{HEADER_MAX_BYTES, Header, OTHER_LINES, Part, judge_header, stale};
+use crate::probe::{HEADER_MAX_BYTES, Header, OTHER_LINES, judge_header, lines_fit, stale};
 use crate::spaced::{SpacedLines, lines_span, may_be_spaced};
 use crate::store::{Contig, Process, Store};
 use crate::window::{Lines, Place};
@@ -231,12 +231,12 @@ impl Store {
             });
             read.map(|()| text)
         };
-        let lines_fit = lines_fit(contig, &mut read)?;
+        let fit = lines_fit(&contig.geometry, &mut read)?;
         if self.judge_header(view, contig, &mut read)? == Header::Wrong {
             let error = stale(contig.name, "its header does not stand before it");
             return Err(error.at_path(view.file.path()));
         }
-        if !lines_fit {
+        if !fit {
             return Err(stale(contig.name, OTHER_LINES).at_path(view.file.path()));
         }
         process.set_checked(contig.ordinal);
@@ -274,23 +274,6 @@ impl Store {
             }
         }
     }
-}
-
-/// Whether the lines of a contig are those of the index, as far as their text can be read.
-fn lines_fit(
-    contig: &Contig<'_>,
-    read: &mut impl FnMut((u64, u64)) -> Result<Vec<u8>>,
-) -> Result<bool> {
-    for part in Part::ALL {
-        let Some(span) = part.span(&contig.geometry) else { continue };
-        match read(span) {
-            Ok(text) if !part.fits(&contig.geometry, &text) => return Ok(false),
-            // A block that is damaged says nothing of the index, and others may be read.
-            Err(error) if !matches!(error.kind(), ErrorKind::Format(_)) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(true)
 }
 
 fn is_stale(error: &Error) -> bool {
