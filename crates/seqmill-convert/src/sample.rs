@@ -19,6 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const FIRST_RECORDS: usize = 10_000;
 /// Places at which further records are taken.
 const PLACES: u64 = 64;
+/// Bytes in which a block is looked for there.
+const WINDOW_BYTES: usize = 4 * BLOCK_MAX_BYTES;
 /// Inflated bytes after the first plausible record whose records are taken.
 const PLACE_BYTES: usize = 64 << 10;
 /// Records taken there at least, unless that many are long.
@@ -77,14 +79,20 @@ impl Sample {
         }
         let behind = self.add_first_blocks(input);
         let Some(size) = input.source.len() else { return Ok(()) };
+        let offsets = (1..PLACES).map(|place| place_offset(size, place));
+        let stretches: Vec<_> = offsets
+            .clone()
+            .filter(|offset| *offset > behind)
+            .map(|offset| (offset, offset + WINDOW_BYTES as u64))
+            .collect();
+        input.source.expect(&stretches);
         let mut done_until = behind;
-        for place in 1..PLACES {
-            let offset = place_offset(size, place);
-            if offset <= done_until {
-                continue;
+        for offset in offsets {
+            if offset > done_until {
+                done_until = self.add_place(input, offset)?.max(done_until);
             }
-            done_until = self.add_place(input, offset)?.max(done_until);
         }
+        input.source.expect(&[]);
         Ok(())
     }
 
@@ -169,7 +177,7 @@ impl Sample {
 
     /// Some records behind a place in the middle; returns the file offset behind them.
     fn add_place(&mut self, input: &Input, offset: u64) -> Result<u64> {
-        let mut window = vec![0; 4 * BLOCK_MAX_BYTES];
+        let mut window = vec![0; WINDOW_BYTES];
         let got = input.source.read_at(&mut window, offset)?;
         window.truncate(got);
         let Some(start) = find_block(&window) else { return Ok(offset) };

@@ -34,6 +34,10 @@ pub trait Source: Send + Sync {
     /// Bytes before `offset` will not be read again; a hint.
     fn done_until(&self, _offset: u64) {}
 
+    /// These stretches, each from its first byte to the one behind its last, will be read next, in
+    /// this order; a hint, which takes the place of the one before.
+    fn expect(&self, _stretches: &[(u64, u64)]) {}
+
     /// Fails with `Changed` if the file is not what it was when it was opened.
     fn check_unchanged(&self) -> Result<()> {
         Ok(())

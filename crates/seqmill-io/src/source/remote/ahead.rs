@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shortest range: a request costs as much time as some ten thousand bytes.
 const LEAST_BYTES: u64 = 64 << 10;
-/// Bytes asked for ahead once a reader goes on where it was; doubled each time that it does.
+/// Bytes asked for ahead once a reader goes on where it was; then as many as it has read there.
 const FIRST_AHEAD_BYTES: u64 = 256 << 10;
 
 /// A range that was asked for.
@@ -19,27 +19,53 @@ struct Piece {
     ticket: Ticket,
 }
 
-/// Ranges behind one another, the first of which has the reader's place.
+impl Piece {
+    fn has(&self, at: u64) -> bool {
+        (self.begin..self.end).contains(&at)
+    }
+}
+
+/// What is on its way.
 #[derive(Default)]
 struct Ahead {
+    /// Ranges behind one another. They reach back to where the last read began: blocks are read
+    /// with some of what follows them, which is read once more with the next one.
     pieces: VecDeque<Piece>,
     /// Bytes behind the reader's place that are to be asked for.
     reach: u64,
+    /// Where it began to read front to back, and how far it has come.
+    start: u64,
+    next: u64,
+    /// Stretches that will be read later, not asked for yet, and ranges of them that were.
+    expected: VecDeque<(u64, u64)>,
+    planned: VecDeque<Piece>,
 }
 
 impl Ahead {
-    /// Forgets what lies before `at`, everything if `at` is somewhere else.
+    /// Forgets what lies before `at`, all ranges if `at` is somewhere else.
     fn go_to(&mut self, at: u64) {
+        let mut end = None;
         while self.pieces.front().is_some_and(|piece| piece.end <= at) {
-            let gone = self.pieces.pop_front();
-            // The reader may have come to the very end of what was asked for.
-            if self.pieces.is_empty() && gone.is_some_and(|piece| piece.end == at) {
-                return;
-            }
+            end = self.pieces.pop_front().map(|piece| piece.end);
         }
-        if self.pieces.front().is_none_or(|piece| at < piece.begin) {
+        // The reader may have come to the very end of what was asked for.
+        let goes_on = self.pieces.front().map_or(end == Some(at), |piece| piece.begin <= at);
+        if !goes_on {
             self.pieces.clear();
+        }
+        if !goes_on || at > self.next {
             self.reach = 0;
+            self.start = at;
+        }
+    }
+
+    /// Makes a planned range with the byte `at` one of those that are read.
+    fn take_planned(&mut self, at: u64) {
+        while self.planned.front().is_some_and(|piece| piece.end <= at) {
+            self.planned.pop_front();
+        }
+        if self.planned.front().is_some_and(|piece| piece.has(at)) {
+            self.pieces.extend(self.planned.pop_front());
         }
     }
 }
@@ -57,34 +83,64 @@ impl AheadSource {
         Self { remote, path: path.to_path_buf(), object, ahead: Mutex::default() }
     }
 
-    /// Asks for what is needed at `at`, and for as much behind it as the reach and the budget say.
-    fn ask_ahead(&self, ahead: &mut Ahead, at: u64, needed: u64) -> Result<()> {
-        let most = self.remote.range_bytes;
-        if ahead.pieces.is_empty() {
-            let length = needed.max(LEAST_BYTES).min(most).min(self.object.size - at);
-            let ticket = self.remote.ask(&self.path, at, length)?;
-            ahead.pieces.push_back(Piece { begin: at, end: at + length, ticket });
+    fn ask(&self, begin: u64, length: u64) -> Result<Piece> {
+        let length = length.min(self.remote.range_bytes).min(self.object.size - begin);
+        let ticket = self.remote.ask(&self.path, begin, length)?;
+        Ok(Piece { begin, end: begin + length, ticket })
+    }
+
+    /// Asks for the range with the byte `at`, of which `needed` bytes are wanted.
+    fn ask_now(&self, ahead: &mut Ahead, at: u64, needed: u64) -> Result<()> {
+        ahead.take_planned(at);
+        if ahead.pieces.back().is_some_and(|piece| piece.has(at)) {
+            return Ok(());
         }
+        let stretch = ahead.expected.pop_front_if(|(begin, end)| (*begin..*end).contains(&at));
+        let (begin, end) = stretch.unwrap_or((at, at + needed.max(LEAST_BYTES)));
+        if !self.remote.has_room(end - begin) {
+            ahead.pieces.retain(|piece| piece.end > at);
+        }
+        ahead.pieces.push_back(self.ask(begin, end - begin)?);
+        Ok(())
+    }
+
+    /// Asks for as much behind `at` as the reach and the budget say, once less than half of it is
+    /// on its way; and for what is expected.
+    fn ask_ahead(&self, ahead: &mut Ahead, at: u64) -> Result<()> {
         let until = at.saturating_add(ahead.reach).min(self.object.size);
-        let step = (ahead.reach / 2).clamp(LEAST_BYTES.min(most), most);
-        while let Some(begin) = ahead.pieces.back().map(|piece| piece.end).filter(|e| *e < until) {
-            let length = step.min(self.object.size - begin);
+        let step = (ahead.reach / 2).max(LEAST_BYTES).min(self.remote.range_bytes);
+        let asked = ahead.pieces.back().map_or(until, |piece| piece.end);
+        if asked < until.saturating_sub(ahead.reach / 2)
+            || asked < until && until == self.object.size
+        {
+            let mut begin = asked;
+            while begin < until && self.remote.has_room(step) {
+                let piece = self.ask(begin, step)?;
+                begin = piece.end;
+                ahead.pieces.push_back(piece);
+            }
+        }
+        while let Some(&(begin, end)) = ahead.expected.front() {
+            let length = end - begin;
             if !self.remote.has_room(length) {
                 break;
             }
-            let ticket = self.remote.ask(&self.path, begin, length)?;
-            ahead.pieces.push_back(Piece { begin, end: begin + length, ticket });
+            ahead.expected.pop_front();
+            ahead.planned.push_back(self.ask(begin, length)?);
         }
         Ok(())
     }
 
     fn fill(&self, ahead: &mut Ahead, buffer: &mut [u8], offset: u64) -> Result<()> {
+        ahead.go_to(offset);
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = offset + done as u64;
-            ahead.go_to(at);
-            self.ask_ahead(ahead, at, rest.len() as u64)?;
-            let Some(piece) = ahead.pieces.front_mut() else { break };
+            if !ahead.pieces.iter().any(|piece| piece.has(at)) {
+                self.ask_now(ahead, at, rest.len() as u64)?;
+            }
+            self.ask_ahead(ahead, at)?;
+            let Some(piece) = ahead.pieces.iter_mut().find(|piece| piece.has(at)) else { break };
             let skip = usize::try_from(at - piece.begin).unwrap_or(usize::MAX);
             let bytes = piece.ticket.bytes()?.get(skip..).unwrap_or_default();
             let n = bytes.len().min(rest.len());
@@ -95,7 +151,8 @@ impl AheadSource {
         }
         let next = offset + done as u64;
         let most = self.remote.ahead_bytes();
-        ahead.reach = (2 * ahead.reach).max(done as u64).max(FIRST_AHEAD_BYTES).min(most);
+        ahead.next = next;
+        ahead.reach = next.saturating_sub(ahead.start).max(FIRST_AHEAD_BYTES).min(most);
         if next == self.object.size {
             ahead.pieces.clear();
         }
@@ -116,6 +173,22 @@ impl Source for AheadSource {
             *ahead = Ahead::default();
         }
         filled.map(|()| total)
+    }
+
+    fn expect(&self, stretches: &[(u64, u64)]) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        ahead.planned.clear();
+        ahead.expected.clear();
+        let mut asked = 0;
+        for &(begin, end) in stretches {
+            let end = end.min(self.object.size);
+            asked = asked.max(begin);
+            while asked < end {
+                let next = end.min(asked + self.remote.range_bytes);
+                ahead.expected.push_back((asked, next));
+                asked = next;
+            }
+        }
     }
 
     fn len(&self) -> Option<u64> {

@@ -8,6 +8,15 @@ fn data(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i.wrapping_mul(i) >> 5) as u8).collect()
 }
 
+/// Lets readers end, also where the test fails.
+struct Closing<'a>(&'a Remote);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Runs `work` with readers that serve `bytes`; gives the longest range and how many there were.
 fn served<T>(remote: &Arc<Remote>, bytes: &[u8], work: impl FnOnce(&Path) -> T) -> (T, u64, u64) {
     let path = Path::new(PATH);
@@ -29,9 +38,8 @@ fn served<T>(remote: &Arc<Remote>, bytes: &[u8], work: impl FnOnce(&Path) -> T) 
                 }
             });
         }
-        let result = work(path);
-        remote.close();
-        result
+        let _closing = Closing(remote);
+        work(path)
     });
     assert_eq!(remote.lock().held, 0);
     (result, longest.into_inner(), count.into_inner())
@@ -74,6 +82,46 @@ fn a_lone_read_asks_for_little() {
         source.read_at(&mut [0; 100], 1_000_000).unwrap();
     });
     assert_eq!((longest, count), (64 << 10, 1));
+}
+
+#[test]
+fn what_is_read_twice_is_asked_for_once() {
+    let bytes = data(3_000_000);
+    let remote = Remote::new(8, 1 << 20);
+    let ((), _, count) = served(&remote, &bytes, |path| {
+        let source = remote.open(path).unwrap();
+        let mut buffer = vec![0; 65_536];
+        // As blocks are read: each with more behind it than it has.
+        for offset in (0..2_900_000).step_by(26_000) {
+            source.read_at(&mut buffer, offset).unwrap();
+            assert_eq!(buffer, bytes[offset as usize..][..65_536]);
+        }
+    });
+    assert!(count < 20, "{count}");
+}
+
+#[test]
+fn what_is_expected_is_on_its_way_before_it_is_read() {
+    let bytes = data(30_000_000);
+    let remote = Remote::new(8, 1 << 20);
+    let ((), longest, count) = served(&remote, &bytes, |path| {
+        let source = remote.open(path).unwrap();
+        let places: Vec<u64> = (0..29).map(|i| 1_000 + i * 1_000_000).collect();
+        let stretches: Vec<_> = places.iter().map(|at| (*at, at + 900_000)).collect();
+        source.expect(&stretches);
+        let mut buffer = vec![0; 70_000];
+        for at in places {
+            for offset in [at, at + 5_000, at + 40_000] {
+                source.read_at(&mut buffer, offset).unwrap();
+                assert_eq!(buffer, bytes[offset as usize..][..70_000]);
+            }
+            let held = remote.lock().held;
+            assert!(held <= 8 << 20 && (held > 6 << 20 || at > 20_000_000), "{held} at {at}");
+        }
+        source.expect(&[]);
+    });
+    assert_eq!(longest, 900_000);
+    assert_eq!(count, 29);
 }
 
 #[test]
