@@ -21,6 +21,9 @@ use seqmill_io::region::{Interval, Region, find_reference, parse_region};
 use seqmill_table::parquet::{LeafEncoding, LeafOptions};
 use std::sync::Arc;
 
+/// What the report calls an index that only sorted files can have.
+const BAI_OR_CSI: &str = "index";
+
 /// Stretches of one input: begin and end (none: the end of the input).
 pub(crate) type Stretches = Vec<(u64, Option<u64>)>;
 
@@ -156,7 +159,8 @@ impl Setup {
             walk_refused: self.semantic.verify,
             resume_after: None,
             part: self.part,
-            stop_behind: self.index_used.is_some() && inputs.list.len() == 1,
+            // A chunk index fits unsorted files, too.
+            stop_behind: self.index_used == Some(BAI_OR_CSI) && inputs.list.len() == 1,
             summarise: false,
             on_bad: None,
         })
@@ -452,5 +456,5 @@ fn stretches(
             list.push((start.0, None));
         }
     }
-    Ok((vec![list], Some("index")))
+    Ok((vec![list], Some(BAI_OR_CSI)))
 }
