@@ -44,7 +44,9 @@ def record(
     return struct.pack("<I", len(body)) + body
 
 
-def write(path: Path, references: Iterable[tuple[str, int]], records: Iterable[bytes]) -> Path:
+def write(
+    path: Path, references: Iterable[tuple[str, int]], records: Iterable[bytes], text: str = ""
+) -> Path:
     with BgzfWriter(path, level=1) as file:
-        file.write(header(references) + b"".join(records))
+        file.write(header(references, text) + b"".join(records))
     return path

@@ -5,10 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 import seqmill
-from seqmill.errors import InputError
+from seqmill.errors import (
+    BgzfError,
+    ChecksumError,
+    FormatError,
+    InflateError,
+    InputError,
+    SequenceFormatError,
+    TruncatedError,
+)
+from seqmill.simulate import bgzf
 from tests.oracles import bam_bytes
 
 REFERENCES = [("chr1", 1_000_000), ("chr2", 1_000_000)]
@@ -120,3 +130,156 @@ def test_floats_without_a_field_keep_every_digit(tmp_path: Path) -> None:
 def test_masks_beyond_the_flags_are_refused(hundred: Path, mask: str) -> None:
     with pytest.raises(InputError, match="is not understood"):
         seqmill.scan_alignments(hundred, filter=f"flag & {mask} == {mask}")
+
+
+def blocks_of(data: bytes) -> list[int]:
+    """Offsets of the BGZF blocks."""
+    found, at = [], 0
+    while at < len(data):
+        found.append(at)
+        at += struct.unpack_from("<H", data, at + 16)[0] + 1
+    return found
+
+
+def read_until_damage(path: Path, **options: Any) -> tuple[list[dict[str, Any]], FormatError]:
+    """Rows that come before the error, and the error."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for batch in seqmill.scan_alignments(path, **options):
+            rows += batch.to_pylist()
+    except FormatError as error:
+        return rows, error
+    pytest.fail("the damage was not noticed")
+
+
+@pytest.fixture(scope="module")
+def straddling(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
+    """Records of several units that go on from block to block, and where each ends, inflated."""
+    head = len(bam_bytes.header(REFERENCES))
+    records = [
+        bam_bytes.record(pos=pos, tags=b"XXZ" + b"x" * (1000 + pos % 7) + b"\0")
+        for pos in range(3000)
+    ]
+    path = tmp_path_factory.mktemp("straddling") / "whole.bam"
+    bam_bytes.write(path, REFERENCES, records)
+    ends, end = [], head
+    for record in records:
+        end += len(record)
+        ends.append(end)
+    return path, ends
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("block", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "damage",
+    [(-8, ChecksumError), (-4, InflateError), (0, BgzfError), (None, TruncatedError)],
+)
+def test_damage_is_named_with_the_record_that_it_falls_on(
+    straddling: tuple[Path, list[int]],
+    tmp_path: Path,
+    threads: int,
+    block: float,
+    damage: tuple[int | None, type[FormatError]],
+) -> None:
+    path, ends = straddling
+    where, error = damage
+    data = bytearray(path.read_bytes())
+    starts = blocks_of(bytes(data))
+    number = int(block * (len(starts) - 2))
+    begin, behind = starts[number : number + 2]
+    if where is None:
+        del data[begin + 100 :]
+    else:
+        data[begin if where == 0 else behind + where] ^= 1
+    damaged = tmp_path / "damaged.bam"
+    damaged.write_bytes(data)
+    sizes = [struct.unpack_from("<I", path.read_bytes(), start - 4)[0] for start in starts[1:]]
+    whole = sum(end <= sum(sizes[:number]) for end in ends)
+    rows, caught = read_until_damage(damaged, threads=threads)
+    assert type(caught) is error
+    assert (caught.record, caught.offset) == (whole, begin)
+    assert [row["pos"] for row in rows] == [*range(1, whole + 1)]
+
+
+def test_no_part_of_a_record_comes_before_the_damage(tmp_path: Path) -> None:
+    text = b"".join(b">s%d\n%s\n" % (number, b"ACGT" * 10_000) for number in range(100))
+    path = tmp_path / "sequences.fa.gz"
+    with bgzf.BgzfWriter(path) as file:
+        file.write(text)
+    data = bytearray(path.read_bytes())
+    starts = blocks_of(bytes(data))
+    data[starts[40] - 8] ^= 1
+    path.write_bytes(data)
+    rows, caught = read_until_damage(path, batch_rows=1)
+    assert isinstance(caught, ChecksumError)
+    assert {len(row["sequence"]) for row in rows} == {40_000}
+    with pytest.raises(ChecksumError):
+        seqmill.scan_alignments(path, limit=len(rows) + 1).to_table()
+
+
+@pytest.mark.parametrize("text", ["@r1\n", "@ab\n", "@r1\tx\n", "@r1\nACGT\n", "@r1\nACGT\n+\n"])
+def test_the_beginning_of_a_read_is_no_header(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cut.fq"
+    path.write_text(text)
+    with pytest.raises(FormatError) as caught:
+        seqmill.scan_alignments(path).to_table()
+    assert isinstance(caught.value, TruncatedError | SequenceFormatError)
+
+
+def test_a_header_alone_has_its_end_marker(tmp_path: Path) -> None:
+    path = bam_bytes.write(tmp_path / "header.bam", REFERENCES, [])
+    scan = seqmill.scan_alignments(path, strict=True)
+    assert scan.to_table().num_rows == 0
+    data = path.read_bytes()
+    path.write_bytes(data[: -len(bgzf.END_MARKER)])
+    with pytest.warns(UserWarning, match="missing_eof"):
+        assert seqmill.scan_alignments(path).count() == 0
+
+
+def rows_by_folder(folder: Path) -> dict[str, int]:
+    files = sorted(folder.rglob("part-*.parquet"))
+    rows = (pq.ParquetFile(file).metadata.num_rows for file in files)
+    return {str(file.parent.relative_to(folder)): n for file, n in zip(files, rows, strict=True)}
+
+
+def test_partitions_by_an_index_hold_records_without_a_position(tmp_path: Path) -> None:
+    text = "@HD\tVN:1.6\tSO:coordinate\n@RG\tID:one\n"
+    names = [("chr0", 1000), *REFERENCES, ("chr3", 1000)]
+    records = [bam_bytes.record(reference=1, pos=-1, flag=4)]
+    records += [bam_bytes.record(reference=1, pos=pos, tags=b"RGZone\0") for pos in range(3)]
+    records += [bam_bytes.record(reference=2, pos=-1, flag=4)]
+    records += [bam_bytes.record(reference=2, pos=900_000, tags=b"RGBC\1\0\0\0\1")]
+    records += [bam_bytes.record(reference=-1, pos=-1, flag=4)]
+    path = bam_bytes.write(tmp_path / "sorted.bam", names, records, text)
+    expected = {"rname=__HIVE_DEFAULT_PARTITION__": 1, "rname=chr1": 4, "rname=chr2": 2}
+    for indexed in (False, True):
+        if indexed:
+            pysam = pytest.importorskip("pysam")
+            pysam.index(str(path))
+        folder = tmp_path / f"by-name-{indexed}"
+        seqmill.convert(path, out_dir=folder, partition_by="rname")
+        assert rows_by_folder(folder) == expected
+        folder = tmp_path / f"by-both-{indexed}"
+        seqmill.convert(path, out_dir=folder, partition_by="rname,read_group")
+        found = rows_by_folder(folder)
+        assert sum(found.values()) == len(records)
+        assert found["rname=chr1/read_group=one"] == 3
+    # A region asks for places, which such records have not.
+    assert positions(path, regions="chr1") == [1, 2, 3]
+
+
+def test_partitions_are_never_written_over_nor_counted_one_by_one(tmp_path: Path) -> None:
+    record = bam_bytes.record()
+    first = bam_bytes.write(tmp_path / "x.bam", REFERENCES, [record])
+    (tmp_path / "more").mkdir()
+    second = bam_bytes.write(tmp_path / "more" / "x.bam", REFERENCES, [record])
+    folder = tmp_path / "parts"
+    with pytest.raises(InputError, match="would both be source="):
+        seqmill.convert([first, second], out_dir=folder, partition_by="source,rname")
+    for option in ({"limit": 1}, {"offset": 1}):
+        with pytest.raises(InputError, match="partition_by makes several"):
+            seqmill.convert(first, out_dir=folder, partition_by="rname", **option)
+        with pytest.raises(InputError, match="shards makes several"):
+            seqmill.convert(first, out_dir=folder, shards=2, **option)
+    assert not folder.exists()

@@ -59,12 +59,20 @@ pub struct Emit<'e, U> {
 struct Emitted {
     values: Vec<Value>,
     ended: bool,
+    /// There is no item because the stages before have failed.
+    failing: bool,
 }
 
 impl<U: Item> Emit<'_, U> {
     /// Sends an item to the next stage.
     pub fn push(&mut self, item: U) {
         self.out.values.push(Ok(Box::new(item)));
+    }
+
+    /// Whether the stream ends here because a stage before has failed: what is begun will not be
+    /// completed, and is not complete as it is.
+    pub fn is_failing(&self) -> bool {
+        self.out.failing
     }
 
     /// Ends the stream behind what was sent: nothing more is taken in, and what is on its way to

@@ -322,9 +322,10 @@ fn metadata(
 
 /// The filters that were given, for the metadata.
 pub(crate) fn filters(semantic: &Semantic) -> serde_json::Value {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "regions",
         "intervals",
+        "whole_reference",
         "min_mapq",
         "require_flags",
         "exclude_flags",
@@ -379,7 +380,8 @@ fn shorten(value: &mut serde_json::Value) {
 }
 
 fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>> {
-    if semantic.regions.is_empty() && semantic.intervals.is_empty() {
+    let whole = semantic.whole_reference.as_deref();
+    if semantic.regions.is_empty() && semantic.intervals.is_empty() && whole.is_none() {
         return Ok(None);
     }
     if inputs.reference_maps.iter().any(Option::is_some) {
@@ -400,6 +402,9 @@ fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>>
     for (name, begin, end) in &semantic.intervals {
         let reference = find_reference(&inputs.references, name)?;
         intervals.push(Interval { reference, begin: *begin, end: end.unwrap_or(u64::MAX) });
+    }
+    if let Some(name) = whole {
+        return Ok(Some(RegionFilter::of_reference(find_reference(&inputs.references, name)?)));
     }
     Ok(Some(RegionFilter::new(intervals, unplaced)))
 }
@@ -442,6 +447,11 @@ fn stretches(
         return Ok((whole(), None));
     };
     let first = VirtualOffset(inputs.list.first().map_or(0, |i| i.first));
+    if let Some(reference) = regions.whole {
+        let (begin, end) = index.reference_stretch(reference)?;
+        let stretch = (begin.unwrap_or(first).max(first).0, end.map(|end| end.0));
+        return Ok((vec![vec![stretch]], Some(BAI_OR_CSI)));
+    }
     let found = index.stretches(&regions.intervals)?;
     let clip = |(begin, end): &(VirtualOffset, VirtualOffset)| ((*begin).max(first).0, Some(end.0));
     let mut list: Stretches = found.iter().map(clip).collect();

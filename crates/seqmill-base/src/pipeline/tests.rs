@@ -179,3 +179,30 @@ fn a_stage_may_end_the_stream_before_the_damage() {
         assert_eq!(seen, (1..=10).collect::<Vec<u64>>());
     }
 }
+
+#[test]
+fn what_cut_a_stream_short_wins_over_what_is_said_of_its_end() {
+    let run = |fail_at: u64| {
+        let (job, first, _) = job(100_000);
+        let mut next = 0;
+        let mut was_failing = false;
+        let (result, _) = Pipeline::source("count", 0, first, 100, |lease| {
+            next += 1;
+            if next > fail_at {
+                return Err(Error::format(FormatKind::Checksum, "damaged"));
+            }
+            Ok((next < 10).then(|| Number(next, Some(lease))))
+        })
+        .ordered::<Number>("pair", 1, |item, emit| {
+            was_failing = emit.is_failing();
+            match item {
+                Some(_) => Ok(()),
+                None => Err(Error::format(FormatKind::Truncated, "half a pair is left")),
+            }
+        })
+        .run("collect", 2, |_| Ok(()), &Threads::Shared(2), &job);
+        (result.unwrap_err().kind(), was_failing)
+    };
+    assert_eq!(run(5), (crate::ErrorKind::Format(FormatKind::Checksum), true));
+    assert_eq!(run(50), (crate::ErrorKind::Format(FormatKind::Truncated), false));
+}

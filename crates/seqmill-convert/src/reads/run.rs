@@ -250,6 +250,9 @@ pub(crate) fn batches<'a>(
             },
         )
         .ordered("stitch", LOADING, move |loaded, emit: &mut Emit<'_, ReadRun>| {
+            if emit.is_failing() {
+                return Ok(());
+            }
             let mut out = Vec::new();
             let result = joiner.join(loaded, &mut out);
             for run in out {

@@ -99,6 +99,9 @@ impl Assembly {
         }
         let mut stitch = stitch;
         let work = move |loaded, lease, emit: &mut Emit<'_, Stitched>| {
+            if emit.is_failing() {
+                return Ok(());
+            }
             let mut joined = Vec::new();
             let result = stitch(loaded, lease, &mut joined);
             for item in joined {
@@ -154,6 +157,9 @@ impl Assembly {
         let (group, skip_bad) = (self.group, self.skip_bad);
         let parsers: Vec<_> = inputs.iter().map(|i| i.parser.clone()).collect();
         let work = move |loaded, lease, emit: &mut Emit<'_, Joined>| {
+            if emit.is_failing() {
+                return Ok(());
+            }
             let mut joined = Vec::new();
             let result = stitch(loaded, lease, &mut joined);
             for item in joined {
