@@ -283,3 +283,18 @@ def test_partitions_are_never_written_over_nor_counted_one_by_one(tmp_path: Path
         with pytest.raises(InputError, match="shards makes several"):
             seqmill.convert(first, out_dir=folder, shards=2, **option)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_metadata_are_those_of_the_schema_and_of_the_file(tmp_path: Path, long: bool) -> None:  # noqa: FBT001
+    text = "@HD\tVN:1.6\tSO:coordinate\n@CO\t" + "x" * (1 << 20 if long else 10) + "\n"
+    path = bam_bytes.write(tmp_path / "in.bam", REFERENCES, [bam_bytes.record()], text)
+    output = tmp_path / "out.parquet"
+    seqmill.convert(path, output)
+    file = pq.read_metadata(output).metadata
+    assert file[b"sam.header"].decode().startswith(text)
+    assert file[b"sam.sort_order"] == b"coordinate"
+    schema = pq.read_schema(output).metadata or {}
+    del file[b"ARROW:schema"]
+    # Beyond a MiB they are held once.
+    assert schema == ({} if long else file)
