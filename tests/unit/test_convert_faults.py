@@ -16,6 +16,7 @@ from seqmill.errors import (
     InflateError,
     InputError,
     SequenceFormatError,
+    TagError,
     TruncatedError,
 )
 from seqmill.simulate import bgzf
@@ -298,3 +299,31 @@ def test_metadata_are_those_of_the_schema_and_of_the_file(tmp_path: Path, long: 
     del file[b"ARROW:schema"]
     # Beyond a MiB they are held once.
     assert schema == ({} if long else file)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_tags": 0}, {"max_tags": 0, "compat": True}])
+def test_tables_without_tag_fields_are_read_by_everybody(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    tags = b"NMC\x05" if options else b""
+    path = bam_bytes.write(tmp_path / "in.bam", REFERENCES, [bam_bytes.record(tags=tags)])
+    output = tmp_path / "out.parquet"
+    seqmill.convert(path, output, **options)
+    others = [{"tag": "NM", "type": "i", "value": "5"}] if options else None
+    assert pl.read_parquet(output)["tags_other"].to_list() == [others]
+    relation = duckdb.read_parquet(str(output)).select("pos", "tags_other")
+    assert relation.fetchall() == [(1, others)]
+    table = pq.read_table(output)
+    assert ("tags" in table.schema.names, table["pos"].to_pylist()) == (False, [1])
+    with pytest.raises(InputError, match="no column is left"):
+        seqmill.convert(path, tmp_path / "none.parquet", columns="tags", **options)
+
+
+def test_damaged_tags_are_noticed_where_no_field_is_known(tmp_path: Path) -> None:
+    records = [bam_bytes.record(tags=b"NMC\x05") for _ in range(20_000)]
+    records.append(bam_bytes.record(tags=b"XXQ\x05"))
+    path = bam_bytes.write(tmp_path / "in.bam", REFERENCES, records)
+    for columns in ("qname,tags", "qname,tags_other", "qname,tags,tags_other", "qname"):
+        with pytest.raises(TagError):
+            seqmill.convert(path, tmp_path / "out.parquet", columns=columns, max_tags=0)

@@ -55,7 +55,7 @@ impl Setup {
         if let Some(kind) = inputs.reads()? {
             return crate::reads::setup(inputs, kind, semantic, count_only);
         }
-        let layout = Layout::new(semantic, inputs.list.len() > 1)?;
+        let mut layout = Layout::new(semantic, inputs.list.len() > 1)?;
         let keep_others = layout.has(Content::TagsOther);
         let needs_fields = matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
         let (tag_fields, record_sizes) = if needs_fields && !count_only {
@@ -70,6 +70,9 @@ impl Setup {
         };
         let tags = TagPlan::new(tag_fields.clone(), keep_others);
         let weights = weights(&layout);
+        if tag_fields.is_empty() && !count_only && semantic.format == "parquet" {
+            layout.leave_out_empty_tags()?;
+        }
         let names: Vec<String> = inputs.references.iter().map(|r| r.name.clone()).collect();
         let sources: Vec<String> =
             inputs.list.iter().map(|i| source_name(&i.path, semantic.record_paths)).collect();
