@@ -59,7 +59,6 @@ pub struct Emit<'e, U> {
 struct Emitted {
     values: Vec<Value>,
     ended: bool,
-    /// There is no item because the stages before have failed.
     failing: bool,
 }
 
@@ -69,16 +68,16 @@ impl<U: Item> Emit<'_, U> {
         self.out.values.push(Ok(Box::new(item)));
     }
 
-    /// Whether the stream ends here because a stage before has failed: what is begun will not be
-    /// completed, and is not complete as it is.
-    pub fn is_failing(&self) -> bool {
-        self.out.failing
-    }
-
     /// Ends the stream behind what was sent: nothing more is taken in, and what is on its way to
     /// this stage, errors included, is dropped.
     pub fn end(&mut self) {
         self.out.ended = true;
+    }
+
+    /// Whether an error follows. A call with `None` is not about the end of the stream then: what
+    /// is not whole yet stays so.
+    pub fn is_failing(&self) -> bool {
+        self.out.failing
     }
 }
 
@@ -185,7 +184,8 @@ impl<'a, T: Item> Pipeline<'a, T> {
     }
 
     /// Adds a stage that sees the items one at a time in order and may give any number of items
-    /// for each. After the last item, and before an error passes, it is called with `None`.
+    /// for each. After the last item, and before an error passes ([`Emit::is_failing`]), it is called
+    /// with `None`.
     pub fn ordered<U: Item>(
         self,
         name: &'static str,

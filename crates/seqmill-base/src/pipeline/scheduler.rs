@@ -348,19 +348,20 @@ fn ordered(
     value: Option<Value>,
     lease: Option<Lease>,
 ) -> Outcome {
+    let mut out = Emitted::default();
     let (item, error) = match value {
         Some(Ok(item)) => (Some(item), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
     let was_item = item.is_some();
-    let mut out = Emitted { failing: error.is_some(), ..Emitted::default() };
-    let own = work(item, lease, &mut out).err();
-    let failed = own.is_some();
-    // What a stage says of a stream that was cut short matters less than what cut it.
-    if let Some(error) = error.filter(|_| failed || !out.ended).or(own) {
+    out.failing = error.is_some();
+    if let Err(own) = work(item, lease, &mut out) {
+        // What a stage finds wrong with an end that is none comes of the error that passes.
+        out.values.push(Err(error.unwrap_or(own)));
+        out.ended = true;
+    } else if let Some(error) = error.filter(|_| !out.ended) {
         out.values.push(Err(error));
-        out.ended |= failed;
     }
     Outcome { seq, values: out.values, ended: out.ended || !was_item }
 }
