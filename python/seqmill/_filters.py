@@ -236,10 +236,8 @@ class _Parser:
         name = node.left.id if isinstance(node.left, ast.Name) else None
         mask, value = _constant(node.right), _constant(right)
         good = isinstance(node.op, ast.BitAnd) and name in ("flag", "flags")
-        if not (good and isinstance(mask, int) and value in (0, mask)) or operator not in (
-            "==",
-            "!=",
-        ):
+        good = good and operator in ("==", "!=")
+        if not (good and isinstance(mask, int) and 0 <= mask <= _FLAG_MAX and value in (0, mask)):
             raise self._wrong(node, "is not understood; write flag & MASK == 0 or == MASK")
         bits = [{"flag": 1 << bit} for bit in range(16) if mask >> bit & 1]
         if value == 0:

@@ -24,7 +24,7 @@ __all__ = ["bring_inputs", "fingerprint", "look_beside", "serve"]
 
 _RANGE_BYTES: Final = 8 << 20
 _LEAST_RANGE_BYTES: Final = 128 << 10
-_REGIONS: Final = {"regions", "intervals"}
+_REGIONS: Final = {"regions", "intervals", "whole_reference"}
 _BUDGET_PART: Final = 16
 """A job reads ahead no more than this part of its memory."""
 

@@ -95,6 +95,7 @@ def plan_tasks(
         return [_index_task(path, request) for path in paths]
     _check_combination(output, out_dir, name, partition_by)
     _check_shards(shards, out_dir, partition_by, request)
+    _check_counts(partition_by, shards, request["semantic"])
     if output is not None:
         tasks = [_task(paths, output, request, output_format(output, chosen_format))]
     else:
@@ -151,6 +152,17 @@ def _check_shards(
         raise InputError(
             "shards needs out_dir, and neither partition_by nor shard", option="shards"
         )
+
+
+def _check_counts(
+    partition_by: str | Sequence[str] | None, shards: int | None, semantic: Mapping[str, Any]
+) -> None:
+    """Refuse what counts records of an input where each output has a part of them."""
+    for option in ("limit", "offset"):
+        if option in semantic and (partition_by is not None or shards is not None):
+            divided = "shards" if partition_by is None else "partition_by"
+            message = f"{option} counts records of one output, but {divided} makes several"
+            raise InputError(f"{message}; leave one of them out", option=option)
 
 
 def _shards(target: str, shards: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -283,6 +295,8 @@ def _partitions(
         )
     format_ = output_format(f"part{_SUFFIXES['parquet']}", chosen_format)
     groups = [[path] for path in paths] if "source" in keys else [list(paths)]
+    if "source" in keys:
+        _check_sources(paths)
     for group in groups:
         with AlignmentScan({**request, "inputs": group}) as scan:
             names = [name for name, _ in scan.references] if "rname" in keys else []
@@ -303,6 +317,17 @@ def _partitions(
             yield _partition(
                 group, folder, request, dict(zip(keys, combination, strict=True)), format_
             )
+
+
+def _check_sources(paths: Sequence[str]) -> None:
+    """Refuse inputs of one name: the same files would hold both, one after the other."""
+    places: dict[str, str] = {}
+    for path in paths:
+        name = Path(path).name
+        if name in places:
+            message = f"{places[name]} and {path} would both be source={name}; rename one of them"
+            raise InputError(message, option="partition_by")
+        places[name] = path
 
 
 class _Part:
@@ -343,7 +368,7 @@ def _by_name(
     free = not {"regions", "intervals"} & request["semantic"].keys()
     for name in names:
         if indexed and free:
-            yield name, _Part(intervals=[(name, 0, None)])
+            yield name, _Part(whole_reference=name)
         else:
             yield name, _Part({"compare": ["rname", "==", name]})
     yield _NO_VALUE, _Part(regions=["*"]) if indexed and free else _Part({"is_null": "rname"})

@@ -50,6 +50,17 @@ HUGE = ("methylation", "reference made up")
 COMBINATIONS = [pair for pair in itertools.product(BAMS, WAYS) if pair != HUGE]
 
 
+def test_positions_without_a_reference(tmp_path: Path) -> None:
+    starts = [5, 5, 17, 90]
+    lines = "".join(f"r{pos}\t4\t*\t{pos}\t0\t*\t*\t0\t0\tACGT\tIIII\n" for pos in starts)
+    sam, cram = tmp_path / "in.sam", tmp_path / "in.cram"
+    for text in (lines, lines[lines.index("r90") :]):
+        sam.write_text(text)
+        samtools("view", "--no-PG", "-C", "--output-fmt-option", "no_ref=1", "-o", cram, sam)
+        table = seqmill.scan_alignments(cram, tags="sam").to_table()
+        assert "".join(f"{line}\n" for line in sam_lines(table)) == samtools("view", cram)
+
+
 @pytest.fixture(autouse=True)
 def no_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """References come from where a test puts them, never from the network."""

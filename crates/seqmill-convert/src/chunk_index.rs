@@ -203,6 +203,7 @@ pub(crate) fn stretches_of_regions(
                 let (low, high) = (i64::from(s.references.0), i64::from(s.references.1));
                 // Positions say something only of a stretch with a single reference.
                 let apart = low == high
+                    && regions.whole.is_none()
                     && (interval.begin >= u64::try_from(s.highest).unwrap_or(0)
                         || interval.end <= u64::try_from(s.lowest).unwrap_or(0));
                 reference >= low && reference <= high && !apart

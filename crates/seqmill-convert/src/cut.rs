@@ -127,7 +127,7 @@ impl Cutter {
         let rows = selected.weights.len();
         let first = self.skip_offset(rows);
         let room = self.sizes.limit.saturating_sub(self.state.given + self.rows as u64);
-        let last = usize::try_from(room).map_or(rows, |room| rows.min(first + room));
+        let last = usize::try_from(room).map_or(rows, |room| rows.min(first.saturating_add(room)));
         let mut from = first;
         let mut runs = selected.runs.iter().peekable();
         let mut descents = selected.descents.iter().peekable();

@@ -115,6 +115,8 @@ enum Value<'a> {
     Int(i64),
     Float(f64),
     Text(&'a [u8]),
+    /// It is there, but equal to no literal and in no order with any.
+    Array,
 }
 
 impl Value<'_> {
@@ -241,12 +243,12 @@ fn tag_value<'v>(record: &Record<'v>, name: [u8; 2]) -> Result<Option<Value<'v>>
     for tag in Tags::new(record.parts().tags) {
         let tag = tag?;
         if tag.name == name {
-            return Ok(match tag.kind {
-                TagKind::Integer(_) => Some(Value::Int(tag.integer())),
-                TagKind::Float => Some(Value::Float(f64::from(tag.float()))),
-                TagKind::Text | TagKind::Character | TagKind::Hex => Some(Value::Text(tag.value)),
-                TagKind::Array(_) => None,
-            });
+            return Ok(Some(match tag.kind {
+                TagKind::Integer(_) => Value::Int(tag.integer()),
+                TagKind::Float => Value::Float(f64::from(tag.float())),
+                TagKind::Text | TagKind::Character | TagKind::Hex => Value::Text(tag.value),
+                TagKind::Array(_) => Value::Array,
+            }));
         }
     }
     Ok(None)

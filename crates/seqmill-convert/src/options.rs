@@ -121,6 +121,8 @@ pub struct Semantic {
     pub regions: Vec<String>,
     /// Regions as (name, begin, end), 0-based half-open; no end: to the end of the reference.
     pub intervals: Vec<(String, u64, Option<u64>)>,
+    /// All records of this reference, those without a position included: a part of a sorted file.
+    pub whole_reference: Option<String>,
     /// Least mapping quality.
     pub min_mapq: u8,
     /// All of these flag bits must be set.
@@ -191,6 +193,7 @@ impl Default for Semantic {
             qual: "text".to_owned(),
             regions: Vec::new(),
             intervals: Vec::new(),
+            whole_reference: None,
             min_mapq: 0,
             require_flags: 0,
             exclude_flags: 0,

@@ -10,6 +10,8 @@ pub(crate) struct RegionFilter {
     pub intervals: Vec<Interval>,
     /// Records without a reference, too.
     pub unplaced: bool,
+    /// All records of this reference instead, whether they have a position or not.
+    pub whole: Option<u32>,
 }
 
 impl RegionFilter {
@@ -27,12 +29,21 @@ impl RegionFilter {
                 _ => merged.push(interval),
             }
         }
-        Self { intervals: merged, unplaced }
+        Self { intervals: merged, unplaced, whole: None }
+    }
+
+    /// All records of a reference.
+    pub(crate) fn of_reference(reference: u32) -> Self {
+        let interval = Interval { reference, begin: 0, end: u64::MAX };
+        Self { intervals: vec![interval], unplaced: false, whole: Some(reference) }
     }
 
     /// Whether the record overlaps a region.
     pub(crate) fn holds(&self, record: &Record<'_>) -> bool {
         let Ok(reference) = u32::try_from(record.ref_id()) else { return self.unplaced };
+        if let Some(whole) = self.whole {
+            return reference == whole;
+        }
         let Ok(pos) = u64::try_from(record.pos()) else { return false };
         let end = u64::try_from(record.end()).unwrap_or(0);
         let behind = |i: &Interval| (i.reference, i.end) <= (reference, pos);

@@ -322,6 +322,19 @@ impl Layout {
         Ok(Self { columns, tags, cigar, packed_seq, raw_qual, pos_shift, narrow_tags })
     }
 
+    /// Leaves out the struct of the tags where it has no fields: Parquet has no groups without any,
+    /// and its readers refuse them.
+    pub(crate) fn leave_out_empty_tags(&mut self) -> Result<()> {
+        if self.tags == TagMode::Struct {
+            self.tags = TagMode::None;
+            self.columns.retain(|column| column.content != Content::Tags);
+        }
+        if self.columns.is_empty() {
+            return Err(Error::input("no column is left: the input shows no tags"));
+        }
+        Ok(())
+    }
+
     /// Whether a column with this content is there.
     pub(crate) fn has(&self, content: Content) -> bool {
         self.columns.iter().any(|c| c.content == content)

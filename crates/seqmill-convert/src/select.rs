@@ -173,7 +173,7 @@ fn tag_is_in(tags: &[u8], name: [u8; 2], set: &Names) -> Result<bool, Fault> {
         let tag: Tag<'_> = tag?;
         if tag.name == name {
             let mut text = Vec::new();
-            crate::tags::write_value(&tag, &mut text);
+            crate::tags::write_sam_value(&tag, &mut text);
             return Ok(set.contains(&text));
         }
     }

@@ -21,6 +21,9 @@ use seqmill_io::region::{Interval, Region, find_reference, parse_region};
 use seqmill_table::parquet::{LeafEncoding, LeafOptions};
 use std::sync::Arc;
 
+/// What the report calls an index that only sorted files can have.
+const BAI_OR_CSI: &str = "index";
+
 /// Stretches of one input: begin and end (none: the end of the input).
 pub(crate) type Stretches = Vec<(u64, Option<u64>)>;
 
@@ -52,7 +55,7 @@ impl Setup {
         if let Some(kind) = inputs.reads()? {
             return crate::reads::setup(inputs, kind, semantic, count_only);
         }
-        let layout = Layout::new(semantic, inputs.list.len() > 1)?;
+        let mut layout = Layout::new(semantic, inputs.list.len() > 1)?;
         let keep_others = layout.has(Content::TagsOther);
         let needs_fields = matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
         let (tag_fields, record_sizes) = if needs_fields && !count_only {
@@ -67,6 +70,9 @@ impl Setup {
         };
         let tags = TagPlan::new(tag_fields.clone(), keep_others);
         let weights = weights(&layout);
+        if tag_fields.is_empty() && !count_only && semantic.format == "parquet" {
+            layout.leave_out_empty_tags()?;
+        }
         let names: Vec<String> = inputs.references.iter().map(|r| r.name.clone()).collect();
         let sources: Vec<String> =
             inputs.list.iter().map(|i| source_name(&i.path, semantic.record_paths)).collect();
@@ -156,7 +162,8 @@ impl Setup {
             walk_refused: self.semantic.verify,
             resume_after: None,
             part: self.part,
-            stop_behind: self.index_used.is_some() && inputs.list.len() == 1,
+            // A chunk index fits unsorted files, too.
+            stop_behind: self.index_used == Some(BAI_OR_CSI) && inputs.list.len() == 1,
             summarise: false,
             on_bad: None,
         })
@@ -318,9 +325,10 @@ fn metadata(
 
 /// The filters that were given, for the metadata.
 pub(crate) fn filters(semantic: &Semantic) -> serde_json::Value {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "regions",
         "intervals",
+        "whole_reference",
         "min_mapq",
         "require_flags",
         "exclude_flags",
@@ -375,7 +383,8 @@ fn shorten(value: &mut serde_json::Value) {
 }
 
 fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>> {
-    if semantic.regions.is_empty() && semantic.intervals.is_empty() {
+    let whole = semantic.whole_reference.as_deref();
+    if semantic.regions.is_empty() && semantic.intervals.is_empty() && whole.is_none() {
         return Ok(None);
     }
     if inputs.reference_maps.iter().any(Option::is_some) {
@@ -396,6 +405,9 @@ fn regions(inputs: &Inputs, semantic: &Semantic) -> Result<Option<RegionFilter>>
     for (name, begin, end) in &semantic.intervals {
         let reference = find_reference(&inputs.references, name)?;
         intervals.push(Interval { reference, begin: *begin, end: end.unwrap_or(u64::MAX) });
+    }
+    if let Some(name) = whole {
+        return Ok(Some(RegionFilter::of_reference(find_reference(&inputs.references, name)?)));
     }
     Ok(Some(RegionFilter::new(intervals, unplaced)))
 }
@@ -438,6 +450,11 @@ fn stretches(
         return Ok((whole(), None));
     };
     let first = VirtualOffset(inputs.list.first().map_or(0, |i| i.first));
+    if let Some(reference) = regions.whole {
+        let (begin, end) = index.reference_stretch(reference)?;
+        let stretch = (begin.unwrap_or(first).max(first).0, end.map(|end| end.0));
+        return Ok((vec![vec![stretch]], Some(BAI_OR_CSI)));
+    }
     let found = index.stretches(&regions.intervals)?;
     let clip = |(begin, end): &(VirtualOffset, VirtualOffset)| ((*begin).max(first).0, Some(end.0));
     let mut list: Stretches = found.iter().map(clip).collect();
@@ -452,5 +469,5 @@ fn stretches(
             list.push((start.0, None));
         }
     }
-    Ok((vec![list], Some("index")))
+    Ok((vec![list], Some(BAI_OR_CSI)))
 }

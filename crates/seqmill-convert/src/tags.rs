@@ -5,7 +5,7 @@
 )]
 
 use crate::schema::{TagField, TagType};
-use crate::text::{write_float, write_signed};
+use crate::text::{write_exact_float, write_float, write_signed};
 use crate::wide::{Origin, Validity};
 use seqmill_io::bam::{Fault, Tag, TagKind, Tags, array_item_bytes};
 
@@ -108,6 +108,14 @@ impl FieldValues {
         self.validity.push_nulls(row - self.validity.rows());
     }
 
+    /// Makes the row null: the first tag of the name has no place here, and a later one is none of
+    /// the field's, as filters see it.
+    #[cold]
+    fn leave_out(&mut self, tag_type: TagType, row: usize) {
+        self.pad(tag_type, row);
+        self.pad_nulls(tag_type, row + 1);
+    }
+
     /// Closes an entry of variable length; false if the offsets are full.
     #[inline]
     fn end_entry(&mut self, item_bytes: usize) -> bool {
@@ -163,7 +171,7 @@ impl OtherValues {
         self.names.end_entry();
         write_type(tag.kind, &mut self.types.bytes);
         self.types.end_entry();
-        write_value(tag, &mut self.values.bytes);
+        write_value(tag, write_exact_float, &mut self.values.bytes);
         self.values.end_entry();
         let found = self.counts.iter().position(|(name, _)| *name == tag.name);
         let at = found.unwrap_or_else(|| {
@@ -258,6 +266,7 @@ impl TagValues {
             }
             (TagType::NarrowInteger, TagKind::Integer(_)) => {
                 if i32::try_from(tag.integer()).is_err() {
+                    values.leave_out(field.tag_type, row);
                     return Ok(Err(Overflow::Range));
                 }
                 values.pad(field.tag_type, row);
@@ -274,6 +283,7 @@ impl TagValues {
                     origin.append(tag.value, &mut values.bytes);
                 } else if !append_items(wanted, found, tag.value, &mut values.bytes) {
                     values.bytes.truncate(before);
+                    values.leave_out(field.tag_type, row);
                     let same_kind = (wanted == b'f') == (found == b'f');
                     return Ok(Err(if same_kind { Overflow::Range } else { Overflow::Kind }));
                 }
@@ -281,7 +291,10 @@ impl TagValues {
                     return Err(TOO_LONG);
                 }
             }
-            _ => return Ok(Err(Overflow::Kind)),
+            _ => {
+                values.leave_out(field.tag_type, row);
+                return Ok(Err(Overflow::Kind));
+            }
         }
         values.validity.push(true);
         Ok(Ok(()))
@@ -331,8 +344,16 @@ pub(crate) fn write_type(kind: TagKind, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a float in one of the forms of its text.
+type WriteFloat = fn(f32, &mut Vec<u8>);
+
+/// Appends the value of a tag as samtools prints it.
+pub(crate) fn write_sam_value(tag: &Tag<'_>, out: &mut Vec<u8>) {
+    write_value(tag, write_float, out);
+}
+
 /// Appends the value of a tag as SAM text; an array with its subtype, as in SAM.
-pub(crate) fn write_value(tag: &Tag<'_>, out: &mut Vec<u8>) {
+fn write_value(tag: &Tag<'_>, write_float: WriteFloat, out: &mut Vec<u8>) {
     match tag.kind {
         TagKind::Character | TagKind::Text | TagKind::Hex => out.extend_from_slice(tag.value),
         TagKind::Integer(_) => write_signed(tag.integer(), out),
@@ -374,7 +395,7 @@ pub(crate) fn write_tags(tags: &[u8], long_cigar: bool, out: &mut Vec<u8>) -> Re
             kind => write_type(kind, out),
         }
         out.push(b':');
-        write_value(&tag, out);
+        write_sam_value(&tag, out);
     }
     Ok(())
 }

@@ -28,19 +28,38 @@ pub(crate) fn write_signed(n: i64, out: &mut Vec<u8>) {
     write_unsigned(n.unsigned_abs(), out);
 }
 
+/// Digits of a float as samtools prints it.
+const SAM_DIGITS: i32 = 6;
+/// Digits that tell every float of 32 bits from all others.
+const EXACT_DIGITS: i32 = 9;
+
 /// Appends a float as samtools prints it: `%g` with six significant digits.
 pub(crate) fn write_float(value: f32, out: &mut Vec<u8>) {
+    out.extend_from_slice(float_text(value, SAM_DIGITS).as_bytes());
+}
+
+/// Appends a float in the same form, but with as many digits as it takes to read it back: what has
+/// no field of its own must not lose any.
+pub(crate) fn write_exact_float(value: f32, out: &mut Vec<u8>) {
+    let reads_back = |text: &String| text.parse() == Ok(value);
+    let mut texts = (SAM_DIGITS..EXACT_DIGITS).map(|digits| float_text(value, digits));
+    let text = if value.is_nan() { texts.next() } else { texts.find(reads_back) };
+    let text = text.unwrap_or_else(|| float_text(value, EXACT_DIGITS));
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A float as `%g` with so many significant digits.
+fn float_text(value: f32, digits: i32) -> String {
     let value = f64::from(value);
     if value.is_nan() {
-        out.extend_from_slice(b"nan");
-        return;
+        return "nan".to_owned();
     }
     if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
-        return;
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    // The exponent after rounding to six digits decides between the two forms.
-    let scientific = format!("{value:.5e}");
+    let decimals = |n: i32| usize::try_from(n).unwrap_or(0);
+    // The exponent after rounding decides between the two forms.
+    let scientific = format!("{value:.*e}", decimals(digits - 1));
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| -> String {
@@ -50,14 +69,11 @@ pub(crate) fn write_float(value: f32, out: &mut Vec<u8>) {
             text.to_owned()
         }
     };
-    let text = if (-4..6).contains(&exponent) {
-        let decimals = usize::try_from(5 - exponent).unwrap_or(0);
-        trim(&format!("{value:.decimals$}"))
-    } else {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
-    };
-    out.extend_from_slice(text.as_bytes());
+    if (-4..digits).contains(&exponent) {
+        return trim(&format!("{value:.*}", decimals(digits - 1 - exponent)));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
 }
 
 /// Operations by their codes (`SAMv1 §4.2`).
@@ -99,6 +115,25 @@ mod tests {
         ];
         for (value, text) in pairs {
             assert_eq!(float(value), text);
+        }
+    }
+
+    #[test]
+    fn exact_floats_are_read_back_and_no_longer_than_they_must_be() {
+        let exact = |value: f32| {
+            let mut out = Vec::new();
+            write_exact_float(value, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        for value in [0.0, -0.5, 1e-5, 123_456.0, 0.1, f32::INFINITY, f32::NAN] {
+            assert_eq!(exact(value), float(value));
+        }
+        assert_eq!(exact(343.402_92), "343.40292");
+        assert_eq!(exact(16_777_216.0), "16777216");
+        assert_eq!(exact(f32::from_bits(1)), "1.4013e-45");
+        for bits in (0..0x7f80_0000_u32).step_by(65_521) {
+            let value = f32::from_bits(bits);
+            assert_eq!(exact(value).parse::<f32>().map(f32::to_bits), Ok(bits));
         }
     }
 

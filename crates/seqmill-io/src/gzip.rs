@@ -67,7 +67,7 @@ impl GzipStream {
         self.consumed
     }
 
-    /// Appends up to `n` bytes; fewer only at the end.
+    /// Appends up to `n` bytes; fewer only at the end, and before damage, which is the error.
     pub fn append(&mut self, data: &mut Vec<u8>, n: usize) -> Result<usize> {
         use std::io::Read;
 
@@ -79,7 +79,10 @@ impl GzipStream {
                 Ok(0) => break,
                 Ok(got) => done += got,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.explain(&e)),
+                Err(e) => {
+                    data.truncate(start + done);
+                    return Err(self.explain(&e));
+                }
             }
         }
         data.truncate(start + done);

@@ -19,6 +19,9 @@ pub struct AlignmentIndex {
 }
 
 /// First bytes of an uncompressed BAI.
+/// Begin and end of a part of a file.
+type Stretch = (VirtualOffset, VirtualOffset);
+
 const BAI_MAGIC: [u8; 4] = *b"BAI\x01";
 
 impl AlignmentIndex {
@@ -74,33 +77,17 @@ impl AlignmentIndex {
 
     /// The stretches that can hold records overlapping any of the intervals, in file order,
     /// those that touch or overlap merged.
-    pub fn stretches(&self, intervals: &[Interval]) -> Result<Vec<(VirtualOffset, VirtualOffset)>> {
-        let mismatch = |what: String| {
-            let kind = FormatKind::IndexMismatch;
-            Error::format(kind, format!("index does not match: {what}")).at_path(&self.path)
-        };
-        let bits = u32::from(self.inner.min_shift()) + 3 * u32::from(self.inner.depth());
-        let last = 1_u64.checked_shl(bits).unwrap_or(u64::MAX) - 1;
+    pub fn stretches(&self, intervals: &[Interval]) -> Result<Vec<Stretch>> {
         let mut stretches = Vec::new();
+        let count = self.reference_count();
         for interval in intervals {
-            let position = |p: u64| {
-                Position::new(usize::try_from(p.clamp(1, last)).unwrap_or(usize::MAX))
-                    .unwrap_or(Position::MIN)
-            };
-            let begin = position(interval.begin.saturating_add(1));
-            let range = begin..=position(interval.end);
-            let reference = interval.reference as usize;
-            if reference >= self.reference_count() {
-                return Err(mismatch(format!("it has no reference {reference}")));
+            if interval.reference as usize >= count {
+                return Err(self.mismatch(&format!("it has no reference {}", interval.reference)));
             }
-            let chunks =
-                self.inner.query(reference, range.into()).map_err(|e| mismatch(e.to_string()))?;
-            stretches.extend(chunks.into_iter().map(|chunk| {
-                (VirtualOffset(u64::from(chunk.start())), VirtualOffset(u64::from(chunk.end())))
-            }));
+            stretches.extend(self.query(interval)?);
         }
         stretches.sort_unstable();
-        let mut merged: Vec<(VirtualOffset, VirtualOffset)> = Vec::with_capacity(stretches.len());
+        let mut merged: Vec<Stretch> = Vec::with_capacity(stretches.len());
         for (begin, end) in stretches {
             match merged.last_mut() {
                 Some((_, last_end)) if begin <= *last_end => *last_end = (*last_end).max(end),
@@ -108,6 +95,52 @@ impl AlignmentIndex {
             }
         }
         Ok(merged)
+    }
+
+    /// Between which places all records of a reference stand, also those without a position, of
+    /// which an index need not know: behind what is known of the references before it (none: the
+    /// beginning of the records) and before that of those behind it (none: the end).
+    pub fn reference_stretch(
+        &self,
+        reference: u32,
+    ) -> Result<(Option<VirtualOffset>, Option<VirtualOffset>)> {
+        let whole = |reference| Interval { reference, begin: 0, end: u64::MAX };
+        let count = u32::try_from(self.reference_count()).unwrap_or(u32::MAX);
+        let (mut begin, mut end) = (None, None);
+        for before in (0..reference.min(count)).rev() {
+            begin = self.query(&whole(before))?.into_iter().map(|(_, end)| end).max();
+            if begin.is_some() {
+                break;
+            }
+        }
+        for behind in reference.saturating_add(1)..count {
+            end = self.query(&whole(behind))?.into_iter().map(|(begin, _)| begin).min();
+            if end.is_some() {
+                break;
+            }
+        }
+        Ok((begin, end))
+    }
+
+    /// The stretches of one interval, as they stand in the index.
+    fn query(&self, interval: &Interval) -> Result<Vec<Stretch>> {
+        let bits = u32::from(self.inner.min_shift()) + 3 * u32::from(self.inner.depth());
+        let last = 1_u64.checked_shl(bits).unwrap_or(u64::MAX) - 1;
+        let position = |p: u64| {
+            Position::new(usize::try_from(p.clamp(1, last)).unwrap_or(usize::MAX))
+                .unwrap_or(Position::MIN)
+        };
+        let begin = position(interval.begin.saturating_add(1));
+        let range = begin..=position(interval.end);
+        let found = self.inner.query(interval.reference as usize, range.into());
+        let chunks = found.map_err(|e| self.mismatch(&e.to_string()))?;
+        let place = |virtual_position| VirtualOffset(u64::from(virtual_position));
+        Ok(chunks.into_iter().map(|chunk| (place(chunk.start()), place(chunk.end()))).collect())
+    }
+
+    fn mismatch(&self, what: &str) -> Error {
+        let kind = FormatKind::IndexMismatch;
+        Error::format(kind, format!("index does not match: {what}")).at_path(&self.path)
     }
 
     /// From where on records without a reference may stand.

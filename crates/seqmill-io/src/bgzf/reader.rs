@@ -102,6 +102,8 @@ pub struct UnitScanner {
     source_ended: bool,
     unit_bytes: usize,
     ended_with_marker: bool,
+    /// What is wrong behind the blocks that were given last.
+    damage: Option<Error>,
 }
 
 /// Bytes asked of the source at once.
@@ -128,6 +130,7 @@ impl UnitScanner {
             source_ended: false,
             unit_bytes,
             ended_with_marker: false,
+            damage: None,
         }
     }
 
@@ -138,6 +141,9 @@ impl UnitScanner {
 
     /// The next unit, or `None` at the end of the last stretch.
     pub fn next_unit(&mut self, lease: Lease) -> Result<Option<CompressedUnit>> {
+        if let Some(error) = self.damage.take() {
+            return Err(error);
+        }
         let mut lease = Some(lease);
         loop {
             if self.stretch.is_none() && !self.begin_stretch() {
@@ -182,9 +188,18 @@ impl UnitScanner {
                 break;
             }
             let rest = chunk.bytes.get(self.at..).unwrap_or_default();
-            let Some(span) = self.block(rest, offset)? else {
-                self.leave_chunk(rest);
-                break;
+            let span = match self.block(rest, offset) {
+                Ok(Some(span)) => span,
+                Ok(None) => {
+                    self.leave_chunk(rest);
+                    break;
+                }
+                Err(error) if spans.is_empty() => return Err(error),
+                // The blocks before it are whole.
+                Err(error) => {
+                    self.damage = Some(error);
+                    break;
+                }
             };
             self.at += span.frame.block_bytes;
             inflated_bytes += span.inflated;
@@ -292,7 +307,8 @@ impl Inflater {
     }
 
     /// The same; `look` sees the data after each block, while the block is still in the cache. At
-    /// the end of a stretch the data may become shorter once more.
+    /// the end of a stretch the data may become shorter once more. Where it fails, `data` are those
+    /// of the blocks before.
     pub fn inflate_blocks(
         &mut self,
         unit: &CompressedUnit,

@@ -201,6 +201,11 @@ impl Work<'_> {
                 header,
                 flags: encodings.flags(&external, facts.records),
                 references: found,
+                // Of records without a reference noodles takes the first position for a whole one.
+                first_position: match facts.reference {
+                    -1 if self.facts.deltas => facts.start.max(0),
+                    _ => 0,
+                },
                 most: text.saturating_add(self.out.data.len() as u64),
             };
             for (number, record) in decoded.iter().enumerate() {

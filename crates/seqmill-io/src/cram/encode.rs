@@ -52,6 +52,8 @@ pub(super) struct RecordWriter<'w> {
     pub flags: RecordFlags,
     /// References of the records, where noodles does not know them.
     pub references: Option<RecordReferences>,
+    /// Where differences of positions begin, of which noodles does not know.
+    pub first_position: i32,
     /// Bytes that were reserved for all records.
     pub most: u64,
 }
@@ -90,7 +92,7 @@ impl RecordWriter<'_> {
                 i32::try_from(usize::from(p) - 1).map_err(|_| wrong("a position is too large"))
             }
         };
-        let pos = position(record.alignment_start())?;
+        let pos = position(record.alignment_start())?.saturating_add(self.first_position).max(-1);
         let mate_pos = position(record.mate_alignment_start())?;
         // Records that are not aligned have no quality in a CRAM.
         let mapq = match record.mapping_quality().transpose()? {

@@ -146,6 +146,8 @@ pub struct Head {
     gzip: Option<GzipStream>,
     blocks: BlockReader,
     next_block: Option<u64>,
+    /// Where the last block ends in the file.
+    behind: u64,
     marks: Vec<BlockMark>,
     /// The inflated bytes so far.
     pub data: Vec<u8>,
@@ -172,6 +174,7 @@ impl Head {
             gzip: (container == Container::Gzip).then(|| GzipStream::new(Arc::clone(source))),
             blocks: BlockReader::new(Arc::clone(source), verify),
             next_block: Some(0),
+            behind: 0,
             marks: Vec::new(),
             data: Vec::new(),
             ended: false,
@@ -187,8 +190,12 @@ impl Head {
                 (None, Container::Bgzf) => match self.next_block {
                     Some(offset) => {
                         let start = u32::try_from(before).unwrap_or(u32::MAX);
-                        self.marks.push(BlockMark { offset, start });
                         self.next_block = self.blocks.append_block(offset, &mut self.data)?;
+                        // The end of the file is no block.
+                        if let Some(behind) = self.next_block {
+                            self.marks.push(BlockMark { offset, start });
+                            self.behind = behind;
+                        }
                     }
                     None => self.ended = true,
                 },
@@ -216,7 +223,7 @@ impl Head {
         let within = at - mark.start as usize;
         // The end of a block's data is the beginning of the next block.
         if within > 0 && at >= self.data.len() && found + 1 == self.marks.len() {
-            return VirtualOffset::new(self.next_block.unwrap_or(mark.offset), 0).0;
+            return VirtualOffset::new(self.behind, 0).0;
         }
         VirtualOffset::new(mark.offset, u32::try_from(within).unwrap_or(0)).0
     }

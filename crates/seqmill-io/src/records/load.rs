@@ -28,15 +28,21 @@ pub fn load_unit(
     mut lease: Lease,
 ) -> Result<Loaded> {
     let mut assumed = Hop::default();
+    let mut damage = None;
     let (unit, first_record, file_end) = match raw {
         RawUnit::Blocks(blocks) => {
             let (mut data, mut marks) = (Vec::new(), Vec::new());
             let hops = what.kind == Kind::Bam && blocks.first_record.is_none_or(|at| at == 0);
-            inflater.inflate_blocks(&blocks, &mut data, &mut marks, |data| {
+            let inflated = inflater.inflate_blocks(&blocks, &mut data, &mut marks, |data| {
                 if hops {
                     assumed.go_on(data);
                 }
-            })?;
+            });
+            match inflated {
+                Err(error) if data.is_empty() => return Err(error),
+                // The records before it are whole.
+                inflated => damage = inflated.err(),
+            }
             if assumed.end > data.len() {
                 assumed = Hop::default();
             }
@@ -59,8 +65,8 @@ pub fn load_unit(
             (unit, None, 0)
         }
     };
-    let mut loaded =
-        Loaded { unit, first_record, assumed, breaks: Breaks::default(), places: None, file_end };
+    let (breaks, places) = (Breaks::default(), None);
+    let mut loaded = Loaded { unit, first_record, assumed, breaks, places, file_end, damage };
     match what.kind {
         Kind::Bam | Kind::Cram => {
             if first_record.is_none_or(|at| at == 0) {
@@ -102,6 +108,7 @@ fn load_container(
         breaks: Breaks::default(),
         places,
         file_end: container.file_end,
+        damage: None,
     })
 }
 
@@ -184,7 +191,13 @@ impl Stitcher {
 
     /// Takes the next unit, or the end of the input; appends what is certain to `out`.
     pub fn stitch(&mut self, loaded: Option<Loaded>, out: &mut Vec<Joined>) -> Result<()> {
-        let Some(loaded) = loaded else { return self.no_more(out) };
+        let Some(mut loaded) = loaded else { return self.no_more(out) };
+        let damage = loaded.damage.take();
+        self.stitch_unit(loaded, out)?;
+        damage.map_or(Ok(()), Err)
+    }
+
+    fn stitch_unit(&mut self, loaded: Loaded, out: &mut Vec<Joined>) -> Result<()> {
         if loaded.unit.input != self.input {
             self.no_more(out)?;
             self.input = loaded.unit.input;

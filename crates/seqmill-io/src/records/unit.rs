@@ -92,6 +92,8 @@ pub struct Loaded {
     pub places: Option<Vec<u64>>,
     /// Bytes of the input consumed when this unit is done.
     pub file_end: u64,
+    /// What is wrong behind the bytes.
+    pub damage: Option<Error>,
 }
 
 impl Item for Loaded {

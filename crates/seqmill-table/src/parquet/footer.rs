@@ -9,6 +9,7 @@ use super::file::LeafTotals;
 use super::output::Output;
 use super::page::{DATA_PAGE, DICTIONARY_PAGE};
 use super::plan::{Encoding, Leaf, Plan};
+use super::schema::arrow_schema_key;
 use super::stats::{Bounds, PageStats};
 use super::thrift::{Type, Writer};
 use seqmill_base::{Error, Result};
@@ -320,7 +321,8 @@ pub(super) fn write_end(
     w.list(4, Type::Struct, facts.groups as usize);
     row_groups(data, spool, plan, facts, indexes_at, footer_at, &mut w)?;
     w.list(5, Type::Struct, facts.key_values.len() + 1);
-    let arrow = ("ARROW:schema", plan.arrow_schema.as_str());
+    let arrow_schema = arrow_schema_key(&plan.schema, facts.key_values);
+    let arrow = ("ARROW:schema", arrow_schema.as_str());
     let given = facts.key_values.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     for (key, value) in given.chain([arrow]) {
         w.begin_element();

@@ -1,6 +1,6 @@
 //! The leaves of a schema and how each is stored.
 
-use super::schema::{arrow_schema_key, schema_elements};
+use super::schema::schema_elements;
 use super::{Codec, LeafEncoding, LeafOptions};
 use arrow_schema::{DataType, Field, Schema};
 use seqmill_base::{Error, Result};
@@ -137,8 +137,6 @@ pub struct Plan {
     pub(super) codec: Codec,
     /// `FileMetaData.schema`: the elements without the list header, and their number.
     pub(super) elements: (Vec<u8>, usize),
-    /// Value of the key `ARROW:schema`.
-    pub(super) arrow_schema: String,
 }
 
 impl Plan {
@@ -159,7 +157,6 @@ impl Plan {
             leaves: walk.leaves,
             codec,
             elements: schema_elements(schema)?,
-            arrow_schema: arrow_schema_key(schema),
         }))
     }
 

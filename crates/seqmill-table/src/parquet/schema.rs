@@ -4,7 +4,7 @@
 use super::plan::{Kind, Physical};
 use super::thrift::Writer;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Metadata, Schema};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use seqmill_base::{Error, Result};
@@ -141,17 +141,24 @@ fn integer(kind: Kind) -> Option<(i32, i8, bool)> {
     })
 }
 
-/// The schema as base64 of an encapsulated IPC message. Without the schema's own metadata: readers
-/// take them from the key-value metadata of the file, where they would otherwise be twice.
-pub(super) fn arrow_schema_key(schema: &Schema) -> String {
+/// Metadata with more bytes are in the key-value metadata of the file alone: they would be held three
+/// times more while the footer is written.
+const SCHEMA_METADATA_BYTES: usize = 1 << 20;
+
+/// The schema as base64 of an encapsulated IPC message, with the metadata, which pyarrow takes from
+/// here alone.
+pub(super) fn arrow_schema_key(schema: &Schema, metadata: &[(String, String)]) -> String {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Dictionary(..) => field.clone(),
         _ => without_dictionaries(field),
     });
-    let bare = Schema::new(fields.collect::<Fields>());
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let own = if bytes <= SCHEMA_METADATA_BYTES { metadata } else { &[] };
+    let own: Metadata = own.iter().cloned().collect();
+    let schema = Schema::new_with_metadata(fields.collect::<Fields>(), own);
     let message = IpcDataGenerator::default()
         .schema_to_bytes_with_dictionary_tracker(
-            &bare,
+            &schema,
             &mut DictionaryTracker::new(false),
             &IpcWriteOptions::default(),
         )

@@ -64,7 +64,7 @@ pub(super) fn detect(head: &mut Head, options: &OpenOptions) -> Result<Kind> {
         return Ok(Kind::Fasta);
     }
     let first = data.first().copied().unwrap_or(0);
-    if first == b'@' && !is_fastq_lines(data) && is_header_line(first_line(data)) {
+    if first == b'@' && !is_fastq_lines(data) && begins_header(first_line(data)) {
         return Ok(Kind::Sam);
     }
     if could_be_text(data) {
@@ -88,6 +88,14 @@ pub(super) fn detect(head: &mut Head, options: &OpenOptions) -> Result<Kind> {
 fn first_line(data: &[u8]) -> &[u8] {
     let line = memchr(b'\n', data).and_then(|end| data.get(..end)).unwrap_or(data);
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Whether a file that begins with this line begins with a header: not where it may be the name of
+/// a read whose other lines are missing.
+fn begins_header(line: &[u8]) -> bool {
+    let bare = matches!(line, b"@HD" | b"@SQ" | b"@RG" | b"@PG" | b"@CO");
+    let letters = line.get(1..3).is_some_and(|code| code.iter().all(u8::is_ascii_alphabetic));
+    bare || (is_header_line(line) && letters && line.contains(&b'\t'))
 }
 
 /// Whether the third line begins with `+` and the second one can be a sequence.
@@ -145,6 +153,16 @@ mod tests {
         assert!(looks_like_sam(b"r\t0\t*\t0\t0\t*\t*\t0\t0\tACGT"), "cut inside the sequence");
         assert!(!looks_like_sam(b"r\tx\t*\t0\t0\t*\t*\t0\t0\t*\t*\n"));
         assert!(!looks_like_sam(b"chr1\t0\t100\n"));
+    }
+
+    #[test]
+    fn a_name_alone_is_no_header() {
+        for line in [&b"@HD\tVN:1.6"[..], b"@CO", b"@CO\thi", b"@xy\tz"] {
+            assert!(begins_header(line));
+        }
+        for line in [&b"@r1"[..], b"@ab", b"@r1\tx", b"@abc\tx", b"@"] {
+            assert!(!begins_header(line));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::cram::{ContainerScanner, RawContainer, split_place};
 use crate::gzip::GzipStream;
 use crate::source::Source;
 use seqmill_base::pipeline::Item;
-use seqmill_base::{Lease, Result};
+use seqmill_base::{Error, Lease, Result};
 use std::sync::Arc;
 
 /// A unit as the source gives it.
@@ -101,7 +101,8 @@ impl UnitSource {
         }
         let gzip =
             (input.container == Container::Gzip).then(|| GzipStream::new(Arc::clone(&source)));
-        Self::Bytes(Box::new(ByteUnits { source, gzip, at: 0, begin, unit_bytes, began: false }))
+        let (began, damage) = (false, None);
+        Self::Bytes(Box::new(ByteUnits { source, gzip, at: 0, begin, unit_bytes, began, damage }))
     }
 
     /// Bytes to reserve before the next unit is asked for.
@@ -142,6 +143,8 @@ pub struct ByteUnits {
     begin: u64,
     unit_bytes: usize,
     began: bool,
+    /// What is wrong behind the bytes that were given last.
+    damage: Option<Error>,
 }
 
 impl ByteUnits {
@@ -151,11 +154,18 @@ impl ByteUnits {
             self.at = self.at.max(self.begin);
         }
         loop {
+            if let Some(error) = self.damage.take() {
+                return Err(error);
+            }
             let offset = self.at;
             data.clear();
             let file_end = if let Some(gzip) = &mut self.gzip {
-                let got = gzip.append(&mut data, self.unit_bytes)?;
-                self.at += got as u64;
+                match gzip.append(&mut data, self.unit_bytes) {
+                    Err(error) if data.is_empty() => return Err(error),
+                    // The bytes before it are whole.
+                    appended => self.damage = appended.err(),
+                }
+                self.at += data.len() as u64;
                 gzip.consumed()
             } else {
                 data.resize(self.unit_bytes, 0);
