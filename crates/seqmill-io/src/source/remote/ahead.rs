@@ -95,8 +95,13 @@ impl AheadSource {
         if ahead.pieces.back().is_some_and(|piece| piece.has(at)) {
             return Ok(());
         }
-        let stretch = ahead.expected.pop_front_if(|(begin, end)| (*begin..*end).contains(&at));
-        let (begin, end) = stretch.unwrap_or((at, at + needed.max(LEAST_BYTES)));
+        let (begin, end) = match ahead.expected.front() {
+            Some(&(begin, end)) if (begin..end).contains(&at) => {
+                ahead.expected.pop_front();
+                (begin, end)
+            }
+            _ => (at, at + needed.max(LEAST_BYTES)),
+        };
         if !self.remote.has_room(end - begin) {
             ahead.pieces.retain(|piece| piece.end > at);
         }
