@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 from seqmill import _native
 from seqmill._addresses import local_path
 from seqmill._keywords import PathLike
-from seqmill._outputs import telling_of_state
+from seqmill._outputs import refuse_input, telling_of_state
 from seqmill._repeat_config import (
     IndexConfig,
     MemoryHints,
@@ -64,6 +64,14 @@ _SIGNED: Final = (
     "cap_penalty",
     "min_improvement",
 )
+_SUFFIXES: Final = {
+    "library": ".families.fa",
+    "bed": ".bed",
+    "gff3": ".gff3",
+    "softmask": ".softmasked.fa",
+    "hardmask": ".hardmasked.fa",
+}
+"""Ends of the names of outputs that could be a known annotation, too."""
 _MOST: Final = (1 << 31) - 1
 
 
@@ -199,6 +207,8 @@ def find_repeats(
     >>> len(found.families) > 0, found.metrics.totals["bases"]
     (True, 95000)
     """
+    if output is not None:
+        _check_output(os.fspath(output), formats if compat == "none" else ["bed"], known)
     annotation = None if known is None else read_known(known, known_types)
     index = IndexConfig() if index is None else index
     pipeline = PipelineConfig() if pipeline is None else pipeline
@@ -282,6 +292,16 @@ def find_repeats(
     del tmpdir  # Nothing is spilled: what does not fit is counted in more partitions.
     track = hints.track_memory_usage
     return _run(request, report, annotation, overview=overview, track=track)
+
+
+def _check_output(prefix: str, formats: Sequence[str], known: PathLike | None) -> None:
+    """Refuse a beginning of names that is none, and outputs that would replace the annotation."""
+    if os.path.basename(prefix) in ("", "-", ".", ".."):  # noqa: PTH119 - as it was given
+        message = f"output {prefix!r} is no beginning of a name, such as out/yeast"
+        raise InputError(message, option="output", value=prefix)
+    for name in formats:
+        if known is not None and name in _SUFFIXES:
+            refuse_input(prefix + _SUFFIXES[name], [known])
 
 
 def _check_numbers(parameters: dict[str, Any]) -> None:

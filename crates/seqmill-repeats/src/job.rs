@@ -248,7 +248,7 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::input("masked sequence needs an input that can be read twice, not -"));
     }
     for path in suffixes(options).iter().filter_map(|suffix| outputs.path(suffix)) {
-        if path == input_file(&options.input) {
+        if read::is_same_file(&path, input_file(&options.input)) {
             return Err(Error::input("the output would replace the input").at_path(&path));
         }
         // A resumed run may have published some of its files before it was killed.
@@ -305,6 +305,9 @@ fn work(
     let ahead = if threads > 1 { threads } else { 0 };
     let Loaded { text, lease, warnings, bytes } =
         read::load(&options.input, options.reading(ahead), job, books.text)?;
+    if !options.parameters.reprise() {
+        read::check_names(&text, &options.input, job, books.text)?;
+    }
     clock.stage("read", u64::from(text.len()));
     job.progress.bytes_in.store(bytes, Ordering::Relaxed);
     job.progress.records_in.store(text.records().len() as u64, Ordering::Relaxed);
@@ -316,7 +319,8 @@ fn work(
     if options.annotate && !options.parameters.reprise() {
         let context = Context { text: &text, scoring, cancel: &job.cancel };
         let least = options.parameters.min_length;
-        found.annotated = annotate(&context, &mut found.state, least, threads, job, books.index)?;
+        (found.annotated, found.annotated_k) =
+            annotate(&context, &mut found.state, least, threads, job, books.index)?;
         clock.stage("annotate", found.annotated);
     }
     if let Some(wanted) = options.cluster.filter(|_| !options.parameters.reprise()) {
