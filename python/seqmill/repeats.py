@@ -5,6 +5,7 @@ Coordinates are 0-based and half-open.
 """
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ _SUFFIXES: Final = {
     "hardmask": ".hardmasked.fa",
 }
 """Ends of the names of outputs that could be a known annotation, too."""
+_REPRISE_FORMATS: Final = ("library", "bed", "freq")
+"""What the files of the reference program hold; it writes all of them."""
 _MOST: Final = (1 << 31) - 1
 
 
@@ -219,9 +222,10 @@ def find_repeats(
         if name not in FORMATS:
             message = f"format {name!r} does not exist; there are {', '.join(FORMATS)}"
             raise InputError(message, option="formats", value=name)
-    if cluster is not None and compat == "reprise":
-        message = "cluster changes the library, which compat 'reprise' gives as it is"
-        raise InputError(message, option="cluster", value=cluster)
+    if compat == "reprise":
+        _check_compat(formats, annotate=annotate, cluster=cluster)
+    if cluster is not None and not math.isfinite(cluster):
+        raise InputError(f"cluster {cluster} is no identity", option="cluster", value=cluster)
     if order not in ("position", "family"):
         message = f"order {order!r} is neither 'position' nor 'family'"
         raise InputError(message, option="order", value=order, allowed="position, family")
@@ -292,6 +296,20 @@ def find_repeats(
     del tmpdir  # Nothing is spilled: what does not fit is counted in more partitions.
     track = hints.track_memory_usage
     return _run(request, report, annotation, overview=overview, track=track)
+
+
+def _check_compat(formats: Sequence[str], *, annotate: bool, cluster: float | None) -> None:
+    """Refuse what the files of the reference program do not have."""
+    if cluster is not None:
+        message = "cluster changes the library, which compat 'reprise' gives as it is"
+        raise InputError(message, option="cluster", value=cluster)
+    if annotate:
+        message = "annotate adds elements, which compat 'reprise' gives as they are"
+        raise InputError(message, option="annotate", value=annotate)
+    other = [name for name in formats if name not in _REPRISE_FORMATS]
+    if other:
+        message = f"compat 'reprise' writes the four files of that program, no {other[0]}"
+        raise InputError(message, option="formats", value=other[0])
 
 
 def _check_output(prefix: str, formats: Sequence[str], known: PathLike | None) -> None:

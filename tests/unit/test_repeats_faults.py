@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -119,3 +120,23 @@ def test_outputs_have_names(tmp_path: Path, output: str) -> None:
     path.write_text(">c1\nACGT\n")
     with pytest.raises(InputError, match="no beginning of a name"):
         find_repeats(path, output=output, threads=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"annotate": True}, {"cluster": 0.9}, {"formats": ["gff3"]}, {"formats": ["softmask", "bed"]}],
+)
+def test_files_of_the_reference_are_all_there_is(tmp_path: Path, options: dict[str, Any]) -> None:
+    """What it does not have was left out without a word."""
+    path = tmp_path / "g.fa"
+    path.write_text(">c1\nACGT\n")
+    with pytest.raises(InputError, match="compat 'reprise'"):
+        find_repeats(path, output=tmp_path / "o", compat="reprise", threads=1, **options)
+
+
+@pytest.mark.parametrize("identity", [float("nan"), float("inf"), 0.4, 1.1])
+def test_identities_of_clusters(tmp_path: Path, identity: float) -> None:
+    path = tmp_path / "g.fa"
+    path.write_text(">c1\nACGT\n")
+    with pytest.raises(InputError):
+        find_repeats(path, cluster=identity, threads=1)
