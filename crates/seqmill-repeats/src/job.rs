@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::usage;
 use crate::write::{self, Content, Masking, reprise};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
-use seqmill_base::process::{memory_figures, usage_figures};
+use seqmill_base::process::{LeanAllocator, memory_figures, usage_figures};
 use seqmill_base::sink::{AtomicFile, refuse_existing};
 use seqmill_base::{Error, Job, Result};
 use seqmill_io::fasta::OpenArchive;
@@ -213,6 +213,7 @@ pub fn run(options: &Options, job: &Job, extra: &Extra<'_>) -> Result<Report> {
     options.parameters.check()?;
     cluster::check(options.cluster)?;
     check(options)?;
+    let _lean = LeanAllocator::within(job.budget.limit());
     let began = Instant::now();
     let usage = usage_figures();
     let mut clock = Clock::new(options.resources.threads);

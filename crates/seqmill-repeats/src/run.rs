@@ -104,6 +104,8 @@ const CHECKPOINT_TIME: Duration = Duration::from_mins(1);
 /// Most bytes of batches on their way, and their part of what the index may take.
 const MOST_PIPELINE_BYTES: u64 = 16 << 20;
 const PIPELINE_PART: u64 = 8;
+/// What seeds with a mismatch take for each base of usual genomes, lists and all.
+const USUAL_NEAR_BYTES: u64 = 10;
 /// Least bytes of the index account.
 const LEAST_INDEX_BYTES: u64 = 1 << 20;
 
@@ -240,6 +242,10 @@ impl Run<'_> {
         let least = LEAST_INDEX_BYTES + if near { 2 * length } else { 0 };
         if index < least {
             let more = (least.div_ceil(2) * 3 + later).saturating_sub(free);
+            // What comes behind the bounds is not known yet; advice that only leads to the next
+            // refusal helps nobody.
+            let whole = if near { (USUAL_NEAR_BYTES * length).saturating_sub(free) } else { 0 };
+            let more = more.max(whole);
             // A part of a larger budget goes to what the program takes beside its accounts.
             let needed = budget.limit() + more + more / 16;
             return Err(Error::budget(
