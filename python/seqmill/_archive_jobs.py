@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
+from seqmill._outputs import refuse_existing, refuse_input
 from seqmill._regions import is_bed, parse_region, read_bed_lines, read_region_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
 from seqmill.limits import Limit, choose_memory, choose_threads
@@ -18,6 +19,7 @@ from seqmill.report import JobReport, Metrics
 __all__ = [
     "UnpackResult",
     "VerifyResult",
+    "check_selection",
     "choose_limits",
     "find_queries",
     "find_records",
@@ -110,6 +112,9 @@ class _Names:
 
     def _look(self, text: str) -> list[tuple[int, int]]:
         found = self._native.find_in_all(text, 2)
+        if len(found) == 1:
+            # Raises where several contigs of the sample have the name.
+            self._native.find_contig(found[0][0], text)
         at = text.rfind("@")
         # The name of a contig or of a sample may hold the character, too.
         while not found and at > 0:
@@ -132,6 +137,33 @@ class _Names:
             message = f"several samples have a contig {text!r} ({names}); write {text}@SAMPLE"
             raise InputError(message, option="contig", value=text)
         return found[0]
+
+
+def check_selection(
+    samples: Sequence[str] | None,
+    contigs: Sequence[str] | None,
+    regions: Sequence[str] | None,
+    regions_file: PathLike | None,
+) -> None:
+    """Refuse a selection that is empty, which is not everything, and two at once.
+
+    Examples
+    --------
+    >>> check_selection(None, ["chr1"], None, None)
+    >>> check_selection([], None, None, None)
+    Traceback (most recent call last):
+    ...
+    seqmill.errors.InputError: samples is empty; without a selection every sample is unpacked
+    """
+    given = {"samples": samples, "contigs": contigs, "regions": regions}
+    chosen = {name: names for name, names in given.items() if names is not None}
+    for name, names in chosen.items():
+        if not names:
+            message = f"{name} is empty; without a selection every sample is unpacked"
+            raise InputError(message, option=name)
+    if len(chosen) + (regions_file is not None and regions is None) > 1:
+        message = "samples, contigs and regions are alternatives; give one of them"
+        raise InputError(message, option="samples")
 
 
 def find_records(
@@ -216,7 +248,8 @@ def unpack(
     """Write FASTA: one file, or a folder with a file of each sample."""
     if line_width < 1:
         raise InputError(f"{line_width} bases a line are not possible", option="line_width")
-    numbers = [native.find_sample(name) for name in samples] if samples else range(len(native))
+    every = samples is None
+    numbers = range(len(native)) if every else [native.find_sample(name) for name in samples or ()]
     if output != "-" and (output.endswith("/") or Path(output).is_dir()):
         if pieces is not None:
             message = f"{output}: a folder takes samples; contigs and regions go to one file"
@@ -225,16 +258,20 @@ def unpack(
         suffix = ".fa.gz" if gzip else ".fa"
         names = [_file_name(native.sample_name(i)) + suffix for i in numbers]
         _refuse_duplicates(names)
-        folder.mkdir(parents=True, exist_ok=True)
         plan = [
             (os.fspath(folder / name), {"samples": [i]})
             for name, i in zip(names, numbers, strict=True)
         ]
+        for target, _ in plan:
+            refuse_existing(target, force=force)
+            refuse_input(target, [path])
+        folder.mkdir(parents=True, exist_ok=True)
         level = _level(gzip) if gzip else None
     else:
         selection: dict[str, Any] = {"samples": list(numbers)}
         if pieces is not None:
             selection = {"pieces": pieces}
+        refuse_input(output, [path])
         plan = [(output, selection)]
         packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
         level = _level(packed) if packed else None
@@ -261,7 +298,7 @@ def unpack(
             }
             answer = json.loads(
                 _native.archive_unpack(
-                    path,
+                    native,
                     json.dumps(options),
                     limits[1].value,
                     lambda raw: report.feed({"phase": "unpack", **raw}),
@@ -294,6 +331,7 @@ def _refuse_duplicates(names: Sequence[str]) -> None:
 
 
 def verify(
+    native: "_native.ArchiveReader",
     path: str,
     *,
     threads: int | str | None,
@@ -313,7 +351,7 @@ def verify(
     )
     with report:
         text, faults = _native.archive_verify(
-            path,
+            native,
             limits[0].value,
             limits[1].value,
             lambda raw: report.feed({"phase": "verify", **raw}),

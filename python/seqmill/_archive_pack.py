@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack
 from seqmill import _native
 from seqmill._archive_jobs import choose_limits
 from seqmill._lists import read_list
-from seqmill._outputs import refuse_existing
+from seqmill._outputs import refuse_existing, refuse_input
 from seqmill.errors import InputError
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
@@ -31,7 +31,9 @@ PathLike = str | os.PathLike[str]
 
 _USEFUL_BYTES: Final = 1 << 30
 _SUFFIXES: Final = (".fna", ".gz", ".fa", ".fasta")
-_NOT_SEMANTIC: Final = frozenset({"output", "force", "threads", "tmpdir", "inputs", "archive"})
+_NOT_SEMANTIC: Final = frozenset(
+    {"output", "force", "threads", "tmpdir", "inputs", "archive_samples"}
+)
 
 
 class PackOptions(TypedDict, total=False):
@@ -142,7 +144,7 @@ def plan_inputs(
 
     Paths that begin with ``@`` are lists of paths. A file named twice is used once.
     """
-    named = [item for path in paths for item in (read_list(path) if path[0] == "@" else [path])]
+    named = [item for p in paths for item in (read_list(p) if p.startswith("@") else [p])]
     files = list(dict.fromkeys(named))
     planned: list[tuple[str | None, Sequence[PathLike]]] = []
     if reference is not None:
@@ -208,13 +210,26 @@ def _refuse_equal_names(
         seen.setdefault(name, paths[0])
 
 
+def _refuse_other_sizes(path: str, options: Mapping[str, Any], memory: int) -> None:
+    """Refuse sizes that are not those of the archive that is added to."""
+    asked = {name: options[name] for name in _RANGES if options.get(name) is not None}
+    if not asked:
+        return
+    k, least, pack_size, segment = _native.ArchiveReader(path, memory).parameters
+    known = {"kmer_length": k, "min_match": least, "pack_size": pack_size, "segment_size": segment}
+    for name, value in asked.items():
+        if value != known[name]:
+            message = f"{path}: {name} is {known[name]} in this archive and stays so, not {value}"
+            raise InputError(message, option=name, value=value)
+
+
 def pack(
     output: PathLike,
     inputs: Sequence[tuple[str | None, Sequence[PathLike]]],
     *,
     samples: Literal["file", "record", "pansn"] = "file",
     append: bool = False,
-    archive: dict[str, Any] | None = None,
+    source: tuple[_native.ArchiveReader, str, Sequence[tuple[int, str]]] | None = None,
     threads: int | str | None = None,
     memory: int | str | None = None,
     tmpdir: PathLike | None = None,
@@ -238,12 +253,14 @@ def pack(
         "inputs": [
             {"name": name, "paths": [os.fspath(path) for path in paths]} for name, paths in inputs
         ],
-        "archive": archive,
+        "archive_samples": [] if source is None else source[2],
         "force": force,
         "threads": limits[0].value,
         "tmpdir": None if tmpdir is None else os.fspath(tmpdir),
         **engine_options(options),
     }
+    if append:
+        _refuse_other_sizes(target, options, limits[1].value)
     _refuse_equal_names(inputs, rename=options.get("duplicates") == "rename")
     for item in request["inputs"]:
         for path in item["paths"]:
@@ -252,10 +269,11 @@ def pack(
     if tmpdir is not None and not os.path.isdir(request["tmpdir"]):  # noqa: PTH112
         raise InputError(f"{tmpdir}: tmpdir is no folder", option="tmpdir", value=tmpdir)
     paths = [path for _, paths in inputs for path in paths]
+    refuse_input(target, paths)
     report = JobReport(
         command,
         options={key: value for key, value in request.items() if key not in _NOT_SEMANTIC},
-        inputs=[os.fspath(path) for path in paths] if archive is None else [archive["path"]],
+        inputs=[os.fspath(path) for path in paths] if source is None else [source[1]],
         threads=limits[0],
         memory=limits[1],
         metrics=metrics,
@@ -267,6 +285,7 @@ def pack(
                 json.dumps(request),
                 limits[1].value,
                 lambda raw: report.feed({"phase": "pack", **raw}),
+                None if source is None else source[0],
             )
         )
         sizes = {"bytes": answer["bytes"], "records": answer["contigs"]}
@@ -288,6 +307,7 @@ def pack(
 
 
 def copy_samples(
+    native: _native.ArchiveReader,
     path: str,
     numbers: Sequence[tuple[int, str]],
     output: PathLike,
@@ -295,12 +315,12 @@ def copy_samples(
     **job: Any,
 ) -> PackResult:
     """Pack samples of an archive into another one."""
-    archive = {"path": path, "samples": list(numbers)}
     options: Any = parameters
-    return pack(output, [], archive=archive, command="subset", **options, **job)
+    return pack(output, [], source=(native, path, numbers), command="subset", **options, **job)
 
 
 def rename_samples(
+    native: _native.ArchiveReader,
     path: str,
     names: Sequence[str],
     output: PathLike,
@@ -323,7 +343,7 @@ def rename_samples(
     )
     with report:
         return _native.archive_rename(
-            path,
+            native,
             os.fspath(output),
             list(names),
             force,

@@ -1,7 +1,7 @@
 """The context in which an archive is written: :class:`ArchiveWriter`."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -13,7 +13,7 @@ from seqmill.progress import ProgressArg
 __all__ = ["ArchiveWriter"]
 
 PathLike = str | os.PathLike[str]
-Source = PathLike | Sequence[PathLike] | Iterable[tuple[str, Any]]
+Source = PathLike | Sequence[PathLike] | Iterable[tuple[str, Any]] | Mapping[str, Any]
 
 
 class ArchiveWriter:
@@ -101,11 +101,7 @@ class ArchiveWriter:
             if error is None:
                 self.close()
         finally:
-            if self._folder is not None:
-                import shutil  # noqa: PLC0415 - whoever only reads needs none
-
-                shutil.rmtree(self._folder, ignore_errors=True)
-                self._folder = None
+            self._clean()
 
     def add(self, name: str, source: Source) -> None:
         """Add a sample; the first one of a new archive is its reference.
@@ -115,8 +111,8 @@ class ArchiveWriter:
         name
             Name of the sample.
         source
-            A FASTA file in any packing, several of them, or an iterable of (header, sequence),
-            which is written to a temporary file.
+            A FASTA file in any packing, several of them, or an iterable of (header, sequence)
+            or a mapping, which is written to a temporary file.
         """
         if self._result is not None:
             raise InputError("the archive is complete", option="add")
@@ -125,19 +121,32 @@ class ArchiveWriter:
         if isinstance(source, str | os.PathLike):
             self._inputs.append((name, [source]))
             return
-        items = list(source) if isinstance(source, list | tuple) else source
-        if isinstance(items, list) and all(isinstance(i, str | os.PathLike) for i in items):
-            self._inputs.append((name, items))
-            return
-        self._inputs.append((name, [self._spool(name, items)]))
+        if isinstance(source, list | tuple) and source:
+            paths = [item for item in source if isinstance(item, str | os.PathLike)]
+            if len(paths) == len(source):
+                self._inputs.append((name, paths))
+                return
+        records = source.items() if isinstance(source, Mapping) else source
+        self._inputs.append((name, [self._spool(name, records)]))
 
     def close(self) -> None:
         """Pack what was added."""
         if self._result is not None:
             return
-        self._result = pack(
-            self._path, self._inputs, append=self._append, **self._job, **self._options
-        )
+        try:
+            self._result = pack(
+                self._path, self._inputs, append=self._append, **self._job, **self._options
+            )
+        finally:
+            self._clean()
+
+    def _clean(self) -> None:
+        """Remove what was written beside the archive."""
+        if self._folder is not None:
+            import shutil  # noqa: PLC0415 - whoever only reads needs none
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     def _spool(self, name: str, records: Iterable[Any]) -> str:
         """Write records as FASTA beside the archive."""
@@ -149,11 +158,26 @@ class ArchiveWriter:
         path = Path(self._folder, f"{len(self._inputs)}.fa")
         with path.open("wb") as out:
             for record in records:
-                header, sequence = record
-                head = header.encode() if isinstance(header, str) else bytes(header)
-                if b"\n" in head or b"\r" in head:
-                    message = f"{name}: the header {header!r} has a line end"
-                    raise InputError(message, option="source", value=header)
-                body = sequence.encode() if isinstance(sequence, str) else bytes(sequence)
+                head, body = _record(name, record)
                 out.write(b">" + head + b"\n" + body + b"\n")
         return os.fspath(path)
+
+
+def _record(name: str, record: Any) -> tuple[bytes, bytes]:
+    """Give header and sequence of a record; neither may look like another record."""
+    if isinstance(record, str | bytes) or len(record) != 2:  # noqa: PLR2004 - a pair
+        message = f"{name}: {record!r:.60} is no pair of header and sequence"
+        raise InputError(message, option="source", value=record)
+    header, sequence = record
+    head = header.encode() if isinstance(header, str) else bytes(header)
+    if b"\n" in head or b"\r" in head:
+        message = f"{name}: the header {header!r} has a line end"
+        raise InputError(message, option="source", value=header)
+    if isinstance(sequence, int):
+        message = f"{name}: the sequence of {header!r} is a number"
+        raise InputError(message, option="source", value=header)
+    body = sequence.encode() if isinstance(sequence, str) else bytes(sequence)
+    if b">" in body:
+        message = f"{name}: the sequence of {header!r} holds '>', which begins another record"
+        raise InputError(message, option="source", value=header)
+    return head, body

@@ -267,13 +267,13 @@ class ArchiveReader:
 
 def is_archive(path: str | PathLike[str]) -> bool: ...
 def archive_unpack(
-    path: str | PathLike[str],
+    reader: ArchiveReader,
     options_json: str,
     memory: int,
     progress: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> str: ...
 def archive_verify(
-    path: str | PathLike[str],
+    reader: ArchiveReader,
     threads: int,
     memory: int,
     progress: Callable[[Mapping[str, Any]], Any] | None = None,
@@ -294,9 +294,10 @@ def archive_pack(
     options_json: str,
     memory: int,
     progress: Callable[[Mapping[str, Any]], Any] | None = None,
+    source: ArchiveReader | None = None,
 ) -> str: ...
 def archive_rename(
-    path: str | PathLike[str],
+    reader: ArchiveReader,
     output: str | PathLike[str],
     names: Sequence[str],
     force: bool,

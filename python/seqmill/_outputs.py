@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from seqmill.errors import InputError, OutputExistsError
 
-__all__ = ["refuse_existing", "state_directory", "telling_of_state"]
+__all__ = ["refuse_existing", "refuse_input", "state_directory", "telling_of_state"]
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
@@ -31,6 +31,27 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
         raise InputError(message, option="output", value=name)
     if not force and os.path.lexists(path):
         raise OutputExistsError(f"{name}: output exists; use --force to replace it", path=name)
+
+
+def refuse_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse an output that is one of the inputs: it would take its place.
+
+    Raises
+    ------
+    InputError
+        Names the file.
+
+    Examples
+    --------
+    >>> refuse_input("no-such-file.agc", ["genome.fa", "-"])
+    """
+    name = os.fspath(output)
+    if name == "-" or not os.path.exists(name):  # noqa: PTH110 - names as they were given
+        return
+    for path in inputs:
+        if path != "-" and os.path.exists(path) and os.path.samefile(name, path):  # noqa: PTH110, PTH121
+            message = f"{name}: is an input and the output; give the output another name"
+            raise InputError(message, option="output", value=name)
 
 
 def _is_device(path: str) -> bool:

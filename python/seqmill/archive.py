@@ -13,7 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from seqmill import _native
-from seqmill._archive_jobs import UnpackResult, VerifyResult, find_records, unpack, verify
+from seqmill._archive_jobs import (
+    UnpackResult,
+    VerifyResult,
+    check_selection,
+    find_records,
+    unpack,
+    verify,
+)
 from seqmill._archive_pack import PackOptions, PackResult, copy_samples, rename_samples
 from seqmill._archive_samples import Contig, Parameters, Sample
 from seqmill._archive_writer import ArchiveWriter
@@ -87,6 +94,7 @@ class Archive(Mapping[str, Sample]):
         cache: int | str | None = None,
     ) -> None:
         self._path = os.fspath(path)
+        self._place = os.path.abspath(self._path)  # noqa: PTH100 - also after a change of folder
         limit = choose_memory(memory, useful=_USEFUL_BYTES).value
         self._options = (limit, None if cache is None else parse_size(cache))
         self._open: _native.ArchiveReader | None = _native.ArchiveReader(self._path, *self._options)
@@ -104,7 +112,7 @@ class Archive(Mapping[str, Sample]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by path and options."""
-        return _reopen, (type(self), self._path, *self._options)
+        return _reopen, (type(self), self._place, *self._options)
 
     def __enter__(self) -> Self:
         """Begin a block at whose end the archive is closed."""
@@ -187,14 +195,14 @@ class Archive(Mapping[str, Sample]):
     def _store(self) -> "FastaStore":
         from seqmill.fetch import FastaStore  # noqa: PLC0415 - only when windows are read
 
-        return FastaStore.open(self._path)
+        return FastaStore.open(self._place)
 
     @cached_property
     def _prefix(self) -> str:
         """Give what a store puts in front of the names of samples."""
-        first = f"/{self.reference}"
-        found = (name for name in self._store.names if name.endswith(first))
-        return next(found, first).removesuffix(first[1:])
+        # All names have it: what the shortest one has more than the shortest sample.
+        shortest = min(self._store.names, key=len)
+        return shortest[: len(shortest) - min(map(len, self))]
 
     def fetch(
         self,
@@ -285,18 +293,15 @@ class Archive(Mapping[str, Sample]):
         FormatError
             If a part that is needed is damaged; no output is left then.
         """
-        given = [value for value in (samples, contigs, regions or regions_file) if value]
-        if len(given) > 1:
-            message = "samples, contigs and regions are alternatives; give one of them"
-            raise InputError(message, option="samples")
+        check_selection(samples, contigs, regions, regions_file)
         pieces = None
-        if contigs or regions or regions_file:
+        if contigs or regions or regions_file is not None:
             pieces = find_records(self._reader, _texts(contigs), _texts(regions), regions_file)
         return unpack(
             self._reader,
             self._path,
             os.fspath(output),
-            samples=_texts(samples) if samples else None,
+            samples=None if samples is None else _texts(samples),
             pieces=pieces,
             line_width=line_width,
             gzip=gzip,
@@ -323,7 +328,7 @@ class Archive(Mapping[str, Sample]):
         """
         native = self._reader
         chosen = [(native.find_sample(name), name) for name in dict.fromkeys(_texts(names))]
-        return copy_samples(self._path, chosen, output, self._sizes(), **job)
+        return copy_samples(native, self._path, chosen, output, self._sizes(), **job)
 
     def rename(self, names: Mapping[str, str], output: PathLike, **job: Any) -> None:
         """Write a copy in which samples have new names.
@@ -347,9 +352,10 @@ class Archive(Mapping[str, Sample]):
             raise InputError(message, option="names", value=twice)
         if self.version < _CURRENT:
             # The collection of old versions is laid out in another way.
-            copy_samples(self._path, list(enumerate(renamed)), output, self._sizes(), **job)
+            numbers = list(enumerate(renamed))
+            copy_samples(native, self._path, numbers, output, self._sizes(), **job)
             return
-        rename_samples(self._path, renamed, output, **job)
+        rename_samples(native, self._path, renamed, output, **job)
 
     def _sizes(self) -> dict[str, int]:
         sizes = self.parameters
@@ -380,9 +386,8 @@ class Archive(Mapping[str, Sample]):
         VerifyResult
             What was checked, and the faults with their places.
         """
-        return verify(
-            self._path, threads=threads, memory=memory, progress=progress, metrics=metrics
-        )
+        job: Any = {"threads": threads, "memory": memory, "progress": progress, "metrics": metrics}
+        return verify(self._reader, self._path, **job)
 
 
 def _texts(value: Sequence[str] | str | None) -> list[str]:

@@ -5,6 +5,7 @@ Coordinates are 0-based and half-open.
 """
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 from seqmill import _native
 from seqmill._addresses import local_path
 from seqmill._keywords import PathLike
-from seqmill._outputs import telling_of_state
+from seqmill._outputs import refuse_input, telling_of_state
 from seqmill._repeat_config import (
     IndexConfig,
     MemoryHints,
@@ -64,6 +65,16 @@ _SIGNED: Final = (
     "cap_penalty",
     "min_improvement",
 )
+_SUFFIXES: Final = {
+    "library": ".families.fa",
+    "bed": ".bed",
+    "gff3": ".gff3",
+    "softmask": ".softmasked.fa",
+    "hardmask": ".hardmasked.fa",
+}
+"""Ends of the names of outputs that could be a known annotation, too."""
+_REPRISE_FORMATS: Final = ("library", "bed", "freq")
+"""What the files of the reference program hold; it writes all of them."""
 _MOST: Final = (1 << 31) - 1
 
 
@@ -199,6 +210,8 @@ def find_repeats(
     >>> len(found.families) > 0, found.metrics.totals["bases"]
     (True, 95000)
     """
+    if output is not None:
+        _check_output(os.fspath(output), formats if compat == "none" else ["bed"], known)
     annotation = None if known is None else read_known(known, known_types)
     index = IndexConfig() if index is None else index
     pipeline = PipelineConfig() if pipeline is None else pipeline
@@ -209,9 +222,10 @@ def find_repeats(
         if name not in FORMATS:
             message = f"format {name!r} does not exist; there are {', '.join(FORMATS)}"
             raise InputError(message, option="formats", value=name)
-    if cluster is not None and compat == "reprise":
-        message = "cluster changes the library, which compat 'reprise' gives as it is"
-        raise InputError(message, option="cluster", value=cluster)
+    if compat == "reprise":
+        _check_compat(formats, annotate=annotate, cluster=cluster)
+    if cluster is not None and not math.isfinite(cluster):
+        raise InputError(f"cluster {cluster} is no identity", option="cluster", value=cluster)
     if order not in ("position", "family"):
         message = f"order {order!r} is neither 'position' nor 'family'"
         raise InputError(message, option="order", value=order, allowed="position, family")
@@ -282,6 +296,30 @@ def find_repeats(
     del tmpdir  # Nothing is spilled: what does not fit is counted in more partitions.
     track = hints.track_memory_usage
     return _run(request, report, annotation, overview=overview, track=track)
+
+
+def _check_compat(formats: Sequence[str], *, annotate: bool, cluster: float | None) -> None:
+    """Refuse what the files of the reference program do not have."""
+    if cluster is not None:
+        message = "cluster changes the library, which compat 'reprise' gives as it is"
+        raise InputError(message, option="cluster", value=cluster)
+    if annotate:
+        message = "annotate adds elements, which compat 'reprise' gives as they are"
+        raise InputError(message, option="annotate", value=annotate)
+    other = [name for name in formats if name not in _REPRISE_FORMATS]
+    if other:
+        message = f"compat 'reprise' writes the four files of that program, no {other[0]}"
+        raise InputError(message, option="formats", value=other[0])
+
+
+def _check_output(prefix: str, formats: Sequence[str], known: PathLike | None) -> None:
+    """Refuse a beginning of names that is none, and outputs that would replace the annotation."""
+    if os.path.basename(prefix) in ("", "-", ".", ".."):  # noqa: PTH119 - as it was given
+        message = f"output {prefix!r} is no beginning of a name, such as out/yeast"
+        raise InputError(message, option="output", value=prefix)
+    for name in formats:
+        if known is not None and name in _SUFFIXES:
+            refuse_input(prefix + _SUFFIXES[name], [known])
 
 
 def _check_numbers(parameters: dict[str, Any]) -> None:

@@ -95,3 +95,16 @@ def test_what_it_writes_is_read_and_added_to(tmp_path: Path) -> None:
         for i in (4, 5):
             writer.add(f"g{i}", paths[i])
     check(path, genomes)
+
+
+@pytest.mark.parametrize("pack_size", [1, 3, 4])
+def test_records_as_samples_are_read_and_added_to(tmp_path: Path, pack_size: int) -> None:
+    """Also where they fill the last batch, behind which it writes one more."""
+    genomes, paths = simulate(tmp_path, 1)
+    expected = {name.split()[0]: [(name, text)] for name, text in genomes["g0"]}
+    path = tmp_path / "x.agc"
+    agc("create", "-c", "-b", pack_size, "-o", path, *paths)
+    check(path, expected)
+    with ArchiveWriter(path, append=True) as writer:
+        writer.add("more", genomes["g0"])
+    check(path, expected | {"more": genomes["g0"]})

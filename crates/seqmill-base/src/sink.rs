@@ -1,7 +1,8 @@
 //! Outputs that appear under their name only when they are complete.
 
 use crate::error::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Fails with `Exists` if `path` is there and may not be replaced, and with `Input` if it is a
@@ -33,8 +34,35 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     sync_directory_of(to)
 }
 
+/// Opens an empty file for one writer. What another one ended or was killed with is written over;
+/// one that is at work is waited for, or an error.
+fn open_alone(aside: &Path, wait: bool) -> Result<File> {
+    let io = |e| Error::io(aside, &e);
+    loop {
+        let mut open = OpenOptions::new();
+        let open = open.write(true).read(true).create(true).truncate(false);
+        let file = open.open(aside).map_err(io)?;
+        let locked = if wait { file.lock().map_err(TryLockError::Error) } else { file.try_lock() };
+        match locked {
+            // File systems without locks have none to break.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => {
+                let what = "another process is writing this output";
+                return Err(Error::system(aside, libc::EAGAIN, what));
+            }
+        }
+        // The other may have given the file its name, or removed it, before it let go.
+        let own = file.metadata().map_err(io)?;
+        let there = std::fs::metadata(aside);
+        if there.is_ok_and(|m| (m.dev(), m.ino()) == (own.dev(), own.ino())) {
+            file.set_len(0).map_err(io)?;
+            return Ok(file);
+        }
+    }
+}
+
 /// A file that is written aside (`.NAME.part`) and takes its name by [`AtomicFile::commit`].
-/// Dropped without a commit it leaves nothing behind.
+/// Dropped without a commit it leaves nothing behind. Two processes cannot write one output.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -45,7 +73,16 @@ pub struct AtomicFile {
 
 impl AtomicFile {
     /// Begins a file that will be `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Exists` and `Input` as [`refuse_existing`], `Io` with `EAGAIN` while another process writes
+    /// the same output.
     pub fn create(path: &Path, force: bool) -> Result<Self> {
+        Self::create_alone(path, force, false)
+    }
+
+    fn create_alone(path: &Path, force: bool, wait: bool) -> Result<Self> {
         refuse_existing(path, force)?;
         let name = path.file_name().ok_or_else(|| {
             Error::input(format!("output {:?} has no file name", path.display().to_string()))
@@ -54,13 +91,12 @@ impl AtomicFile {
         aside_name.push(name);
         aside_name.push(".part");
         let aside = path.with_file_name(aside_name);
-        let file = OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create(true)
-            .truncate(true)
-            .open(&aside)
-            .map_err(|e| Error::io(&aside, &e))?;
+        let file = open_alone(&aside, wait)?;
+        // Another process may have ended the output between the first look and the lock.
+        if let Err(error) = refuse_existing(path, force) {
+            let _ = std::fs::remove_file(&aside);
+            return Err(error);
+        }
         Ok(Self { file, aside, path: path.to_path_buf(), committed: false })
     }
 
@@ -94,7 +130,7 @@ impl Drop for AtomicFile {
 /// Writes a small file whole: aside, synced, renamed.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     use std::os::unix::fs::FileExt;
-    let aside = AtomicFile::create(path, true)?;
+    let aside = AtomicFile::create_alone(path, true, true)?;
     aside.file().write_all_at(content, 0).map_err(|e| Error::io(path, &e))?;
     aside.commit()
 }
@@ -102,6 +138,51 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let name = format!("seqmill-sink-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn one_output_has_one_writer() {
+        let folder = folder("one");
+        let path = folder.join("x");
+        let first = AtomicFile::create(&path, false).unwrap();
+        let error = AtomicFile::create(&path, true).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::EAGAIN), "{error}");
+        first.commit().unwrap();
+        assert!(AtomicFile::create(&path, false).is_err());
+        // Of a process that was killed the file stays, but not its lock.
+        std::fs::write(folder.join(".x.part"), b"rest").unwrap();
+        let second = AtomicFile::create(&path, true).unwrap();
+        assert_eq!(second.file().metadata().unwrap().len(), 0);
+        drop(second);
+        assert!(!folder.join(".x.part").exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn small_files_of_many_writers_are_whole() {
+        let folder = folder("small");
+        let path = folder.join("x");
+        std::thread::scope(|scope| {
+            for i in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write_atomically(path, &vec![i; 1 + usize::from(i) * 100]).unwrap();
+                    }
+                });
+            }
+        });
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(content.len(), 1 + usize::from(content[0]) * 100);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn devices_are_never_replaced() {

@@ -138,7 +138,8 @@ fn read_all(path: &Path) -> Result<u64, Error> {
 }
 
 fn check(path: &Path) -> Result<Verified, Error> {
-    seqmill_pack::verify(path, 1, &job()?)
+    let archive = Archive::open(path, Memory::of(MEMORY_BYTES))?;
+    seqmill_pack::verify(&archive, 1, &job()?)
 }
 
 fn add(path: &Path, sample: &Path) -> Result<u64, Error> {
@@ -148,7 +149,7 @@ fn add(path: &Path, sample: &Path) -> Result<u64, Error> {
         "inputs": [{"name": "added sample", "paths": [sample]}],
     }))
     .map_err(|e| Error::internal(e.to_string()))?;
-    Ok(seqmill_pack::pack(&options, &job()?)?.samples)
+    Ok(seqmill_pack::pack(&options, None, &job()?)?.samples)
 }
 
 /// One way to use the archive.

@@ -131,6 +131,13 @@ impl Batch {
         (short_name(self.header(sample, found)) == name).then_some(found)
     }
 
+    /// Whether another contig of the sample has the short name of this one, which was found by it.
+    pub(crate) fn is_ambiguous(&self, sample: usize, found: usize, name: &[u8]) -> bool {
+        let Some(sorted) = self.by_name.get(sample).and_then(OnceLock::get) else { return false };
+        let at = sorted.partition_point(|&i| short_name(self.header(sample, i as usize)) <= name);
+        at.checked_sub(1).and_then(|i| sorted.get(i)).is_some_and(|&last| last as usize != found)
+    }
+
     /// Checks that every list has come to its end and that no contig is without a segment.
     pub(crate) fn check(&self) -> Result<()> {
         let whole = self.segment_ends.len() == self.name_ends.len()
@@ -158,6 +165,8 @@ mod tests {
         batch.check().unwrap();
         assert_eq!(batch.find(0, b"b"), Some(0));
         assert_eq!(batch.find(0, b"c"), Some(3));
+        assert!(batch.is_ambiguous(0, 0, b"b"));
+        assert!(!batch.is_ambiguous(0, 3, b"c") && !batch.is_ambiguous(0, 1, b"a"));
         assert_eq!(batch.find(0, b"d"), None);
         assert_eq!(batch.header(0, 2), b"b y");
         assert_eq!(contig_length(batch.segments(0, 1), 21), 5);

@@ -25,6 +25,6 @@ pub use reader::{is_archive, open_archive};
 pub use unpack::{Selection, UnpackOptions, Unpacked, unpack};
 pub use verify::{Verified, verify};
 pub use write::{
-    ArchiveInput, LetterRule, Level, PackOptions, Packed, SampleInput, SampleRule, SampleShare,
-    StreamShare, pack, rename,
+    LetterRule, Level, PackOptions, Packed, SampleInput, SampleRule, SampleShare, StreamShare,
+    pack, rename,
 };

@@ -283,14 +283,14 @@ fn side_file(path: &Path, suffix: &str) -> PathBuf {
 /// Writes what is wanted of an archive as FASTA.
 ///
 /// A compressed file gets its `.fai` and `.gzi` beside it.
-pub fn unpack(path: &Path, options: &UnpackOptions, job: &Job) -> Result<Unpacked> {
+pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpacked> {
     if options.line_width == 0 {
         return Err(Error::input("a line has 1 base and more"));
     }
     let share = job.budget.pool() / ARCHIVE_SHARE;
     let account = job.budget.account("archive", share);
     let _held = job.budget.must_reserve(account, share)?;
-    let archive = Archive::open(path, Memory::of(share))?;
+    let archive = from.open_again(Memory::of(share))?;
     let target = Target::open(&options.output, options.force)?;
     let wants_index = options.gzip.is_some() && options.output != Path::new("-");
     let planner = std::sync::Mutex::new(Planner {

@@ -9,7 +9,6 @@ use seqmill_base::{Error, ErrorKind, FormatKind, Job, Lease, Progress, Result};
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
 
 /// Bytes decoded at a time.
 const STEP_BYTES: usize = 1 << 20;
@@ -103,11 +102,11 @@ fn units(archive: &Archive, digests: &[Digest]) -> VecDeque<Unit> {
 /// # Errors
 ///
 /// What keeps the archive from being opened at all, and everything but damage.
-pub fn verify(path: &Path, threads: usize, job: &Job) -> Result<Verified> {
+pub fn verify(from: &Archive, threads: usize, job: &Job) -> Result<Verified> {
     let share = job.budget.pool() / 2;
     let account = job.budget.account("archive", share);
     let _held = job.budget.must_reserve(account, share)?;
-    let archive = Archive::open(path, Memory::of(share))?;
+    let archive = from.open_again(Memory::of(share))?;
     let mut all = Verified { samples: archive.sample_count() as u64, ..Verified::default() };
     let digests = match archive.digests() {
         Ok(digests) => digests,

@@ -24,7 +24,7 @@ mod stages;
 
 pub use compress::Level;
 pub use ledger::SampleShare;
-pub use options::{ArchiveInput, LetterRule, PackOptions, SampleInput, SampleRule};
+pub use options::{LetterRule, PackOptions, SampleInput, SampleRule};
 pub use output::StreamShare;
 pub use rename::rename;
 pub use run::{Packed, pack};

@@ -170,7 +170,8 @@ impl Worker {
     }
 }
 
-/// Adds to `state` the elements that the library finds in what is not covered; how many.
+/// Adds to `state` the elements that the library finds in what is not covered; how many, and the
+/// length of the k-mers that led to them.
 pub(crate) fn annotate(
     context: &Context<'_>,
     state: &mut LoopState,
@@ -178,9 +179,9 @@ pub(crate) fn annotate(
     threads: usize,
     job: &Job,
     account: AccountId,
-) -> Result<u64> {
+) -> Result<(u64, u32)> {
     if state.families.is_empty() {
-        return Ok(0);
+        return Ok((0, 0));
     }
     let letters: u64 = state.families.iter().map(|f| f.consensus.len() as u64).sum();
     let families = state.families.len() as u64;
@@ -208,7 +209,7 @@ pub(crate) fn annotate(
     let kept = select(context.text, state, hits);
     let count = kept.len() as u64;
     merge(state, kept);
-    Ok(count)
+    Ok((count, scoring.k))
 }
 
 fn search(

@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::usage;
 use crate::write::{self, Content, Masking, reprise};
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory};
-use seqmill_base::process::{memory_figures, usage_figures};
+use seqmill_base::process::{LeanAllocator, memory_figures, usage_figures};
 use seqmill_base::sink::{AtomicFile, refuse_existing};
 use seqmill_base::{Error, Job, Result};
 use seqmill_io::fasta::OpenArchive;
@@ -213,6 +213,7 @@ pub fn run(options: &Options, job: &Job, extra: &Extra<'_>) -> Result<Report> {
     options.parameters.check()?;
     cluster::check(options.cluster)?;
     check(options)?;
+    let _lean = LeanAllocator::within(job.budget.limit());
     let began = Instant::now();
     let usage = usage_figures();
     let mut clock = Clock::new(options.resources.threads);
@@ -248,7 +249,7 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::input("masked sequence needs an input that can be read twice, not -"));
     }
     for path in suffixes(options).iter().filter_map(|suffix| outputs.path(suffix)) {
-        if path == input_file(&options.input) {
+        if read::is_same_file(&path, input_file(&options.input)) {
             return Err(Error::input("the output would replace the input").at_path(&path));
         }
         // A resumed run may have published some of its files before it was killed.
@@ -305,6 +306,9 @@ fn work(
     let ahead = if threads > 1 { threads } else { 0 };
     let Loaded { text, lease, warnings, bytes } =
         read::load(&options.input, options.reading(ahead), job, books.text)?;
+    if !options.parameters.reprise() {
+        read::check_names(&text, &options.input, job, books.text)?;
+    }
     clock.stage("read", u64::from(text.len()));
     job.progress.bytes_in.store(bytes, Ordering::Relaxed);
     job.progress.records_in.store(text.records().len() as u64, Ordering::Relaxed);
@@ -316,7 +320,8 @@ fn work(
     if options.annotate && !options.parameters.reprise() {
         let context = Context { text: &text, scoring, cancel: &job.cancel };
         let least = options.parameters.min_length;
-        found.annotated = annotate(&context, &mut found.state, least, threads, job, books.index)?;
+        (found.annotated, found.annotated_k) =
+            annotate(&context, &mut found.state, least, threads, job, books.index)?;
         clock.stage("annotate", found.annotated);
     }
     if let Some(wanted) = options.cluster.filter(|_| !options.parameters.reprise()) {

@@ -3,7 +3,11 @@
 use crate::text::{Refused, Text, TextBuilder};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Result};
-use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream, TextStream};
+use seqmill_io::sequence::{
+    Piece, SequenceFormat, SequenceOptions, SequenceStream, TextStream, input_file,
+    is_archive_input,
+};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A text, its reservation, and what was odd.
@@ -69,6 +73,35 @@ pub(crate) fn load(
     let text = builder.finish();
     lease.resize(text.bytes())?;
     Ok(Loaded { text, lease, warnings, bytes })
+}
+
+/// Fails where a place could not be told from another: records without a name or with one name.
+pub(crate) fn check_names(text: &Text, path: &Path, job: &Job, account: AccountId) -> Result<()> {
+    let records = text.records();
+    let wrong = |what: String| Err(Error::format(FormatKind::Sequence, what).at_path(path));
+    let _held = job.budget.must_reserve(account, 4 * records.len() as u64)?;
+    let mut order: Vec<u32> = (0..records.len() as u32).collect();
+    order.sort_unstable_by_key(|i| records[*i as usize].name());
+    let name = |i: u32| records[i as usize].name();
+    if let Some(first) = order.first().filter(|first| name(**first).is_empty()) {
+        return wrong(format!("record {} has no name", u64::from(*first) + 1));
+    }
+    let Some(two) = order.windows(2).find(|two| name(two[0]) == name(two[1])) else {
+        return Ok(());
+    };
+    let name = String::from_utf8_lossy(name(two[0])).into_owned();
+    let advice = if input_file(path) == path && is_archive_input(path) {
+        "name one sample, as ARCHIVE.agc:SAMPLE"
+    } else {
+        "their elements could not be told apart"
+    };
+    wrong(format!("several records are called {name:?}; {advice}"))
+}
+
+/// Whether both are one file that is there, whatever it is called.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    identity(a).is_ok_and(|own| identity(b).is_ok_and(|other| own == other))
 }
 
 fn reserve(lease: &mut Lease, bytes: u64) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::cluster::Dropped;
 use crate::estimate::Estimate;
 use crate::extend::lanes::Kernel;
 use crate::extend::{Context, Scoring};
-use crate::find::{Bench, Family, Finder, LoopFigures, LoopState, Sight, Work, Worker};
+use crate::find::{Bench, Element, Family, Finder, LoopFigures, LoopState, Sight, Work, Worker};
 use crate::flow::{self, FlowFigures};
 use crate::job::Options;
 use crate::mask::Mask;
@@ -38,8 +38,9 @@ pub struct Found {
     pub cut_seeds: u64,
     /// Positions of kept seeds.
     pub positions: u64,
-    /// Elements that were found by likeness.
+    /// Elements that were found by likeness, and the length of the k-mers that led to them.
     pub annotated: u64,
+    pub(crate) annotated_k: u32,
     /// Sequences that are left out of the library, by family.
     pub dropped: Vec<Dropped>,
     /// How batches went to the claimer, and to the loop.
@@ -52,6 +53,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// The context in which an element was aligned: on the reverse strand its place counts from
+    /// the end of the k-mer, which has a length of its own where likeness led to it.
+    pub(crate) fn context_of<'c>(&self, element: &Element, context: &Context<'c>) -> Context<'c> {
+        let k = if element.annotated { self.annotated_k } else { self.k };
+        Context { scoring: Scoring { k, ..context.scoring }, ..*context }
+    }
+
     /// The families whose sequences are in the library, with their numbers.
     pub fn library(&self) -> impl Iterator<Item = (usize, &Family)> {
         let mut dropped = self.dropped.iter().map(|one| one.family as usize).peekable();
@@ -96,6 +104,8 @@ const CHECKPOINT_TIME: Duration = Duration::from_mins(1);
 /// Most bytes of batches on their way, and their part of what the index may take.
 const MOST_PIPELINE_BYTES: u64 = 16 << 20;
 const PIPELINE_PART: u64 = 8;
+/// What seeds with a mismatch take for each base of usual genomes, lists and all.
+const USUAL_NEAR_BYTES: u64 = 10;
 /// Least bytes of the index account.
 const LEAST_INDEX_BYTES: u64 = 1 << 20;
 
@@ -210,6 +220,7 @@ impl Run<'_> {
             cut_seeds: ranking.cut_seeds,
             positions,
             annotated: 0,
+            annotated_k: 0,
             dropped: Vec::new(),
             flow: [claiming.gauge.figures, finding],
             pools: pools.figures(),
@@ -231,6 +242,10 @@ impl Run<'_> {
         let least = LEAST_INDEX_BYTES + if near { 2 * length } else { 0 };
         if index < least {
             let more = (least.div_ceil(2) * 3 + later).saturating_sub(free);
+            // What comes behind the bounds is not known yet; advice that only leads to the next
+            // refusal helps nobody.
+            let whole = if near { (USUAL_NEAR_BYTES * length).saturating_sub(free) } else { 0 };
+            let more = more.max(whole);
             // A part of a larger budget goes to what the program takes beside its accounts.
             let needed = budget.limit() + more + more / 16;
             return Err(Error::budget(

@@ -88,6 +88,7 @@ pub(crate) fn identities(
                 return 0.0;
             }
             let family = &found.state.families[owners[i] as usize];
+            let context = found.context_of(&elements[i], &context);
             let pairs = tracer.align(&context, family, &elements[i]);
             let (from, to) = consensus_range(family, &elements[i]);
             identity(&family.consensus[from as usize..to as usize], &pairs)

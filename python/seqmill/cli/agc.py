@@ -132,13 +132,13 @@ def _append(*, archive: str, files: tuple[str, ...], output: str, **options: Any
         if target == archive:
             _pack(target, files, options, append=True)
             return
-        part = f"{target}.seqmill-part"
-        try:
+        # A folder of its own: another process may write the same output.
+        home = os.path.dirname(os.path.abspath(target))  # noqa: PTH100, PTH120
+        with tempfile.TemporaryDirectory(prefix=".seqmill-", dir=home) as folder:
+            part = os.path.join(folder, "part.agc")  # noqa: PTH118
             shutil.copyfile(archive, part)
             _pack(part, files, options, append=True)
             os.replace(part, target)  # noqa: PTH105 - names as they were given
-        finally:
-            Path(part).unlink(missing_ok=True)
 
 
 def _open(path: str) -> "Archive":

@@ -108,7 +108,7 @@ _JOINED: Final = {"regions": "region", "regions_file": "region"}
     "output",
     "-w",
     "--line-width",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2_000_000_000),
     default=80,
     help="Bases a line.  [default: 80]",
 )
@@ -136,6 +136,10 @@ def command(
     --subset and --rename says what is wanted.
     """
     mode = _mode(options)
+    if mode in ("listing", "info", "verify") and output not in (None, "-"):
+        name = "list" if mode == "listing" else mode
+        message = f"--{name} prints on standard output; -o has no effect there"
+        raise click.UsageError(message)
     from seqmill.archive import Archive  # noqa: PLC0415 - brings the engine
 
     with Archive(archive, memory=options["memory"]) as opened:
@@ -168,9 +172,9 @@ def _unpack(
 ) -> None:
     done = archive.unpack(
         output or "-",
-        samples=options["sample"],
-        contigs=options["contig"],
-        regions=options["regions"],
+        samples=options["sample"] or None,
+        contigs=options["contig"] or None,
+        regions=options["regions"] or None,
         regions_file=options["regions_file"],
         line_width=options["line_width"],
         gzip=options["gzip"],

@@ -7,6 +7,7 @@ use crate::collection::{
 use crate::container::{Container, PartData, too_large};
 use crate::delta::Grammar;
 use crate::frame::Inflater;
+use crate::vint::Reader;
 use seqmill_base::{Error, FormatKind, Result};
 use seqmill_io::{IoMode, Source, open_source};
 use std::path::Path;
@@ -141,6 +142,15 @@ impl Archive {
         Self::open_source(open_source(path, IoMode::Read)?, memory)
     }
 
+    /// Opens the same file once more, also if another one has its name by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::open`].
+    pub fn open_again(&self, memory: Memory) -> Result<Self> {
+        Self::open_source(Arc::clone(self.container.source()), memory)
+    }
+
     /// Opens an archive of bytes that can be read anywhere.
     pub fn open_source(source: Arc<dyn Source>, memory: Memory) -> Result<Self> {
         let container = Container::open(source, memory.tables())?;
@@ -162,7 +172,7 @@ impl Archive {
         if version >= VERSION_3 {
             streams = (parts.stream("collection-contigs")?, parts.stream("collection-details")?);
             names = read_sample_names(&parts.inflate_first("collection-samples")?)?;
-            check_batches(&container, streams, names.len(), parameters.pack_size)?;
+            check_batches(&mut parts, streams, names.len(), parameters.pack_size)?;
         } else {
             let collection = read_old(&mut parts, version)?;
             names = std::iter::once(collection.names).next().unwrap_or(names);
@@ -194,21 +204,31 @@ impl Archive {
     }
 }
 
-/// There must be a part of names and one of descriptions for each batch.
+/// There must be a part of names and one of descriptions for each batch. Where records are samples
+/// and fill the last batch, the reference program adds one whose samples have no contigs.
 fn check_batches(
-    container: &Container,
+    parts: &mut Parts<'_>,
     streams: (u32, u32),
     samples: usize,
     pack_size: u32,
 ) -> Result<()> {
     let batches = samples.div_ceil(pack_size as usize);
     for (stream, name) in [(streams.0, "collection-contigs"), (streams.1, "collection-details")] {
-        let parts = container.parts(stream).len();
-        if parts != batches {
+        let found = parts.container.parts(stream).len();
+        if found != batches && found != batches + 1 {
             return Err(wrong(format!(
-                "stream {name} has {parts} parts where {samples} samples make {batches}"
+                "stream {name} has {found} parts where {samples} samples make {batches}"
             )));
         }
+    }
+    let Some(part) = parts.container.parts(streams.0).get(batches).copied() else { return Ok(()) };
+    let data = parts.container.read(part, parts.limit)?;
+    let raw = parts.inflate(&data, "collection-contigs")?;
+    let mut counts = Reader::new(&raw, "stream collection-contigs");
+    // How many samples it has does not matter: none of them is named.
+    counts.vint()?;
+    if counts.rest().iter().any(|&contigs| contigs != 0) {
+        return Err(wrong(format!("there are contigs of more than the {samples} samples")));
     }
     Ok(())
 }

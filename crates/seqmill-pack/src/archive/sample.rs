@@ -92,14 +92,23 @@ impl Archive {
         Ok(Sample { batch, within: i % size, kmer_length })
     }
 
-    /// The contig of a short name in a sample, or an error with names that resemble it.
+    /// The contig of a short name in a sample, or an error with names that resemble it; an error
+    /// also where several have the name, as in archives of programs that let them in.
     pub fn find_contig(&self, sample: &Sample, name: &[u8]) -> Result<usize> {
-        sample.find(name).ok_or_else(|| {
+        let found = sample.find(name).ok_or_else(|| {
             let near = sample.closest(name);
             let name = String::from_utf8_lossy(name);
             Error::name_not_found(format!("the sample has no contig {name:?}{near}"))
                 .at_path(self.path())
-        })
+        })?;
+        if sample.batch.is_ambiguous(sample.within, found, name) {
+            let name = String::from_utf8_lossy(name);
+            let what = format!(
+                "the sample has several contigs {name:?}; only the whole sample can be unpacked"
+            );
+            return Err(Error::input(what).at_path(self.path()));
+        }
+        Ok(found)
     }
 
     pub(crate) fn batch(&self, i: usize) -> Result<Arc<Batch>> {

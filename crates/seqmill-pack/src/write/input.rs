@@ -7,7 +7,7 @@ use crate::symbols::{CODE_N, CODES};
 use rustc_hash::FxBuildHasher;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Result};
-use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream};
+use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
@@ -73,7 +73,9 @@ pub(crate) struct Input {
     file_is_last: bool,
     sample_names: Names,
     contig_names: Names,
+    /// Symbols that were changed in the sample, and in the record since they were counted there.
     changed: u64,
+    record_changed: u64,
     record_bases: u64,
     job: Job,
     account: AccountId,
@@ -86,7 +88,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Input {
-    pub(crate) fn new(options: &PackOptions, job: &Job, account: AccountId) -> Result<Self> {
+    /// The files of the options, or samples of the archive `from`.
+    pub(crate) fn new(
+        options: &PackOptions,
+        from: Option<&Archive>,
+        job: &Job,
+        account: AccountId,
+    ) -> Result<Self> {
         let files = options
             .inputs
             .iter()
@@ -97,13 +105,14 @@ impl Input {
                 paths.iter().enumerate().map(one)
             })
             .collect();
-        let archive = match &options.archive {
+        let archive = match from {
             Some(from) => {
                 let share = job.budget.pool() / 4;
                 let held = job.budget.account("source archive", share);
                 std::mem::forget(job.budget.must_reserve(held, share)?);
-                let archive = Archive::open(&from.path, Memory::of(share))?;
-                Some(ArchiveWalk { archive, samples: from.samples.clone().into(), open: None })
+                let archive = from.open_again(Memory::of(share))?;
+                let samples = options.archive_samples.clone().into();
+                Some(ArchiveWalk { archive, samples, open: None })
             }
             None => None,
         };
@@ -125,6 +134,7 @@ impl Input {
             sample_names: Names::default(),
             contig_names: Names::default(),
             changed: 0,
+            record_changed: 0,
             record_bases: 0,
             job: job.clone(),
             account,
@@ -193,8 +203,13 @@ impl Input {
         match piece {
             None => return Ok(true),
             Some(Piece::Start { header, .. }) => {
-                self.record_bases = 0;
-                self.header = Some(header.to_vec());
+                let header = header.to_vec();
+                if stream.format() == Some(SequenceFormat::Fastq) {
+                    let what = "this is FASTQ, and an archive holds no qualities; give FASTA";
+                    return Err(Error::format(FormatKind::Sequence, what).at_path(&path));
+                }
+                (self.record_bases, self.record_changed) = (0, 0);
+                self.header = Some(header);
             }
             Some(Piece::Bases(bases)) => {
                 translate(bases, &mut self.codes);
@@ -206,6 +221,7 @@ impl Input {
                     if let Some(header) = self.header.take() {
                         self.begin_contig(header, &path, record)?;
                     }
+                    self.changed += std::mem::take(&mut self.record_changed);
                     self.items.push_back(Item::Codes);
                 }
             }
@@ -229,6 +245,7 @@ impl Input {
             }
             return Ok(());
         }
+        self.changed += std::mem::take(&mut self.record_changed);
         self.items.push_back(Item::EndContig);
         if self.file_sample.is_none() && self.rule == SampleRule::Record {
             self.close_sample();
@@ -264,7 +281,7 @@ impl Input {
             }
             LetterRule::Drop => self.codes.retain(|&c| !bad(c)),
         }
-        self.changed += count;
+        self.record_changed += count;
         self.notes.letters_changed += count;
         Ok(())
     }
@@ -316,10 +333,7 @@ impl Input {
     }
 
     fn open_sample(&mut self, name: String) -> Result<()> {
-        if name.is_empty() || !name.is_ascii() || name.contains('\0') {
-            let what = format!("the sample name {name:?} is not possible: ASCII names only");
-            return Err(Error::input(what));
-        }
+        check_sample_name(&name)?;
         let mut stored = name.clone().into_bytes();
         if let Some(new) = number_name(&mut self.sample_names, name.as_bytes()) {
             let again = self.file_sample.is_none() && self.rule == SampleRule::Pansn;
@@ -388,6 +402,15 @@ impl Input {
         }
         Ok(true)
     }
+}
+
+/// Fails for a name that no sample can have: ASCII in one line, which is how names are listed.
+pub(crate) fn check_sample_name(name: &str) -> Result<()> {
+    if name.is_empty() || !name.is_ascii() || name.contains(['\0', '\n', '\r']) {
+        let what = format!("the sample name {name:?} is not possible: ASCII in one line only");
+        return Err(Error::input(what));
+    }
+    Ok(())
 }
 
 fn translate(letters: &[u8], codes: &mut Vec<u8>) {

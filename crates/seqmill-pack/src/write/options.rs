@@ -39,15 +39,6 @@ pub struct SampleInput {
     pub paths: Vec<PathBuf>,
 }
 
-/// Samples of another archive.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ArchiveInput {
-    /// The archive.
-    pub path: PathBuf,
-    /// Numbers and new names of samples.
-    pub samples: Vec<(usize, String)>,
-}
-
 /// What to pack, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "options are what they are")]
@@ -60,15 +51,12 @@ pub struct PackOptions {
     /// What goes in, the reference first.
     #[serde(default)]
     pub inputs: Vec<SampleInput>,
-    /// Samples of another archive instead.
+    /// Samples of another archive instead, which is given beside: their numbers and new names.
     #[serde(default)]
-    pub archive: Option<ArchiveInput>,
+    pub archive_samples: Vec<(usize, String)>,
     /// What makes a sample.
     #[serde(default)]
     pub samples: SampleRule,
-    /// Files at the head of `inputs` that make one sample each whatever the rule says.
-    #[serde(default)]
-    pub whole_inputs: usize,
     /// k.
     pub kmer_length: u32,
     /// S.

@@ -1,6 +1,7 @@
 //! An archive whose samples have other names: everything else is copied as it is.
 
 use super::compress::{Level, Packer};
+use super::input::check_sample_name;
 use super::output::{
     CONTIGS, DETAILS, DIGESTS, NAMED, Output, SAMPLES, SEGMENT_SPLITTERS, SPLITTERS, StreamId,
 };
@@ -11,21 +12,24 @@ use seqmill_base::{Error, Job, Progress, Result};
 use std::path::Path;
 
 /// Copies an archive of version 3 with these names, one of each sample.
-pub fn rename(path: &Path, output: &Path, names: &[String], force: bool, job: &Job) -> Result<u64> {
+pub fn rename(
+    from: &Archive,
+    output: &Path,
+    names: &[String],
+    force: bool,
+    job: &Job,
+) -> Result<u64> {
     let share = job.budget.pool() / 2;
     let account = job.budget.account("archive", share);
     let _held = job.budget.must_reserve(account, share)?;
-    let archive = Archive::open(path, Memory::of(share))?;
+    let archive = from.open_again(Memory::of(share))?;
     if names.len() != archive.sample_count() {
         return Err(Error::internal("there must be a name for each sample"));
     }
     let mut raw = Vec::new();
     write_vint(u32::try_from(names.len()).unwrap_or(u32::MAX), &mut raw);
     for name in names {
-        if name.is_empty() || !name.is_ascii() || name.contains('\0') {
-            let what = format!("the sample name {name:?} is not possible: ASCII names only");
-            return Err(Error::input(what));
-        }
+        check_sample_name(name)?;
         raw.extend_from_slice(name.as_bytes());
         raw.push(0);
     }

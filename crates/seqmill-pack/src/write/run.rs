@@ -19,7 +19,7 @@ use super::reference::{TableRoom, USUAL_STEP};
 use super::splitters::{Chooser, Counters, Splitters, find_splitters};
 use super::spool::{Spool, Spooled};
 use super::stages::{Accounts, Recorder, Shop, close, run};
-use crate::archive::{Parameters, RAW_GROUPS};
+use crate::archive::{Archive, Parameters, RAW_GROUPS};
 use crate::write::compress::Level;
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::process::LeanAllocator;
@@ -154,8 +154,8 @@ impl Ground<'_> {
 /// making, what the allocator keeps for it. Measured on yeasts.
 const THREAD_BYTES: u64 = 6 << 20;
 
-/// Packs inputs into an archive.
-pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
+/// Packs inputs, or samples of the archive `from`, into an archive.
+pub fn pack(options: &PackOptions, from: Option<&Archive>, job: &Job) -> Result<Packed> {
     check(options)?;
     let folder = folder_of(options);
     let budget = &job.budget;
@@ -173,7 +173,7 @@ pub fn pack(options: &PackOptions, job: &Job) -> Result<Packed> {
     let mut output = Output::create(&options.output, options.force || options.append)?;
     let read_ahead = usize::from(options.threads > 1);
     let input_account = budget.account("input", SequenceStream::claim_bytes(read_ahead));
-    let mut input = Input::new(options, job, input_account)?;
+    let mut input = Input::new(options, from, job, input_account)?;
     let working = budget.account("contig", pool / 2);
     let lease = budget.must_reserve(working, TASK_BASES)?;
     let ground = Ground { options, effort, room: Arc::clone(&room), folder: &folder, job };

@@ -21,7 +21,7 @@ type ParametersTuple = (u32, u32, u32, Option<u32>);
 /// An open archive.
 #[pyclass(frozen, module = "seqmill._native", name = "ArchiveReader")]
 pub(crate) struct ArchiveReader {
-    archive: Arc<Archive>,
+    pub(super) archive: Arc<Archive>,
 }
 
 impl ArchiveReader {
@@ -226,10 +226,10 @@ pub(crate) fn is_archive(py: Python<'_>, path: PathBuf) -> bool {
 
 /// Writes sequence of an archive as FASTA; options and result are JSON (see `seqmill.archive`).
 #[pyfunction]
-#[pyo3(signature = (path, options_json, memory, progress = None))]
+#[pyo3(signature = (reader, options_json, memory, progress = None))]
 pub(crate) fn archive_unpack(
     py: Python<'_>,
-    path: PathBuf,
+    reader: &ArchiveReader,
     options_json: &str,
     memory: u64,
     progress: Option<Py<PyAny>>,
@@ -237,7 +237,8 @@ pub(crate) fn archive_unpack(
     let options: UnpackOptions = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
     let job = new_job(py, &Resources { threads: options.threads, memory, ..Resources::default() })?;
-    let work = move |job: &Job| seqmill_pack::unpack(&path, &options, job);
+    let archive = Arc::clone(&reader.archive);
+    let work = move |job: &Job| seqmill_pack::unpack(&archive, &options, job);
     let done = run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))?;
     let totals = json!({
         "records_out": done.records, "bases": done.bases, "bytes_out": done.bytes,
@@ -253,16 +254,17 @@ pub(crate) fn archive_unpack(
 
 /// Checks an archive; gives counts and the faults, each as an exception.
 #[pyfunction]
-#[pyo3(signature = (path, threads, memory, progress = None))]
+#[pyo3(signature = (reader, threads, memory, progress = None))]
 pub(crate) fn archive_verify(
     py: Python<'_>,
-    path: PathBuf,
+    reader: &ArchiveReader,
     threads: usize,
     memory: u64,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(String, Vec<Py<PyAny>>)> {
     let job = new_job(py, &Resources { threads, memory, ..Resources::default() })?;
-    let work = move |job: &Job| seqmill_pack::verify(&path, threads, job);
+    let archive = Arc::clone(&reader.archive);
+    let work = move |job: &Job| seqmill_pack::verify(&archive, threads, job);
     let found = run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))?;
     let faults = found.faults.iter().map(|e| to_python(py, e).into_value(py).into_any()).collect();
     let answer = json!({

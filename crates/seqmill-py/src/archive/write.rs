@@ -1,6 +1,7 @@
 //! Writing archives.
 
 use super::document;
+use super::read::ArchiveReader;
 use crate::error::to_python;
 use crate::job::{new_job, run};
 use pyo3::exceptions::PyValueError;
@@ -11,21 +12,24 @@ use seqmill_pack::PackOptions;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Packs inputs into an archive; options and result are JSON (see `seqmill.archive`).
+/// Packs inputs, or samples of the archive `source`, into an archive; options and result are JSON (see `seqmill.archive`).
 #[pyfunction]
-#[pyo3(signature = (options_json, memory, progress = None))]
+#[pyo3(signature = (options_json, memory, progress = None, source = None))]
 pub(crate) fn archive_pack(
     py: Python<'_>,
     options_json: &str,
     memory: u64,
     progress: Option<Py<PyAny>>,
+    source: Option<&ArchiveReader>,
 ) -> PyResult<String> {
     let options: PackOptions = serde_json::from_str(options_json)
         .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
     let resources = Resources { threads: options.threads, memory, ..Resources::default() };
     let job = new_job(py, &resources)?;
-    let work = move |job: &Job| seqmill_pack::pack(&options, job);
+    let from = source.map(|reader| Arc::clone(&reader.archive));
+    let work = move |job: &Job| seqmill_pack::pack(&options, from.as_deref(), job);
     let done = run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))?;
     let sizes = done.parameters;
     let totals = json!({
@@ -68,10 +72,10 @@ pub(crate) fn archive_pack(
 
 /// Copies an archive with other names of its samples; gives the bytes of the new one.
 #[pyfunction]
-#[pyo3(signature = (path, output, names, force, memory, progress = None))]
+#[pyo3(signature = (reader, output, names, force, memory, progress = None))]
 pub(crate) fn archive_rename(
     py: Python<'_>,
-    path: PathBuf,
+    reader: &ArchiveReader,
     output: PathBuf,
     names: Vec<String>,
     force: bool,
@@ -79,6 +83,7 @@ pub(crate) fn archive_rename(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<u64> {
     let job = new_job(py, &Resources { memory, ..Resources::default() })?;
-    let work = move |job: &Job| seqmill_pack::rename(&path, &output, &names, force, job);
+    let archive = Arc::clone(&reader.archive);
+    let work = move |job: &Job| seqmill_pack::rename(&archive, &output, &names, force, job);
     run(py, &job, progress.as_ref(), work)?.map_err(|e| to_python(py, &e))
 }

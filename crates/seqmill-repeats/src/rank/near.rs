@@ -18,7 +18,7 @@ use super::group::{Lists, Rules};
 use super::{Candidate, Ranking, Search};
 use crate::crew;
 use crate::kmer::{Complexity, reverse_complement};
-use forms::{Entry, Forms, Scratch};
+use forms::{Entry, FINEST_SLICE, Forms, Scratch};
 use marks::Ranked;
 use seqmill_base::budget::human_bytes;
 use seqmill_base::prefetch::prefetch;
@@ -31,6 +31,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// Most that one form adds to the bound of its window, so that a byte can hold all.
 const MOST_ADDED: u32 = 100;
+/// What the lists of some shelves take while they are made, of which nobody knows beforehand.
+const WORKING_BYTES: u64 = 2 << 20;
+/// What the forms of a bucket take, and what is not known of the rest, for advice.
+const SCRATCH_BYTES: u64 = 6 << 20;
 /// A place that is no candidate.
 const NONE: u32 = u32::MAX;
 
@@ -38,7 +42,7 @@ const NONE: u32 = u32::MAX;
 pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut ranking = Ranking::default();
     let length = search.text.len();
-    let forms = Forms::plan(search, &mut ranking)?;
+    let mut forms = Forms::plan(search, &mut ranking)?;
     let marks = {
         let _bounds = reserve(search, u64::from(length), "bounds of frequencies")?;
         let bounds: Vec<AtomicU8> = (0..length).map(|_| AtomicU8::new(0)).collect();
@@ -55,12 +59,26 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     ranking.figures.partitions = forms.slices() as u64;
     ranking.figures.admitted = marks.count();
     let (_owners_lease, owners) = owners(search, &marks)?;
+    let working = WORKING_BYTES + u64::from(length) / 8;
+    let _working = reserve(search, working, "lists of occurrences")?;
     let mut held = search.job.budget.must_reserve(search.accounts.positions, 0)?;
     let mut work = Vec::from([Range { start: 0, end: length }]);
     while let Some(range) = work.pop() {
         let out = (&mut ranking, &mut held);
         let shelved = collect(search, &forms, &marks, &owners, range.clone(), out);
-        let shelved = shelved.map_err(|e| with_rest(search, e, &held, &owners, range.start))?;
+        let shelved = match shelved {
+            Err(error) if matches!(error.kind(), ErrorKind::Budget) => {
+                // The lists are more than was thought: what else there is makes room for them.
+                if let Some(finer) = forms.finer(search)? {
+                    forms = finer;
+                    ranking.figures.partitions = forms.slices() as u64;
+                    work.push(range);
+                    continue;
+                }
+                return Err(with_rest(search, error, &held, &owners, range.start));
+            }
+            other => other?,
+        };
         let (Shelved::Listed(end) | Shelved::Full(end)) = shelved;
         if end < range.end {
             work.push(end..range.end);
@@ -101,8 +119,13 @@ fn with_rest(
     // Early seeds have many exact occurrences, later ones more that differ.
     let least = size_of::<Candidate>() as u64 + 4 * u64::from(search.parameters.min_frequency);
     let each = held.bytes().checked_div(before).unwrap_or(0).max(least);
-    let limit = search.job.budget.limit();
-    let more = (needed + each * behind).saturating_sub(limit);
+    let budget = &search.job.budget;
+    let limit = budget.limit();
+    // Beside the lists there are at least the shelves of a range and the forms of a slice.
+    let unknown = SCRATCH_BYTES + u64::from(search.text.len()) / 4;
+    let working = shelves::least_bytes(search) + 2 * FINEST_SLICE + unknown;
+    let whole = budget.reserved() + each * behind + working;
+    let more = (needed - needed.min(limit)).max(whole.saturating_sub(budget.pool()));
     // A part of a larger budget goes to what the program takes beside its accounts.
     let needed = limit + more + more / 16;
     Error::budget(

@@ -23,7 +23,8 @@ pub(crate) fn stockholm(
         // The most letters that any element has before each column.
         let mut extra = vec![0_usize; length + 1];
         for element in elements {
-            let pairs = tracer.align(context, family, element);
+            let context = content.found.context_of(element, context);
+            let pairs = tracer.align(&context, family, element);
             let mut run = 0;
             let mut column = consensus_range(family, element).0 as usize;
             for pair in pairs {
@@ -48,7 +49,8 @@ pub(crate) fn stockholm(
             };
             write!(out, "/{first}-{last} ")?;
             let start = consensus_range(family, element).0 as usize;
-            let row = row(&tracer.align(context, family, element), start, &extra);
+            let context = content.found.context_of(element, context);
+            let row = row(&tracer.align(&context, family, element), start, &extra);
             out.write_all(&row)?;
             out.write_all(b"\n")?;
         }

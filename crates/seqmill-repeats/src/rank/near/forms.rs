@@ -19,6 +19,8 @@ pub(super) const FEW: usize = 12;
 const COUNTED_BITS: u32 = 12;
 /// Bytes of forms that are worked on at once if the budget has them.
 const LEAST_ROOM: u64 = 8 << 20;
+/// Slices are not made so small that many more scans would save little memory.
+pub(super) const FINEST_SLICE: u64 = 3 << 20;
 /// Most slices, as bits.
 const MOST_SLICE_BITS: u32 = 12;
 
@@ -67,11 +69,6 @@ pub(super) struct Forms {
 impl Forms {
     /// Plans slices that fit the index account and counts what they hold.
     pub(super) fn plan(search: &Search<'_>, ranking: &mut Ranking) -> Result<Self> {
-        let k = search.k;
-        let half = k / 2;
-        let suffix_bits = 2 * (k - half);
-        let prefix_bits = 2 * half;
-        let bucket_bits = BUCKET_BITS.min(prefix_bits);
         let length = u64::from(search.text.len());
         // Two entries a window. Twice as many slices cost as many scans more and halve the memory.
         let room = (search.index_bytes / 2).min((length * 4).max(LEAST_ROOM)).max(1 << 16);
@@ -79,6 +76,29 @@ impl Forms {
         while (length * 8) >> slice_bits > room && slice_bits < MOST_SLICE_BITS {
             slice_bits += 1;
         }
+        Self::with_slices(search, ranking, slice_bits)
+    }
+
+    /// The same in twice as many slices; `None` if that would save little.
+    pub(super) fn finer(&self, search: &Search<'_>) -> Result<Option<Self>> {
+        let may = self.slice_bits < MOST_SLICE_BITS.min(self.prefix_bits - self.bucket_bits);
+        if !may || self.slice_bytes(search) / 2 < FINEST_SLICE {
+            return Ok(None);
+        }
+        Self::with_slices(search, &mut Ranking::default(), self.slice_bits + 1).map(Some)
+    }
+
+    /// Bytes of the forms of a slice, about.
+    pub(super) fn slice_bytes(&self, search: &Search<'_>) -> u64 {
+        (u64::from(search.text.len()) * 8) >> self.slice_bits
+    }
+
+    fn with_slices(search: &Search<'_>, ranking: &mut Ranking, slice_bits: u32) -> Result<Self> {
+        let k = search.k;
+        let half = k / 2;
+        let suffix_bits = 2 * (k - half);
+        let prefix_bits = 2 * half;
+        let bucket_bits = BUCKET_BITS.min(prefix_bits);
         let slice_bits = slice_bits.min(prefix_bits - bucket_bits);
         let mut changes: Vec<u32> = Vec::new();
         for place in 0..k - half {

@@ -22,6 +22,11 @@ const LEAST_PART: u64 = 2;
 const BOX_ITEMS: usize = ((16 << 10) - 16) / size_of::<Item>();
 const BOX_BYTES: u64 = (BOX_ITEMS * size_of::<Item>()) as u64;
 
+/// Bytes that a range may fill in any case.
+pub(super) fn least_bytes(search: &Search<'_>) -> u64 {
+    u64::from(search.text.len()) / LEAST_PART
+}
+
 /// Occurrences as `first place of the seed << 32 | place`, forward and reverse.
 pub(super) type Found = [Vec<u64>; 2];
 
@@ -109,7 +114,7 @@ impl Shelves {
     /// Empty shelves; as many bytes as the index may take unless the range cannot be split any
     /// more.
     pub(super) fn new(search: &Search<'_>, range: Range<u32>, splits: bool) -> Result<Self> {
-        let least = u64::from(search.text.len()) / LEAST_PART;
+        let least = least_bytes(search);
         let lease = super::reserve(search, least, "occurrences")?;
         let each = (range.len() as u32).div_ceil(SHELVES).max(1);
         let bits = (u32::BITS - (each - 1).leading_zeros()).min(SHELF_BITS);
