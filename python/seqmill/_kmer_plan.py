@@ -1,5 +1,6 @@
 """Plans: a reference cut into chunks that overlap by k - 1 bases, in batches."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,12 @@ class ChunkPlan:
     def batches(self) -> int:
         """Number of batches."""
         return self.chunks[-1].batch + 1 if self.chunks else 0
+
+    @property
+    def bases(self) -> int:
+        """Symbols of all records: what the reference must have."""
+        ends = {chunk.record: chunk.end for chunk in self.chunks}
+        return sum(ends.values())
 
     def lines(self) -> Iterator[str]:
         """Give the lines of the file."""
@@ -176,6 +183,7 @@ def read_plan(path: PathLike, k: int | None = None) -> ChunkPlan:
     name = os.fspath(path)
     chunks: list[Chunk] = []
     overlap = None
+    number = 0
     with open(name, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
         for number, line in enumerate(file, 1):
             fields = line.rstrip("\r\n").split("\t")
@@ -197,7 +205,21 @@ def read_plan(path: PathLike, k: int | None = None) -> ChunkPlan:
                 )
             if chunks and chunks[-1].record == chunk.record:
                 overlap = chunks[-1].end - chunk.start
+            elif chunk.start != 0:
+                raise FormatError(
+                    f"{name}: line {number}: the first chunk of a record begins at 0",
+                    path=name,
+                    line=number,
+                )
+            if chunk.batch not in ((chunks[-1].batch, chunks[-1].batch + 1) if chunks else (0,)):
+                raise FormatError(
+                    f"{name}: line {number}: batches are numbered from 0 and follow one another",
+                    path=name,
+                    line=number,
+                )
             chunks.append(chunk)
+    if number == 0:
+        raise FormatError(f"{name}: is empty and no plan", path=name)
     found = k if k is not None else (31 if overlap is None else overlap + 1)
     return ChunkPlan(tuple(chunks), found)
 
@@ -218,16 +240,20 @@ def chunk_regions(
         raise InputError(
             f"the plan has no batch {batch}; it has {plan.batches}", option="batch", value=batch
         )
+    # Of all chunks: what this batch shares with its neighbours is counted in one of them only.
+    for before, chunk in itertools.pairwise(plan.chunks):
+        overlap = before.end - chunk.start
+        if before.record == chunk.record and overlap != k - 1:
+            raise InputError(
+                f"chunks {before.chunk_id} and {chunk.chunk_id} of the plan overlap by {overlap} "
+                f"bases; k = {k} needs {k - 1}: give chunk the k of the plan",
+                option="k",
+                value=k,
+            )
     stretches: list[tuple[str, int, int]] = []
     for chunk in chosen:
         last = stretches[-1] if stretches else None
         if last is not None and last[0] == chunk.record:
-            if last[2] - chunk.start != k - 1:
-                raise InputError(
-                    f"chunks overlap by {last[2] - chunk.start} bases; k = {k} needs {k - 1}",
-                    option="k",
-                    value=k,
-                )
             stretches[-1] = (chunk.record, last[1], chunk.end)
         else:
             stretches.append((chunk.record, chunk.start, chunk.end))

@@ -29,7 +29,7 @@ from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
 from seqmill._kmer_sequence import count_sequence
 from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
-from seqmill.errors import InputError
+from seqmill.errors import FormatError, InputError
 
 __all__ = [
     "ChunkPlan",
@@ -363,6 +363,13 @@ def count_batch(
     -------
     str
         The partial's path.
+
+    Raises
+    ------
+    InputError
+        If the plan was made for another k, or has no such batch.
+    FormatError
+        If the plan is not of this file.
     """
     chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
     stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
@@ -379,8 +386,17 @@ def count_batch(
         **resources,
     )
     path = str(done.outputs[0])
+    found = done.inputs[0]["bases"]
     if part is not None:
-        check_part(part, done.inputs[0]["bases"], reference, path)
+        check_part(part, found, reference, path)
+    elif found != chosen.bases:
+        Path(path).unlink()
+        name = os.fspath(reference)
+        raise FormatError(
+            f"{name}: the plan is of a file of {chosen.bases:,} bases, but there are {found:,}; "
+            "plan it anew",
+            path=name,
+        )
     return path
 
 
