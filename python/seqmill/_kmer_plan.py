@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 from seqmill import _native
 from seqmill._kmer_jobs import PathLike, check_k
 from seqmill._outputs import refuse_existing
-from seqmill.errors import FormatError, InputError, NotFoundError
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
 
@@ -263,33 +264,19 @@ def chunk_regions(
 def resolve_regions(
     paths: Sequence[str], regions: Sequence[str], regions_file: PathLike | None
 ) -> list[tuple[str, int, int]]:
-    """Find what region strings and files mean for the records of the inputs."""
-    from seqmill._lists import read_regions_file  # noqa: PLC0415 - only here
-    from seqmill._regions import parse_region  # noqa: PLC0415 - only here
+    """Find what region strings and files mean for the records of the inputs.
 
-    lengths: dict[str, int] = {}
-    for path in paths:
-        if path == "-":
-            raise InputError("regions need a file, not stdin", option="region")
-        for raw, length in _native.kmers_records(path):
-            lengths[raw.decode("utf-8", "surrogateescape")] = length
-    texts = list(regions)
-    wanted: list[tuple[str, int, int | None]] = []
-    if regions_file is not None:
-        more, intervals = read_regions_file(os.fspath(regions_file))
-        texts += more
-        wanted += intervals
-    wanted += [parse_region(text, lengths.__contains__) for text in texts]
-    found = []
-    for name, start, end in wanted:
-        if name not in lengths:
-            raise NotFoundError(f"no record is named {name!r}", name=name)
-        if start >= lengths[name] and lengths[name] > 0:
-            raise InputError(
-                f"region {name}:{start + 1} begins behind the end of its record "
-                f"({lengths[name]} bases)",
-                option="region",
-                value=name,
-            )
-        found.append((name, start, lengths[name] if end is None else min(end, lengths[name])))
-    return found
+    Raises
+    ------
+    InputError
+        If a region is not one of the inputs.
+    FormatError
+        If a line of the file is not; names the line.
+    """
+    if "-" in paths:
+        raise InputError("regions need a file, not stdin", option="region")
+    file = None if regions_file is None else os.fspath(regions_file)
+    found, notes = _native.kmers_regions(paths, list(regions), file)
+    for text in notes:
+        warnings.warn(text, stacklevel=4)
+    return [(name.decode("utf-8", "surrogateescape"), start, end) for name, start, end in found]

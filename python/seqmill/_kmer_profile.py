@@ -1,4 +1,4 @@
-"""Profiles of whole files as lines of text."""
+"""Profiles of sequences and of whole files: as arrays, and as lines of text."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,41 @@ from seqmill import _native
 if TYPE_CHECKING:
     from seqmill._kmer_table import KmerTable
 
-__all__ = ["profile_lines"]
+__all__ = ["profile_bases", "profile_lines", "profile_records"]
 
 _WINDOWS = 1 << 20
+
+
+def profile_bases(table: "KmerTable", bases: bytes) -> Any:
+    """Give a masked array with the count of each window of a sequence."""
+    windows = max(len(bases) - table.k + 1, 0)
+    counts, valid = np.zeros(windows, np.uint64), np.zeros(windows, np.uint8)
+    table._native.profile(bases, counts, valid)  # noqa: SLF001 - same module group
+    return np.ma.MaskedArray(counts, valid == 0)
+
+
+def profile_records(table: "KmerTable", path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+    """Give the name and the profile of each record of a file that has a window."""
+    name: bytes | None = None
+    parts: list[tuple[bytes, bytes]] = []
+    for record, start, counts, valid in _native.kmers_profile(table.path, path, _WINDOWS):
+        if start == 0 and name is not None:
+            yield _text(name), _join(parts)
+            parts = []
+        name = record
+        parts.append((counts, valid))
+    if name is not None:
+        yield _text(name), _join(parts)
+
+
+def _join(parts: list[tuple[bytes, bytes]]) -> Any:
+    counts = np.frombuffer(b"".join(counts for counts, _ in parts), np.uint64)
+    known = np.frombuffer(b"".join(known for _, known in parts), np.uint8)
+    return np.ma.MaskedArray(counts, known == 0)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
 def profile_lines(table: "KmerTable", path: str | os.PathLike[str], *, runs: bool) -> Iterator[str]:
@@ -35,7 +67,7 @@ def profile_lines(table: "KmerTable", path: str | os.PathLike[str], *, runs: boo
         return
     run: list[Any] | None = None
     for name, start, counts, valid in stretches:
-        text = name.decode("utf-8", "surrogateescape")
+        text = _text(name)
         values = np.frombuffer(counts, np.uint64)
         known = np.frombuffer(valid, np.uint8)
         edges = np.flatnonzero((values[1:] != values[:-1]) | (known[1:] != known[:-1])) + 1

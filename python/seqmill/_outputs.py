@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from seqmill.errors import InputError, OutputExistsError
 
-__all__ = ["refuse_existing", "state_directory", "telling_of_state"]
+__all__ = ["refuse_existing", "refuse_inputs", "state_directory", "telling_of_state"]
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
@@ -31,6 +31,23 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
         raise InputError(message, option="output", value=name)
     if not force and os.path.lexists(path):
         raise OutputExistsError(f"{name}: output exists; use --force to replace it", path=name)
+
+
+def refuse_inputs(
+    outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Refuse an output that is a file which is read: it would be gone.
+
+    Raises
+    ------
+    InputError
+        Names the output.
+    """
+    there = [path for path in map(Path, inputs) if path.exists()]
+    for output in map(Path, outputs):
+        if output.exists() and any(path.samefile(output) for path in there):
+            message = f"{output}: is an input and the output"
+            raise InputError(message, option="output", value=str(output))
 
 
 def _is_device(path: str) -> bool:

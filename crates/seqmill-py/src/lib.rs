@@ -78,6 +78,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmers::sequence_parts, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_dump, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_regions, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_profile, module)?)?;
     module.add_class::<kmers::KmerTable>()?;
     module.add_class::<kmers::KmerProfile>()?;

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from seqmill._outputs import refuse_existing
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill.cli._kmers_options import format_options, split_formats
 from seqmill.cli._options import (
     Example,
@@ -144,7 +144,7 @@ def query(
         raise InputError("give k-mers, or --kmers FILE", option="kmers")
     opened = _open(table)
     wrong = 0
-    with _writing(output, force=force) as out:
+    with _writing(output, [table, *([file] if file else [])], force=force) as out:
         for batch in _batches(kmers, file):
             for kmer, count in zip(batch, opened.query_or_none(batch), strict=True):
                 if count is None:
@@ -178,13 +178,14 @@ def _batches(kmers: Sequence[str], file: str | None) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _writing(output: str | None, *, force: bool) -> Iterator[IO[str]]:
+def _writing(output: str | None, inputs: Sequence[str], *, force: bool) -> Iterator[IO[str]]:
     """Write to stdout, or to a file that takes its name when it is whole."""
     if output in (None, "-"):
         yield sys.stdout
         return
     target = Path(str(output))
     refuse_existing(target, force=force)
+    refuse_inputs([target], inputs)
     aside = target.with_name(f".{target.name}.part")
     try:
         with aside.open("w", encoding="utf-8", errors="surrogateescape") as out:
@@ -224,7 +225,7 @@ def profile(table: str, sequences: str, *, format_: str, output: str | None, for
     from seqmill._kmer_profile import profile_lines  # noqa: PLC0415 - brings NumPy
 
     opened = _open(table)
-    with _writing(output, force=force) as out:
+    with _writing(output, [table, sequences], force=force) as out:
         for text in profile_lines(opened, sequences, runs=format_ == "bedgraph"):
             out.write(text)
 

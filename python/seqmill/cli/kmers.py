@@ -282,14 +282,13 @@ def merge(
 
 def _combine(session: Session, operation: str, inputs: tuple[str, ...], **options: Any) -> None:
     from seqmill import _native  # noqa: PLC0415 - brings the engine
-    from seqmill._kmer_jobs import choose_outputs, run_job  # noqa: PLC0415
+    from seqmill._kmer_jobs import check_counts, choose_outputs, run_job  # noqa: PLC0415
 
     outputs = choose_outputs(options.pop("output"), split_formats(options.pop("formats")))
     names = ("threads", "memory", "tmpdir", "metrics", "force", "resume")
     resources = {name: options.pop(name) for name in names}
-    low, high = options.get("min_count"), options.get("max_count")
-    if low is not None and high is not None and low > high:
-        raise InputError(f"min-count {low} is above max-count {high}", option="min_count")
+    low = options.get("min_count")
+    check_counts(min_count=low, max_count=options.get("max_count"))
     request = {"operation": operation, **options, "min_count": low or 0}
     command_name = "kmers merge" if operation == "union-sum" else "kmers setop"
     job = run_job(

@@ -1,9 +1,9 @@
 //! Whole jobs: from inputs to published outputs, with state that survives an interruption.
 
 use super::count::{CountOptions, CountReport, count_to_table, footer};
-use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table};
+use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table, packed_for};
 use super::histogram::Histogram;
-use super::import::{is_text, text_to_tables};
+use super::import::{is_text, length_of, text_to_tables};
 use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
 use super::skm::SkmTable;
 use crate::with_kmer;
@@ -163,7 +163,8 @@ fn write_histograms(rules: &OutputRules, histogram: &Histogram) -> Result<()> {
                 .map_err(|e| Error::io(&output.path, &e))?;
         } else {
             refuse_existing(&output.path, rules.force || rules.resume)?;
-            seqmill_base::sink::write_atomically(&output.path, text.as_bytes())?;
+            let text = packed_for(&output.path, text.into_bytes())?;
+            seqmill_base::sink::write_atomically(&output.path, &text)?;
         }
     }
     Ok(())
@@ -322,6 +323,22 @@ pub fn run_merge(options: &MergeOptions, rules: &OutputRules, job: &Job) -> Resu
     Ok(report)
 }
 
+/// The length of the k-mers of the first input that has any: a text without takes on that of the
+/// others.
+fn find_length(inputs: &[PathBuf]) -> Result<Option<u32>> {
+    for input in inputs {
+        let found = if is_text(input)? {
+            length_of(input)?
+        } else {
+            Some(SkmTable::open(input)?.facts().k)
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
 fn merge_into(
     options: &MergeOptions,
     rules: &OutputRules,
@@ -341,7 +358,10 @@ fn merge_into(
             continue;
         }
         let known = tables.first().map(SkmTable::facts).copied();
-        let k = options.k.or(known.map(|f| f.k));
+        let k = match options.k.or(known.map(|f| f.k)) {
+            Some(k) => Some(k),
+            None => find_length(&options.inputs[number..])?,
+        };
         let canonical = options.canonical.or(known.map(|f| f.canonical));
         let prefix = folder.join(format!("{number:04}"));
         let runs = text_to_tables(input, k, canonical, &prefix, job)?;

@@ -148,13 +148,17 @@ pub fn merge_tables<K: Word>(
         writer.put(&kept, &kept_counts)
     })?;
     merged.distinct = merged.histogram.distinct();
-    merged.total = merged.histogram.total();
     merged.stored = writer.distinct();
     let flags = tables.iter().fold(0, |flags, t| flags | t.facts().flags);
-    if rules.allow_filtered && flags != 0 {
+    let total = if flags != 0 && rules.operation == SetOperation::UnionSum {
         // The sum of the headers is what was counted; the histogram lacks what was filtered.
-        merged.total = tables.iter().map(|t| t.facts().total).sum();
-    }
+        tables.iter().try_fold(0_u64, |sum, t| sum.checked_add(t.facts().total))
+    } else {
+        merged.histogram.total()
+    };
+    merged.total = total.ok_or_else(|| {
+        Error::format(FormatKind::Other, "the sum of all counts is beyond 64 bits")
+    })?;
     let facts = TableFacts {
         flags: flags | if keeps_all { 0 } else { FILTERED },
         distinct: merged.stored,
