@@ -221,7 +221,9 @@ def choose_tmpdir(tmpdir: PathLike | None, outputs: Sequence[Output]) -> str:
                 raise InputError(f"tmpdir {os.fspath(told)!r} is not a folder", option="tmpdir")
             return os.fspath(told)
     files = [path for _, path in outputs if path != "-"]
-    return os.path.dirname(files[0]) or "." if files else "."  # noqa: PTH120 - keeps `a/`
+    if not files:
+        return tempfile.gettempdir()
+    return os.path.dirname(files[0]) or "."  # noqa: PTH120 - keeps `a/`
 
 
 Native = Callable[[str, Callable[[dict[str, Any]], object] | None], str]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqmill import _native
+from seqmill._outputs import refuse_existing, refuse_inputs
 
 if TYPE_CHECKING:
     from seqmill._kmer_table import KmerTable
 
-__all__ = ["profile_bases", "profile_lines", "profile_records"]
+__all__ = ["profile_bases", "profile_lines", "profile_records", "write_profile_table"]
 
 _WINDOWS = 1 << 20
 
@@ -36,6 +37,28 @@ def profile_records(table: "KmerTable", path: str | os.PathLike[str]) -> Iterato
         parts.append((counts, valid))
     if name is not None:
         yield _text(name), _join(parts)
+
+
+def write_profile_table(
+    table: "KmerTable",
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    force: bool,
+) -> int:
+    """Write the profile of every record of a file as Parquet.
+
+    A row has the name of the record, the first window (0-based) and the list of counts, null where
+    a window holds a break; a record of more than about 2^20 windows has several rows.
+
+    Returns
+    -------
+    int
+        Bytes that were written.
+    """
+    refuse_existing(output, force=force)
+    refuse_inputs([output], [table.path, path])
+    return _native.kmers_profile_table(table.path, path, _WINDOWS, output, force)
 
 
 def _join(parts: list[tuple[bytes, bytes]]) -> Any:

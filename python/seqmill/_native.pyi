@@ -42,6 +42,7 @@ __all__ = [
     "kmers_dump",
     "kmers_merge",
     "kmers_profile",
+    "kmers_profile_table",
     "kmers_records",
     "kmers_regions",
     "make_chunk_index",
@@ -326,6 +327,13 @@ def kmers_regions(
 def kmers_profile(
     table: str | PathLike[str], path: str | PathLike[str], windows: int
 ) -> KmerProfile: ...
+def kmers_profile_table(
+    table: str | PathLike[str],
+    path: str | PathLike[str],
+    windows: int,
+    output: str | PathLike[str],
+    force: bool,
+) -> int: ...
 
 @final
 class KmerProfile:

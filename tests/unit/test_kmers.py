@@ -1,6 +1,5 @@
 """Tables and jobs of k-mers from Python."""
 
-import gzip
 import json
 import pickle
 from collections.abc import Iterator
@@ -381,79 +380,3 @@ def test_a_first_kmer_that_makes_the_others_wrap_is_an_error(tmp_path: Path) -> 
         seqmill.merge_kmers([table], output=tmp_path / "b.skm")
     with pytest.raises(errors.FormatError, match="not in order"):
         seqmill.KmerTable(table).to_numpy()
-
-
-def test_regions_are_lists_as_coverage_reads_them(path: Path, tmp_path: Path) -> None:
-    regions = tmp_path / "r.txt"
-    # What only follows is no overlap: no k-mer across both.
-    regions.write_text("# a list\na:1-5\tlabel\na:6-8\r\n")
-    found = run_count(path, [], k=3, regions_file=regions)
-    assert found.total == 4
-    assert seqmill.count_kmers(path, k=3, regions=["a:1-5", "a:5-8"]).total == 6
-    for line, reason in (
-        ("a:0-5", "start is below 1"),
-        ("a:7-3", "end is before start"),
-        ("nosuch:1-2", 'unknown sequence "nosuch"'),
-        ("empty:4", "start is behind the end"),
-    ):
-        regions.write_text(f"b\n{line}\n")
-        with pytest.raises(errors.FormatError, match=f"r.txt: line 2: .*{reason}"):
-            run_count(path, [], k=3, regions_file=regions)
-        kind = errors.NotFoundError if "nosuch" in line else errors.InputError
-        with pytest.raises(kind, match=reason):
-            run_count(path, [], k=3, regions=[line])
-    regions.write_text("a:7-3000\n")
-    with pytest.warns(UserWarning, match="is taken to end at 17"):
-        assert run_count(path, [], k=3, regions_file=regions).total == 6
-    regions.write_text("# nothing\n")
-    with pytest.warns(UserWarning, match="no region: the outputs are empty"):
-        assert run_count(path, [], k=3, regions_file=regions).total == 0
-
-
-def test_an_input_is_no_output(path: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link.fa"
-    link.symlink_to(path)
-    for output in (path, link):
-        with pytest.raises(errors.InputError, match="is an input and the output"):
-            seqmill.count_kmers(path, k=3, output=output, force=True)
-    table = seqmill.count_kmers(path, k=3, output=tmp_path / "t.skm")
-    with pytest.raises(errors.InputError, match="is an input and the output"):
-        table.dump(tmp_path / "t.skm", "tsv", force=True)
-    assert path.read_text() == TEXT
-    table.verify()
-
-
-def test_options_that_are_none(path: Path) -> None:
-    for options in (
-        {"soft_mask": "drop"},
-        {"min_count": -1},
-        {"min_count": 1.5},
-        {"max_count": 1 << 64},
-        {"min_count": 3, "max_count": 2},
-    ):
-        with pytest.raises(errors.InputError):
-            seqmill.count_kmers(path, k=3, **options)  # type: ignore[arg-type]
-    table = seqmill.count_kmers(path, k=3)
-    for wrong in ([27], [2.0], [None]):
-        with pytest.raises(errors.InputError, match="is no text"):
-            table.query(wrong)  # type: ignore[arg-type]
-    with pytest.raises(errors.InputError, match="hist_max is 0"):
-        table.histogram(0)
-
-
-def test_histograms_are_compressed_if_their_name_says_so(path: Path, tmp_path: Path) -> None:
-    run_count(path, [("hist", str(tmp_path / "x.hist.gz"))], k=3)
-    run_count(path, [("hist", str(tmp_path / "x.hist"))], k=3)
-    assert (
-        gzip.decompress((tmp_path / "x.hist.gz").read_bytes()) == (tmp_path / "x.hist").read_bytes()
-    )
-
-
-def test_a_profile_of_a_file(path: Path) -> None:
-    table = seqmill.count_kmers(path, k=3)
-    found = dict(table.profile(path))
-    assert list(found) == ["a", "b", "c"]
-    for record in TEXT.split(">")[1:]:
-        name, *lines = record.split("\n")
-        if name != "empty":
-            assert found[name.split()[0]].tolist() == table.profile("".join(lines)).tolist()

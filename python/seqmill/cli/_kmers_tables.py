@@ -205,7 +205,10 @@ def _writing(output: str | None, inputs: Sequence[str], *, force: bool) -> Itera
             "runs of equal counts",
             f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz --format bedgraph -o t.bedgraph",
         ),
-        Example("the first", f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz | head -3"),
+        Example(
+            "a row with all counts for each record",
+            f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz -o t.parquet",
+        ),
     ],
 )
 @click.argument("table")
@@ -214,17 +217,30 @@ def _writing(output: str | None, inputs: Sequence[str], *, force: bool) -> Itera
     "output",
     "--format",
     "format_",
-    type=click.Choice(["tsv", "bedgraph"]),
-    default="tsv",
-    help="record, start, count; or runs of equal counts.  [default: tsv]",
+    type=click.Choice(["tsv", "bedgraph", "parquet"]),
+    help="record, start, count; runs of equal counts; or a list of counts for each record.  "
+    "[default: that of the suffix, else tsv]",
 )
 @output_option("File to write; - is stdout, the default.")
 @force_option
-def profile(table: str, sequences: str, *, format_: str, output: str | None, force: bool) -> None:
+def profile(
+    table: str, sequences: str, *, format_: str | None, output: str | None, force: bool
+) -> None:
     """Print the count of the window that begins at each position (0-based); NA across a break."""
-    from seqmill._kmer_profile import profile_lines  # noqa: PLC0415 - brings NumPy
+    from seqmill._kmer_profile import (  # noqa: PLC0415 - brings NumPy
+        profile_lines,
+        write_profile_table,
+    )
 
     opened = _open(table)
+    if format_ is None:
+        suffix = Path(output or "").suffix.removeprefix(".")
+        format_ = suffix if suffix in ("bedgraph", "parquet") else "tsv"
+    if format_ == "parquet":
+        if output in (None, "-"):
+            raise InputError("Parquet needs a file; give -o", option="output")
+        write_profile_table(opened, sequences, str(output), force=force)
+        return
     with _writing(output, [table, sequences], force=force) as out:
         for text in profile_lines(opened, sequences, runs=format_ == "bedgraph"):
             out.write(text)

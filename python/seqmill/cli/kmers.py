@@ -130,7 +130,11 @@ def count(session: Session, /, *, inputs: tuple[str, ...], **options: Any) -> in
 
         require_extra()
     output, formats = options.pop("output"), split_formats(options.pop("formats"))
-    if not options.pop("per_input"):
+    per_input = options.pop("per_input")
+    if per_input and (html is not None or options["metrics"] is not None):
+        what = "metrics" if html is None else "html"
+        raise InputError(f"--{what} is of one job; --per-input makes several", option=what)
+    if not per_input:
         job = _count(session, list(inputs), output, formats, dict(options))
         show_job(job, session)
         if html is not None:

@@ -2,6 +2,7 @@
 
 mod columns;
 
+pub(super) use columns::Unfinished;
 pub use columns::{TableBatches, table_schema};
 
 use super::merge::TableCursor;
