@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import seqmill
 from seqmill.errors import FormatError
 from seqmill.kmers import combine_kmers, plan_chunks
+
+if TYPE_CHECKING:
+    from conftest import RunCommand
 
 MAX = (1 << 64) - 1
 
@@ -101,3 +105,22 @@ def test_totals_of_operations_on_filtered_tables(tmp_path: Path) -> None:
         )
         assert made.total == total, operation
         made.verify()
+
+
+def test_more_tables_than_fit_are_merged_in_rounds(
+    tmp_path: Path, run_seqmill: "RunCommand", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQMILL_MEMORY", "8G")
+    random = Random(5)  # noqa: S311 - a seed, not a secret
+    shared, parts = "".join(random.choices("ACGT", k=260)), []
+    for number in range(220):
+        bases = "".join(random.choices("ACGT", k=260))
+        reads = write(tmp_path / "x.fa", f">a\n{bases}\n>b\n{shared}\n")
+        parts.append(tmp_path / f"{number}.skm")
+        seqmill.count_kmers(reads, k=255, output=parts[-1], threads=1)
+    whole = seqmill.merge_kmers(parts, output=tmp_path / "whole.skm")
+    assert (len(whole), whole.total, whole[shared[:255]]) == (221 * 6, 440 * 6, 220)
+    told = run_seqmill("kmers", "merge", *parts, "-m", "64M", "-q", "-o", tmp_path / "some.skm")
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "some.skm").read_bytes() == (tmp_path / "whole.skm").read_bytes()
+    assert not list(tmp_path.glob("*.seqmill"))

@@ -4,8 +4,11 @@ use super::count::{CountOptions, CountReport, count_to_table, footer};
 use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table, packed_for};
 use super::histogram::Histogram;
 use super::import::{is_text, length_of, text_to_tables};
-use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
+use super::merge::{
+    KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables, tables_at_once,
+};
 use super::skm::SkmTable;
+use super::word::Word;
 use crate::with_kmer;
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory, state_path};
 use seqmill_base::sink::refuse_existing;
@@ -339,6 +342,32 @@ fn find_length(inputs: &[PathBuf]) -> Result<Option<u32>> {
     Ok(None)
 }
 
+/// Makes fewer tables of more than can be merged at once, in `folder`.
+fn join_in_rounds<K: Word>(
+    mut tables: Vec<SkmTable>,
+    rules: MergeRules,
+    range: KeyRange<K>,
+    folder: &Path,
+    job: &Job,
+) -> Result<Vec<SkmTable>> {
+    let rules = MergeRules { keep: (0, u64::MAX), ..rules };
+    for round in 0.. {
+        let most = tables_at_once::<K>(job.budget.pool().saturating_sub(job.budget.reserved()));
+        // With room for no two the merge tells how much it needs.
+        if tables.len() <= most || most < 2 {
+            break;
+        }
+        let mut joined = Vec::with_capacity(tables.len().div_ceil(most));
+        for (number, group) in tables.chunks(most).enumerate() {
+            let path = folder.join(format!("round-{round}-{number:05}.skm"));
+            merge_tables(group, rules, range, &footer(&[], &[]), &path, true, job)?;
+            joined.push(SkmTable::open(&path)?);
+        }
+        tables = joined;
+    }
+    Ok(tables)
+}
+
 fn merge_into(
     options: &MergeOptions,
     rules: &OutputRules,
@@ -386,6 +415,9 @@ fn merge_into(
     let merge = options.rules;
     let merged = with_kmer!(k, K => {
         let range = KeyRange::<K>::parse(&options.range)?;
+        if union {
+            tables = join_in_rounds(tables, merge, range, &folder, job)?;
+        }
         merge_tables(&tables, merge, range, &footer, path, force, job)
     })?;
     report.total = merged.total;

@@ -110,6 +110,17 @@ pub fn check_mergeable(tables: &[SkmTable], allow_filtered: bool) -> Result<()> 
     Ok(())
 }
 
+/// Bytes of a merge besides what it holds of the tables.
+const MERGE_BYTES: u64 = 4 << 20;
+
+/// Tables that can be merged at once in so much memory.
+pub(in crate::kmers) fn tables_at_once<K: Word>(room: u64) -> usize {
+    // The index of the result needs some of it, too.
+    let room = (room - room / 8).saturating_sub(MERGE_BYTES + join::claim_bytes(0, K::BYTES));
+    let each = join::claim_bytes(1, K::BYTES) - join::claim_bytes(0, K::BYTES);
+    usize::try_from(room / each).unwrap_or(usize::MAX)
+}
+
 /// Merges what of tables lies in a range of keys into one at `output`.
 pub fn merge_tables<K: Word>(
     tables: &[SkmTable],
@@ -123,7 +134,7 @@ pub fn merge_tables<K: Word>(
     check_mergeable(tables, rules.allow_filtered)?;
     let facts = tables.first().map(|t| *t.facts()).ok_or_else(|| Error::internal("no table"))?;
     let account = job.budget.account("merge", u64::MAX);
-    let claim = join::claim_bytes(tables.len(), K::BYTES) + (4 << 20);
+    let claim = join::claim_bytes(tables.len(), K::BYTES) + MERGE_BYTES;
     let _buffers = job.budget.must_reserve(account, claim)?;
     let index = job.budget.must_reserve(account, 0)?;
     let file = AtomicFile::create(output, force)?;
