@@ -26,12 +26,15 @@ class FileServer:
     ----------
     faults
         Taken from the front, one for each request for more than a byte.
+    fault_of
+        Asked first, with the range of the request: its fault, or None.
     requests
         Method, path and range of each request.
     """
 
     def __init__(self, answer: Callable[[str, str, dict[str, str]], Answer]) -> None:
         self.faults: list[Fault] = []
+        self.fault_of: Callable[[str], Fault | None] = lambda _: None
         self.requests: list[tuple[str, str, str | None]] = []
         self._answer = answer
         self._lock = threading.Lock()
@@ -49,7 +52,10 @@ class FileServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def _take_fault(self, length: int) -> Fault | None:
+    def _take_fault(self, stretch: str, length: int) -> Fault | None:
+        chosen = self.fault_of(stretch)
+        if chosen is not None:
+            return chosen
         with self._lock:
             return self.faults.pop(0) if self.faults and length > 1 else None
 
@@ -75,7 +81,8 @@ class FileServer:
         headers = dict(handler.headers)
         self.requests.append((handler.command, handler.path, handler.headers.get("Range")))
         answer = self._answer(handler.command, handler.path, headers)
-        fault = self._take_fault(len(answer[2])) if handler.command == "GET" else None
+        stretch = handler.headers.get("Range") or ""
+        fault = self._take_fault(stretch, len(answer[2])) if handler.command == "GET" else None
         if fault == "drop":
             handler.close_connection = True
             return

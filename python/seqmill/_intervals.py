@@ -389,5 +389,7 @@ def find_unique_contig(store: "StoreBase", contig: str) -> int:
         message = f"no file of the store has a contig {contig!r}"
         raise NameNotFoundError(message, name=contig)
     names = ", ".join(native.name(file) for file in found[:3])
-    message = f"contig {contig!r} is in {len(found)} files ({names}, ...); say which file is meant"
+    more = ", ..." if len(found) > 3 else ""  # noqa: PLR2004 - as many as are named
+    which = f"{len(found)} files ({names}{more})"
+    message = f"contig {contig!r} is in {which}; name (--name) says which"
     raise InputError(message, option="name", value=contig)

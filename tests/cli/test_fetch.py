@@ -67,6 +67,18 @@ def test_errors_have_their_exit_codes(run_seqmill: Run, folder: Path) -> None:
         assert "Traceback" not in told.stderr
 
 
+def test_a_contig_of_several_files_needs_a_name(run_seqmill: Run, tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.fa").write_text(">chr1\nACGT\n")
+    told = run_seqmill("fetch", tmp_path, "chr1:1-2")
+    assert told.returncode == 2
+    assert "is in 4 files (a, b, c, ...); name (--name) says which" in told.stderr
+    assert run_seqmill("fetch", tmp_path, "--name", "c", "chr1:1-2").stdout == ">chr1:1-2\nAC\n"
+    (tmp_path / "c.fa").unlink()
+    (tmp_path / "d.fa").unlink()
+    assert "is in 2 files (a, b); name" in run_seqmill("fetch", tmp_path, "chr1:1-2").stderr
+
+
 def test_output_file_is_whole_or_not_there(run_seqmill: Run, folder: Path) -> None:
     out = folder / "out.fa"
     assert run_seqmill("fetch", folder / "genome.fa", "chr1", "-o", out).returncode == 0

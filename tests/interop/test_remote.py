@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import json
 import os
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import seqmill
@@ -252,23 +254,59 @@ def test_a_server_without_ranges_and_one_that_is_not_there(folder: Path, tmp_pat
     assert errors.exit_code(caught.value) == 75
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_a_temporary_failure_can_be_resumed(
-    server: FileServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     monkeypatch.setenv("SEQMILL_REMOTE_ATTEMPTS", "1")
+    monkeypatch.setenv("SEQMILL_REMOTE_TIMEOUT", "40")
     options = {"checkpoint_every": "64K", "row_group_bytes": "256K"}
-    local = converted(folder / "reads.bam", tmp_path / "local.parquet", **options)
-    url, target = f"{server.url}/reads.bam", tmp_path / "x.parquet"
-    seqmill.convert(url, target, memory=MEMORY, **options)
-    assert target.read_bytes() == local
-    target.unlink()
-    server.faults += [""] * (len(server.requests) - 3) + ["503"] * 9
+    local = converted(folder / "reads.bam", tmp_path / f"local.{suffix}", **options)
+    url, target = f"{server.url}/reads.bam", tmp_path / f"x.{suffix}"
+    checkpoint = tmp_path / f"x.{suffix}.seqmill" / "checkpoint.json"
+
+    def fail_behind_a_checkpoint(stretch: str) -> str | None:
+        # The second range of the conversion; the sample before it takes others.
+        if not stretch.startswith("bytes=1048576-"):
+            return None
+        wait_for(checkpoint.exists)
+        return "503"
+
+    server.fault_of = fail_behind_a_checkpoint
     with pytest.raises(BlockingIOError) as caught:
         converted(url, target, **options)
     assert "--resume" in "".join(caught.value.__notes__)
-    server.faults.clear()
+    assert json.loads(checkpoint.read_text())["state"]["given"] > 0
+    server.fault_of = lambda _: None
     assert converted(url, target, resume=True, **options) == local
     assert converted(url, target, resume=True, **options) == local
+
+
+@pytest.mark.parametrize("name", ["reads.bam", "reads.fq.gz", "genome.fa"])
+def test_what_comes_before_a_failure_is_right(
+    server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("SEQMILL_REMOTE_ATTEMPTS", "1")
+    options: dict[str, Any] = {"tags": "none"} if name == "reads.bam" else {}
+    local = pa.table(seqmill.scan_alignments(folder / name, **options))
+    byte = (folder / name).stat().st_size * 19 // 20
+    seen = 0
+
+    def fail_at_the_byte(stretch: str) -> str | None:
+        # The fingerprint reads the end, too, before anything else.
+        nonlocal seen
+        begin, _, end = stretch.removeprefix("bytes=").partition("-")
+        seen += int(begin) <= byte <= int(end)
+        return "503" if int(begin) <= byte <= int(end) and seen > 1 else None
+
+    server.fault_of = fail_at_the_byte
+    batches = iter(seqmill.scan_alignments(f"{server.url}/{name}", memory=MEMORY, **options))
+    found: list[pa.RecordBatch] = []
+    with pytest.raises(OSError, match="503"):
+        found.extend(pa.record_batch(batch) for batch in batches)
+    got = pa.Table.from_batches(found, local.schema)
+    assert 0 < got.num_rows < local.num_rows
+    assert got == local.slice(0, got.num_rows)
 
 
 def test_empty_and_unusual_files(server: FileServer, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ pub struct Emit<'e, U> {
 struct Emitted {
     values: Vec<Value>,
     ended: bool,
+    failing: bool,
 }
 
 impl<U: Item> Emit<'_, U> {
@@ -71,6 +72,12 @@ impl<U: Item> Emit<'_, U> {
     /// this stage, errors included, is dropped.
     pub fn end(&mut self) {
         self.out.ended = true;
+    }
+
+    /// Whether an error follows. A call with `None` is not about the end of the stream then: what
+    /// is not whole yet stays so.
+    pub fn is_failing(&self) -> bool {
+        self.out.failing
     }
 }
 
@@ -177,7 +184,8 @@ impl<'a, T: Item> Pipeline<'a, T> {
     }
 
     /// Adds a stage that sees the items one at a time in order and may give any number of items
-    /// for each. After the last item, and before an error passes, it is called with `None`.
+    /// for each. After the last item, and before an error passes ([`Emit::is_failing`]), it is called
+    /// with `None`.
     pub fn ordered<U: Item>(
         self,
         name: &'static str,

@@ -199,7 +199,7 @@ impl Run<'_> {
         // A run that goes on has not seen the beginning: its index takes a pass of its own.
         let index = (self.options.write_chunk_index && earlier.is_none() && is_whole(self.setup))
             .then(SharedIndex::default);
-        let extras = Extras { on_bad: self.on_bad.take(), index: index.clone() };
+        let extras = Extras { on_bad: self.on_bad.take(), index: index.clone(), resumable: true };
         let resume = earlier.map(|c| c.state);
         let batches = batches(self.inputs, self.setup, self.job, accounts, resume, extras)?;
         let processed =
@@ -275,7 +275,7 @@ impl Run<'_> {
         let (threads, _encoders) = threads(resources, self.job, state)?;
         let accounts = Accounts::new(self.job, resources);
         let empty = empty_batch(self.setup)?;
-        let extras = Extras { on_bad: self.on_bad.take(), index: None };
+        let extras = Extras { on_bad: self.on_bad.take(), ..Extras::default() };
         let batches = batches(self.inputs, self.setup, self.job, accounts, None, extras)?;
         let processed =
             process(batches, self.inputs, self.setup, self.job, accounts.process, self.overview);

@@ -50,6 +50,8 @@ pub(crate) struct Cutter {
     progress: Arc<Progress>,
     /// Collects what a chunk index is made of.
     pub(crate) index: Option<SharedIndex>,
+    /// Only whole batches and row groups are given before an error.
+    pub(crate) resumable: bool,
 }
 
 /// A chunk index under construction.
@@ -76,6 +78,7 @@ impl Cutter {
             paths,
             progress,
             index: None,
+            resumable: false,
         }
     }
 
@@ -86,7 +89,9 @@ impl Cutter {
         emit: &mut Emit<'_, Batch>,
     ) -> Result<()> {
         let Some(mut selected) = selected else {
-            self.end_group(emit);
+            if !(emit.is_failing() && self.resumable) {
+                self.end_group(emit);
+            }
             return Ok(());
         };
         let error = selected.error.take();
@@ -105,12 +110,12 @@ impl Cutter {
             emit.end();
             return Ok(());
         }
-        let path = self.paths.get(selected.unit.input as usize);
-        match (error, path) {
-            (Some(error), Some(path)) => Err(error.at_path(path)),
-            (Some(error), None) => Err(error),
-            (None, _) => Ok(()),
+        let Some(error) = error else { return Ok(()) };
+        if !self.resumable {
+            self.end_group(emit);
         }
+        let path = self.paths.get(selected.unit.input as usize);
+        Err(path.map_or(error.clone(), |path| error.at_path(path)))
     }
 
     fn cut_rows(

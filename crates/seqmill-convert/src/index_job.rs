@@ -32,7 +32,7 @@ pub(crate) fn index_pass(options: &Options, job: &Job, inputs: &Arc<Inputs>) -> 
     let setup = Setup::new(inputs, &options.semantic, true)?;
     let accounts = Accounts::new(job, &options.resources);
     let index = SharedIndex::default();
-    let extras = Extras { on_bad: None, index: Some(Arc::clone(&index)) };
+    let extras = Extras { index: Some(Arc::clone(&index)), ..Extras::default() };
     let mut last = CutState { sorted: true, ..CutState::default() };
     let take = |batch: Batch| {
         last = batch.after;

@@ -173,6 +173,8 @@ pub(crate) struct Extras {
     pub on_bad: Option<crate::select::OnBad>,
     /// Collects a chunk index.
     pub index: Option<SharedIndex>,
+    /// Only whole batches are given: behind an error a later run goes on, and cuts as this one.
+    pub resumable: bool,
 }
 
 /// Builds the pipeline up to the batches.
@@ -185,7 +187,14 @@ pub(crate) fn batches<'a>(
     extras: Extras,
 ) -> Result<Pipeline<'a, Batch>> {
     if let Some(plan) = &setup.reads {
-        return Ok(crate::reads::batches(inputs, setup, plan, job, accounts, resume));
+        return Ok(crate::reads::batches(
+            inputs,
+            setup,
+            plan,
+            job,
+            accounts,
+            (resume, extras.resumable),
+        ));
     }
     let position = resume.map(|state| state.position);
     let mut selector = setup.selector(inputs)?;
@@ -215,6 +224,7 @@ pub(crate) fn batches<'a>(
     state.looked_at -= u64::from(resume.is_some()) + read_again;
     let mut cutter = Cutter::new(setup.sizes, state, paths, Arc::clone(&job.progress));
     cutter.index = extras.index;
+    cutter.resumable = extras.resumable;
     let filtering = selector.filter.any;
     let verify = setup.semantic.verify;
     let claims = inputs.list.iter().map(|i| UnitSource::new(i, &[], UNIT_BYTES).claim());

@@ -355,8 +355,10 @@ fn ordered(
         None => (None, None),
     };
     let was_item = item.is_some();
+    out.failing = error.is_some();
     if let Err(own) = work(item, lease, &mut out) {
-        out.values.push(Err(own));
+        // What a stage finds wrong with an end that is none comes of the error that passes.
+        out.values.push(Err(error.unwrap_or(own)));
         out.ended = true;
     } else if let Some(error) = error.filter(|_| !out.ended) {
         out.values.push(Err(error));

@@ -99,6 +99,29 @@ fn the_first_error_in_order_is_the_one_reported() {
 }
 
 #[test]
+fn an_end_that_is_none_is_not_complained_of() {
+    let (job, first, _) = job(1000);
+    let (mut n, mut ends) = (0, Vec::new());
+    let (result, _) = Pipeline::source("s", 0, first, 10, |lease| {
+        n += 1;
+        if n == 5 {
+            return Err(Error::input("the disk is gone"));
+        }
+        Ok(Some(Number(n, Some(lease))))
+    })
+    .ordered::<Number>("whole", 0, |item, emit| {
+        if item.is_none() {
+            ends.push(emit.is_failing());
+            return Err(Error::input("half a record at the end"));
+        }
+        Ok(())
+    })
+    .run("t", 0, |_| Ok(()), &Threads::Shared(2), &job);
+    assert_eq!(result.unwrap_err().message(), "the disk is gone");
+    assert_eq!(ends, [true]);
+}
+
+#[test]
 fn a_panic_becomes_an_internal_error() {
     let (job, first, _) = job(1000);
     let (result, _) = Pipeline::<Number>::source("s", 0, first, 10, |_| panic!("oh")).run(

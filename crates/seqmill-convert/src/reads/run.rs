@@ -196,7 +196,7 @@ pub(crate) fn batches<'a>(
     plan: &Arc<ReadsPlan>,
     job: &Job,
     accounts: Accounts,
-    resume: Option<CutState>,
+    (resume, resumable): (Option<CutState>, bool),
 ) -> Pipeline<'a, Batch> {
     let position = resume.map(|state| state.position);
     let flow: Arc<[Flow; 2]> = Arc::default();
@@ -225,6 +225,7 @@ pub(crate) fn batches<'a>(
     let mut state = resume.unwrap_or_default();
     state.looked_at -= u64::from(resume.is_some());
     let mut cutter = Cutter::new(setup.sizes, state, paths, Arc::clone(&job.progress));
+    cutter.resumable = resumable;
     let verify = setup.semantic.verify;
     let all = inputs.list.iter().chain(&inputs.mate);
     let claims = all.map(|i| UnitSource::new(i, &[], UNIT_BYTES).claim());
@@ -250,6 +251,9 @@ pub(crate) fn batches<'a>(
             },
         )
         .ordered("stitch", LOADING, move |loaded, emit: &mut Emit<'_, ReadRun>| {
+            if loaded.is_none() && emit.is_failing() {
+                return Ok(());
+            }
             let mut out = Vec::new();
             let result = joiner.join(loaded, &mut out);
             for run in out {

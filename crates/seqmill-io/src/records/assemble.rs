@@ -98,7 +98,10 @@ impl Assembly {
             return Ok(self.with_lines(loaded, inputs, accounts, stitch, numberer));
         }
         let mut stitch = stitch;
-        let work = move |loaded, lease, emit: &mut Emit<'_, Stitched>| {
+        let work = move |loaded: Option<Loaded>, lease, emit: &mut Emit<'_, Stitched>| {
+            if loaded.is_none() && emit.is_failing() {
+                return Ok(());
+            }
             let mut joined = Vec::new();
             let result = stitch(loaded, lease, &mut joined);
             for item in joined {
@@ -153,7 +156,10 @@ impl Assembly {
     ) -> Pipeline<'a, Stitched> {
         let (group, skip_bad) = (self.group, self.skip_bad);
         let parsers: Vec<_> = inputs.iter().map(|i| i.parser.clone()).collect();
-        let work = move |loaded, lease, emit: &mut Emit<'_, Joined>| {
+        let work = move |loaded: Option<Loaded>, lease, emit: &mut Emit<'_, Joined>| {
+            if loaded.is_none() && emit.is_failing() {
+                return Ok(());
+            }
             let mut joined = Vec::new();
             let result = stitch(loaded, lease, &mut joined);
             for item in joined {

@@ -371,7 +371,7 @@ impl Work {
 fn content(leaf: &Leaf, encoding: Encoding, count: usize, body: &[u8]) -> Content {
     let texts = leaf.kind.physical() == Physical::ByteArray;
     if texts && encoding != Encoding::RleDictionary {
-        Content::texts(count, body.len())
+        Content::texts(count, body)
     } else {
         Content::Other
     }
