@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seqmill import _native
-from seqmill._outputs import refuse_existing, refuse_input
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill._regions import is_bed, parse_region, read_bed_lines, read_region_lines
 from seqmill.errors import FormatError, InputError, NameNotFoundError, OutOfRangeError
 from seqmill.limits import Limit, choose_memory, choose_threads
@@ -264,14 +264,14 @@ def unpack(
         ]
         for target, _ in plan:
             refuse_existing(target, force=force)
-            refuse_input(target, [path])
+            refuse_inputs([target], [path])
         folder.mkdir(parents=True, exist_ok=True)
         level = _level(gzip) if gzip else None
     else:
         selection: dict[str, Any] = {"samples": list(numbers)}
         if pieces is not None:
             selection = {"pieces": pieces}
-        refuse_input(output, [path])
+        refuse_inputs([output], [path])
         plan = [(output, selection)]
         packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
         level = _level(packed) if packed else None

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack
 from seqmill import _native
 from seqmill._archive_jobs import choose_limits
 from seqmill._lists import read_list
-from seqmill._outputs import refuse_existing, refuse_input
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill.errors import InputError
 from seqmill.progress import ProgressArg
 from seqmill.report import JobReport, Metrics
@@ -269,7 +269,7 @@ def pack(
     if tmpdir is not None and not os.path.isdir(request["tmpdir"]):  # noqa: PTH112
         raise InputError(f"{tmpdir}: tmpdir is no folder", option="tmpdir", value=tmpdir)
     paths = [path for _, paths in inputs for path in paths]
-    refuse_input(target, paths)
+    refuse_inputs([target], paths)
     report = JobReport(
         command,
         options={key: value for key, value in request.items() if key not in _NOT_SEMANTIC},

@@ -20,6 +20,7 @@ __all__ = ["merge_parts"]
 _TABLE: Final = "coverage.tsv"
 _MERGED: Final = "merged_coverage.txt"
 _SUMMARY: Final = "coverage_summary.json"
+_DETAILS: Final = ("metric", "k", "strand", "input")
 _FOLDER: Final = "coverage"
 _NAME_CHARACTERS: Final = 180
 _BED_FIELDS: Final = 3
@@ -86,7 +87,7 @@ class _Parts:
         except (ValueError, AttributeError) as error:
             message = f"{path}: no summary of coverage: {error}"
             raise FormatError(message, path=str(path)) from None
-        same = {key: details.get(key) for key in ("metric", "k", "strand", "input")}
+        same = {key: details.get(key) for key in (*_DETAILS, "options")}
         if self.details is None:
             self.details = same
         elif same != self.details:
@@ -308,8 +309,10 @@ def _write(parts: _Parts, order: Sequence[str], labels: Sequence[str | None], fo
     details = {
         "regions": len(lengths),
         "bases": sum(lengths.values()),
-        **(parts.details or dict.fromkeys(("metric", "k", "strand", "input"))),
+        **(parts.details or dict.fromkeys(_DETAILS)),
     }
+    if details.get("options") is None:
+        details.pop("options", None)
     text = json.dumps(_summary(values, details), indent=2, ensure_ascii=False)
     (folder / _SUMMARY).write_text(f"{text}\n", encoding="utf-8")
 

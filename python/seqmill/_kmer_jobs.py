@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +27,11 @@ __all__ = [
     "PathLike",
     "ResourceOptions",
     "as_paths",
+    "check_counts",
     "choose_outputs",
     "choose_tmpdir",
     "run_job",
+    "temporary_table",
     "to_text",
 ]
 
@@ -51,6 +54,9 @@ USEFUL_MEMORY: Final = 512 << 20
 """More memory than this does not make counting faster."""
 
 _K_MAX: Final = 255
+_COUNT_MAX: Final = (1 << 64) - 1
+_QUALITY_MAX: Final = 93
+_SOFT_MASKS: Final = ("keep", "skip")
 
 
 class ResourceOptions(TypedDict, total=False):
@@ -165,6 +171,48 @@ def check_k(k: int) -> int:
     return k
 
 
+def check_text(soft_mask: str, min_base_qual: int) -> None:
+    """Fail unless the options that say which bases count are ones there are."""
+    if soft_mask not in _SOFT_MASKS:
+        allowed = ", ".join(_SOFT_MASKS)
+        raise InputError(
+            f"soft_mask is {soft_mask!r}; it takes {allowed}",
+            option="soft_mask",
+            value=soft_mask,
+            allowed=allowed,
+        )
+    if not 0 <= min_base_qual <= _QUALITY_MAX:
+        allowed = f"0 to {_QUALITY_MAX}"
+        raise InputError(f"min_base_qual takes {allowed}", option="min_base_qual", allowed=allowed)
+
+
+def check_counts(**limits: int | None) -> None:
+    """Fail unless limits of counts are whole numbers, and the least is not above the greatest."""
+    for name, value in limits.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        least = int(name == "hist_max")
+        if value is not None and not (whole and least <= value <= _COUNT_MAX):
+            allowed = f"{least} to {_COUNT_MAX}"
+            raise InputError(
+                f"{name} is {value!r}; it takes {allowed}",
+                option=name,
+                value=value,
+                allowed=allowed,
+            )
+    low, high = limits.get("min_count"), limits.get("max_count")
+    if low is not None and high is not None and low > high:
+        raise InputError(
+            f"min_count {low} is above max_count {high}", option="min_count", value=low
+        )
+
+
+def temporary_table(folder: str) -> str:
+    """Make a name for a table that nobody asked to keep."""
+    handle, path = tempfile.mkstemp(suffix=".skm", prefix="seqmill-", dir=folder)
+    os.close(handle)
+    return path
+
+
 def choose_tmpdir(tmpdir: PathLike | None, outputs: Sequence[Output]) -> str:
     """Find the folder for temporary files."""
     for told in (tmpdir, os.environ.get("SEQMILL_TMPDIR"), os.environ.get("TMPDIR")):
@@ -173,7 +221,9 @@ def choose_tmpdir(tmpdir: PathLike | None, outputs: Sequence[Output]) -> str:
                 raise InputError(f"tmpdir {os.fspath(told)!r} is not a folder", option="tmpdir")
             return os.fspath(told)
     files = [path for _, path in outputs if path != "-"]
-    return os.path.dirname(files[0]) or "." if files else "."  # noqa: PTH120 - keeps `a/`
+    if not files:
+        return tempfile.gettempdir()
+    return os.path.dirname(files[0]) or "."  # noqa: PTH120 - keeps `a/`
 
 
 Native = Callable[[str, Callable[[dict[str, Any]], object] | None], str]

@@ -1,6 +1,8 @@
 """Plans: a reference cut into chunks that overlap by k - 1 bases, in batches."""
 
+import itertools
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Final
 from seqmill import _native
 from seqmill._kmer_jobs import PathLike, check_k
 from seqmill._outputs import refuse_existing
-from seqmill.errors import FormatError, InputError, NotFoundError
+from seqmill.errors import FormatError, InputError
 
 __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "resolve_regions"]
 
@@ -52,6 +54,12 @@ class ChunkPlan:
     def batches(self) -> int:
         """Number of batches."""
         return self.chunks[-1].batch + 1 if self.chunks else 0
+
+    @property
+    def bases(self) -> int:
+        """Symbols of all records: what the reference must have."""
+        ends = {chunk.record: chunk.end for chunk in self.chunks}
+        return sum(ends.values())
 
     def lines(self) -> Iterator[str]:
         """Give the lines of the file."""
@@ -176,6 +184,7 @@ def read_plan(path: PathLike, k: int | None = None) -> ChunkPlan:
     name = os.fspath(path)
     chunks: list[Chunk] = []
     overlap = None
+    number = 0
     with open(name, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
         for number, line in enumerate(file, 1):
             fields = line.rstrip("\r\n").split("\t")
@@ -197,7 +206,21 @@ def read_plan(path: PathLike, k: int | None = None) -> ChunkPlan:
                 )
             if chunks and chunks[-1].record == chunk.record:
                 overlap = chunks[-1].end - chunk.start
+            elif chunk.start != 0:
+                raise FormatError(
+                    f"{name}: line {number}: the first chunk of a record begins at 0",
+                    path=name,
+                    line=number,
+                )
+            if chunk.batch not in ((chunks[-1].batch, chunks[-1].batch + 1) if chunks else (0,)):
+                raise FormatError(
+                    f"{name}: line {number}: batches are numbered from 0 and follow one another",
+                    path=name,
+                    line=number,
+                )
             chunks.append(chunk)
+    if number == 0:
+        raise FormatError(f"{name}: is empty and no plan", path=name)
     found = k if k is not None else (31 if overlap is None else overlap + 1)
     return ChunkPlan(tuple(chunks), found)
 
@@ -218,16 +241,20 @@ def chunk_regions(
         raise InputError(
             f"the plan has no batch {batch}; it has {plan.batches}", option="batch", value=batch
         )
+    # Of all chunks: what this batch shares with its neighbours is counted in one of them only.
+    for before, chunk in itertools.pairwise(plan.chunks):
+        overlap = before.end - chunk.start
+        if before.record == chunk.record and overlap != k - 1:
+            raise InputError(
+                f"chunks {before.chunk_id} and {chunk.chunk_id} of the plan overlap by {overlap} "
+                f"bases; k = {k} needs {k - 1}: give chunk the k of the plan",
+                option="k",
+                value=k,
+            )
     stretches: list[tuple[str, int, int]] = []
     for chunk in chosen:
         last = stretches[-1] if stretches else None
         if last is not None and last[0] == chunk.record:
-            if last[2] - chunk.start != k - 1:
-                raise InputError(
-                    f"chunks overlap by {last[2] - chunk.start} bases; k = {k} needs {k - 1}",
-                    option="k",
-                    value=k,
-                )
             stretches[-1] = (chunk.record, last[1], chunk.end)
         else:
             stretches.append((chunk.record, chunk.start, chunk.end))
@@ -237,33 +264,19 @@ def chunk_regions(
 def resolve_regions(
     paths: Sequence[str], regions: Sequence[str], regions_file: PathLike | None
 ) -> list[tuple[str, int, int]]:
-    """Find what region strings and files mean for the records of the inputs."""
-    from seqmill._lists import read_regions_file  # noqa: PLC0415 - only here
-    from seqmill._regions import parse_region  # noqa: PLC0415 - only here
+    """Find what region strings and files mean for the records of the inputs.
 
-    lengths: dict[str, int] = {}
-    for path in paths:
-        if path == "-":
-            raise InputError("regions need a file, not stdin", option="region")
-        for raw, length in _native.kmers_records(path):
-            lengths[raw.decode("utf-8", "surrogateescape")] = length
-    texts = list(regions)
-    wanted: list[tuple[str, int, int | None]] = []
-    if regions_file is not None:
-        more, intervals = read_regions_file(os.fspath(regions_file))
-        texts += more
-        wanted += intervals
-    wanted += [parse_region(text, lengths.__contains__) for text in texts]
-    found = []
-    for name, start, end in wanted:
-        if name not in lengths:
-            raise NotFoundError(f"no record is named {name!r}", name=name)
-        if start >= lengths[name] and lengths[name] > 0:
-            raise InputError(
-                f"region {name}:{start + 1} begins behind the end of its record "
-                f"({lengths[name]} bases)",
-                option="region",
-                value=name,
-            )
-        found.append((name, start, lengths[name] if end is None else min(end, lengths[name])))
-    return found
+    Raises
+    ------
+    InputError
+        If a region is not one of the inputs.
+    FormatError
+        If a line of the file is not; names the line.
+    """
+    if "-" in paths:
+        raise InputError("regions need a file, not stdin", option="region")
+    file = None if regions_file is None else os.fspath(regions_file)
+    found, notes = _native.kmers_regions(paths, list(regions), file)
+    for text in notes:
+        warnings.warn(text, stacklevel=4)
+    return [(name.decode("utf-8", "surrogateescape"), start, end) for name, start, end in found]

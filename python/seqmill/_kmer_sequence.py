@@ -3,8 +3,9 @@
 from collections import Counter
 
 from seqmill._kmer_jobs import check_k
+from seqmill.errors import InputError
 
-__all__ = ["count_sequence"]
+__all__ = ["count_sequence", "text_bytes"]
 
 _PAIR = bytes.maketrans(b"ACGT", b"TGCA")
 
@@ -34,7 +35,7 @@ def count_sequence(sequence: str | bytes, k: int, *, canonical: bool = False) ->
     {'ACG': 3}
     """
     check_k(k)
-    text = (sequence.encode() if isinstance(sequence, str) else bytes(sequence)).upper()
+    text = text_bytes(sequence).upper()
     counts: Counter[bytes] = Counter()
     for begin in range(len(text) - k + 1):
         kmer = text[begin : begin + k]
@@ -42,3 +43,16 @@ def count_sequence(sequence: str | bytes, k: int, *, canonical: bool = False) ->
             continue
         counts[min(kmer, kmer.translate(_PAIR)[::-1]) if canonical else kmer] += 1
     return {kmer.decode(): counts[kmer] for kmer in sorted(counts)}
+
+
+def text_bytes(text: str | bytes) -> bytes:
+    """Give the bytes of a text; packed k-mers are none."""
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogateescape")
+    if isinstance(text, bytes | bytearray | memoryview):
+        return bytes(text)
+    raise InputError(
+        f"{text!r} is no text; k-mers are str or bytes, packed ones a NumPy array of uint64",
+        option="kmers",
+        value=text,
+    )

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from seqmill import _native
-from seqmill._kmer_jobs import PathLike, choose_outputs, run_job, to_text
+from seqmill._kmer_jobs import (
+    PathLike,
+    check_counts,
+    choose_outputs,
+    run_job,
+    temporary_table,
+    to_text,
+)
+from seqmill._kmer_sequence import text_bytes
+from seqmill._outputs import refuse_inputs
 from seqmill.errors import InputError
 from seqmill.limits import choose_memory
 
@@ -29,13 +38,6 @@ _WORD_BASES: Final = 32
 _FILTERED: Final = 1
 _LOOK_UPS: Final = 1 << 20
 """Look-ups between two chances to interrupt."""
-
-
-def temporary_table(folder: str) -> str:
-    """Make a name for a table that nobody asked to keep."""
-    handle, path = tempfile.mkstemp(suffix=".skm", prefix="seqmill-", dir=folder)
-    os.close(handle)
-    return path
 
 
 class KmerTable:
@@ -158,14 +160,16 @@ class KmerTable:
 
     def __contains__(self, kmer: object) -> bool:
         """Tell whether the table has a k-mer."""
-        return isinstance(kmer, str | bytes) and bool(self._native.query_text([_bytes(kmer)])[0])
+        return isinstance(kmer, str | bytes) and bool(
+            self._native.query_text([text_bytes(kmer)])[0]
+        )
 
     def get(self, kmer: str | bytes, default: int = 0) -> int:
         """Look up the count of a k-mer, or give `default` where it is absent."""
         return self._find(kmer) or default
 
     def _find(self, kmer: str | bytes) -> int:
-        (count,) = self._native.query_text([_bytes(kmer)])
+        (count,) = self._native.query_text([text_bytes(kmer)])
         if count is None:
             raise InputError(
                 f"{kmer!r} is not a k-mer of {self._k} bases A, C, G, T", option="kmer", value=kmer
@@ -205,7 +209,7 @@ class KmerTable:
             kmers = [kmers]
         if isinstance(kmers, bytes):
             kmers = [kmers[at : at + self._k] for at in range(0, len(kmers), self._k)]
-        texts = [_bytes(kmer) for kmer in kmers]
+        texts = [text_bytes(kmer) for kmer in kmers]
         answers = self._native.query_text(texts)
         for kmer, count in zip(kmers, answers, strict=True):
             if count is None:
@@ -218,7 +222,7 @@ class KmerTable:
 
     def query_or_none(self, kmers: Sequence[str | bytes]) -> list[int | None]:
         """Look up k-mers as text; None for what is no k-mer of the table's length."""
-        return self._native.query_text([_bytes(kmer) for kmer in kmers])
+        return self._native.query_text([text_bytes(kmer) for kmer in kmers])
 
     def histogram(self, max: int | None = None) -> tuple[Any, Any]:  # noqa: A002 - the field's word
         """Count the k-mers of each count.
@@ -235,30 +239,30 @@ class KmerTable:
         """
         import numpy as np  # noqa: PLC0415 - a count by the command needs none
 
+        check_counts(hist_max=max)
         pairs = self._native.histogram(max)
         array = np.array(pairs, np.uint64).reshape(-1, 2)
         return array[:, 0].copy(), array[:, 1].copy()
 
-    def profile(self, sequence: str | bytes) -> Any:
-        """Look up the k-mer at each position of a sequence.
+    def profile(self, sequence: "str | bytes | os.PathLike[str]") -> Any:
+        """Look up the k-mer at each position of a sequence, or of each record of a file.
 
         Parameters
         ----------
         sequence
-            Bases; anything else breaks k-mers.
+            Bases; anything else breaks k-mers. A `Path` is a FASTA or FASTQ file.
 
         Returns
         -------
-        numpy.ma.MaskedArray
-            uint64, one count for each window; windows that hold a break are masked.
+        numpy.ma.MaskedArray, or an iterator of pairs of a name and such an array
+            uint64, one count for each window; windows that hold a break are masked. Records of a
+            file that are shorter than k are left out.
         """
-        import numpy as np  # noqa: PLC0415 - a count by the command needs none
+        from seqmill._kmer_profile import profile_bases, profile_records  # noqa: PLC0415 - NumPy
 
-        bases = _bytes(sequence)
-        windows = max(len(bases) - self.k + 1, 0)
-        counts, valid = np.zeros(windows, np.uint64), np.zeros(windows, np.uint8)
-        self._native.profile(bases, counts, valid)
-        return np.ma.MaskedArray(counts, valid == 0)
+        if isinstance(sequence, os.PathLike):
+            return profile_records(self, sequence)
+        return profile_bases(self, text_bytes(sequence))
 
     def __arrow_c_schema__(self) -> Any:
         """Give the schema as an Arrow PyCapsule."""
@@ -324,7 +328,10 @@ class KmerTable:
         int
             Bytes that were written.
         """
-        outputs = [(name, to_text(file)) for name, file in choose_outputs(path, formats)]
+        chosen = choose_outputs(path, formats)
+        check_counts(hist_max=options.get("hist_max"))
+        refuse_inputs([file for _, file in chosen], [self._path])
+        outputs = [(name, to_text(file)) for name, file in chosen]
         memory = choose_memory(options.pop("memory", None), useful=256 << 20).value
         request = {**options, "outputs": outputs, "force": force, "memory": memory}
         return _native.kmers_dump(self._path, json.dumps(request))
@@ -381,10 +388,6 @@ def combine_tables(
     request = {"operation": operation, **options}
     job = run_job(command, _native.kmers_merge, request, list(inputs), outputs, **resources)
     return KmerTable._open(kept_path, job.metrics, drop=kept is None)  # noqa: SLF001
-
-
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
 
 
 def _remove(path: str, owner: int) -> None:

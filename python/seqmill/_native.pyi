@@ -42,7 +42,9 @@ __all__ = [
     "kmers_dump",
     "kmers_merge",
     "kmers_profile",
+    "kmers_profile_table",
     "kmers_records",
+    "kmers_regions",
     "make_chunk_index",
     "measure_coverage",
     "sequence_parts",
@@ -318,9 +320,21 @@ def kmers_dump(
 def kmers_boundaries(paths: Sequence[str | PathLike[str]], ranges: int) -> list[str]: ...
 def sequence_parts(path: str | PathLike[str], part_bytes: int) -> list[tuple[int, int | None]]: ...
 def kmers_records(path: str | PathLike[str]) -> list[tuple[bytes, int]]: ...
+def kmers_regions(
+    paths: Sequence[str | PathLike[str]],
+    regions: Sequence[str],
+    file: str | PathLike[str] | None,
+) -> tuple[list[tuple[bytes, int, int]], list[str]]: ...
 def kmers_profile(
     table: str | PathLike[str], path: str | PathLike[str], windows: int
 ) -> KmerProfile: ...
+def kmers_profile_table(
+    table: str | PathLike[str],
+    path: str | PathLike[str],
+    windows: int,
+    output: str | PathLike[str],
+    force: bool,
+) -> int: ...
 
 @final
 class KmerProfile:

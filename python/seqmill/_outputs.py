@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seqmill.errors import InputError, OutputExistsError
 
-__all__ = ["refuse_existing", "refuse_input", "state_directory", "telling_of_state"]
+__all__ = ["refuse_existing", "refuse_inputs", "state_directory", "telling_of_state"]
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
@@ -33,23 +33,25 @@ def refuse_existing(path: str | os.PathLike[str], *, force: bool) -> None:
         raise OutputExistsError(f"{name}: output exists; use --force to replace it", path=name)
 
 
-def refuse_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse an output that is one of the inputs: it would take its place.
+def refuse_inputs(
+    outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Refuse an output that is one of the files which are read: it would take its place.
 
     Raises
     ------
     InputError
-        Names the file.
+        Names the output.
 
     Examples
     --------
-    >>> refuse_input("no-such-file.agc", ["genome.fa", "-"])
+    >>> refuse_inputs(["no-such-file.agc"], ["genome.fa", "-"])
     """
-    name = os.fspath(output)
-    if name == "-" or not os.path.exists(name):  # noqa: PTH110 - names as they were given
-        return
-    for path in inputs:
-        if path != "-" and os.path.exists(path) and os.path.samefile(name, path):  # noqa: PTH110, PTH121
+    there = [Path(path) for path in inputs if os.fspath(path) != "-" and Path(path).exists()]
+    for output in outputs:
+        name = os.fspath(output)
+        found = name not in ("", "-") and Path(name).exists()
+        if found and any(path.samefile(name) for path in there):
             message = f"{name}: is an input and the output; give the output another name"
             raise InputError(message, option="output", value=name)
 

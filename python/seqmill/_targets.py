@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from seqmill._keywords import PathLike
+from seqmill._outputs import refuse_inputs
 from seqmill._request import check_word
 from seqmill._scan import AlignmentScan
 from seqmill._tasks import Task
@@ -266,9 +267,7 @@ def _check_outputs(tasks: Sequence[Task], request: Mapping[str, Any], *, made: b
             raise FileNotFoundError(
                 errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent)
             )
-        for path in task.inputs:
-            if path != "-" and target.exists() and Path(path).exists() and target.samefile(path):
-                raise InputError(f"{output}: is an input and the output", option="output")
+        refuse_inputs([target], task.inputs)
         if target.exists() and not request["force"] and not request["resume"]:
             raise OutputExistsError(
                 f"{output}: output exists; use --force (force=True) to replace it",

@@ -24,7 +24,7 @@ from seqmill._coverage_request import (
     coverage_semantic,
 )
 from seqmill._engines import open_job
-from seqmill._outputs import state_directory, telling_of_state
+from seqmill._outputs import refuse_inputs, state_directory, telling_of_state
 from seqmill.errors import InputError, NotFoundError
 from seqmill.limits import choose_memory, choose_threads
 from seqmill.progress import ProgressArg
@@ -238,6 +238,8 @@ def measure_coverage(
     if output is None:
         temporary = Path(tempfile.mkdtemp(prefix="seqmill-coverage-", dir=tmpdir))
     folder = temporary / "out" if temporary is not None else check_output(str(output))
+    if options.get("per_base") is not None:
+        refuse_inputs([os.fspath(options["per_base"] or "")], [path])
     request = {
         "input": path,
         "output": os.fspath(folder),

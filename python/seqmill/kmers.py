@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
-from seqmill import _native
 from seqmill._engines import is_on_engine
 from seqmill._kmer_jobs import (
     CountResources,
@@ -20,16 +19,20 @@ from seqmill._kmer_jobs import (
     PathLike,
     ResourceOptions,
     as_paths,
+    check_counts,
     check_k,
+    check_text,
     choose_outputs,
     native_count,
     run_job,
+    temporary_table,
 )
 from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
 from seqmill._kmer_sequence import count_sequence
-from seqmill._kmer_table import KmerTable, combine_tables, temporary_table
-from seqmill.errors import InputError
+from seqmill._kmer_table import KmerTable, combine_tables
+from seqmill._outputs import refuse_inputs
+from seqmill.errors import FormatError, InputError
 
 __all__ = [
     "ChunkPlan",
@@ -47,8 +50,6 @@ __all__ = [
 
 OPERATIONS: Final = ("union-sum", "intersect-min", "subtract", "difference")
 Operation = Literal["union-sum", "intersect-min", "subtract", "difference"]
-
-_QUALITY_MAX: Final = 93
 
 
 def run_count(
@@ -110,15 +111,9 @@ def run_count(
     """
     paths = as_paths(inputs)
     check_k(k)
-    if min_count is not None and max_count is not None and min_count > max_count:
-        raise InputError(
-            f"min_count {min_count} is above max_count {max_count}",
-            option="min_count",
-            value=min_count,
-        )
-    if not 0 <= min_base_qual <= _QUALITY_MAX:
-        allowed = f"0 to {_QUALITY_MAX}"
-        raise InputError(f"min_base_qual takes {allowed}", option="min_base_qual", allowed=allowed)
+    check_text(soft_mask, min_base_qual)
+    check_counts(min_count=min_count, max_count=max_count, hist_max=hist_max)
+    refuse_inputs([path for _, path in outputs], paths)
     where = stretches
     if regions or regions_file is not None:
         where = resolve_regions(paths, list(regions), regions_file)
@@ -277,6 +272,7 @@ def merge_kmers(
     FormatError
         If k or strand differ, a partial is filtered, or a chunk is missing or there twice.
     """
+    check_counts(min_count=min_count, max_count=max_count)
     chunks = None
     if plan is not None:
         chunks = len(plan if isinstance(plan, ChunkPlan) else read_plan(plan))
@@ -363,6 +359,13 @@ def count_batch(
     -------
     str
         The partial's path.
+
+    Raises
+    ------
+    InputError
+        If the plan was made for another k, or has no such batch.
+    FormatError
+        If the plan is not of this file.
     """
     chosen = plan if isinstance(plan, ChunkPlan) else read_plan(plan)
     stretches, chunks = chunk_regions(chosen, batch, chosen.k if k is None else k)
@@ -379,12 +382,15 @@ def count_batch(
         **resources,
     )
     path = str(done.outputs[0])
+    found = done.inputs[0]["bases"]
     if part is not None:
-        check_part(part, done.inputs[0]["bases"], reference, path)
+        check_part(part, found, reference, path)
+    elif found != chosen.bases:
+        Path(path).unlink()
+        name = os.fspath(reference)
+        raise FormatError(
+            f"{name}: the plan is of a file of {chosen.bases:,} bases, but there are {found:,}; "
+            "plan it anew",
+            path=name,
+        )
     return path
-
-
-def records_of(path: PathLike) -> list[tuple[str, int]]:
-    """List the records of a sequence file: names and lengths."""
-    found = _native.kmers_records(os.fspath(path))
-    return [(name.decode("utf-8", "surrogateescape"), length) for name, length in found]

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 from seqmill import _native
 from seqmill._addresses import local_path
 from seqmill._keywords import PathLike
-from seqmill._outputs import refuse_input, telling_of_state
+from seqmill._outputs import refuse_inputs, telling_of_state
 from seqmill._repeat_config import (
     IndexConfig,
     MemoryHints,
@@ -319,7 +319,7 @@ def _check_output(prefix: str, formats: Sequence[str], known: PathLike | None) -
         raise InputError(message, option="output", value=prefix)
     for name in formats:
         if known is not None and name in _SUFFIXES:
-            refuse_input(prefix + _SUFFIXES[name], [known])
+            refuse_inputs([prefix + _SUFFIXES[name]], [known])
 
 
 def _check_numbers(parameters: dict[str, Any]) -> None:

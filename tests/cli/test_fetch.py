@@ -171,7 +171,9 @@ def test_input_is_never_replaced(run_seqmill: Run, folder: Path) -> None:
         if source != fasta and not str(source).endswith("link.fa"):
             (folder / "link.fa").unlink()
         told = run_seqmill("fetch", source, "chr1:1-9", "-f", "-o", output)
-        assert (told.returncode, "is a file of the store" in told.stderr) == (2, True), told.stderr
+        assert (told.returncode, "is an input and the output" in told.stderr) == (2, True), (
+            told.stderr
+        )
         assert fasta.read_bytes() == before
 
 

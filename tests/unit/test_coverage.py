@@ -3,16 +3,20 @@
 import json
 import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
+import pysam
 import pytest
 
+import seqmill
 from seqmill.coverage import CoverageTable, measure_coverage, merge_coverage
 from seqmill.errors import (
     BudgetError,
     FormatError,
     InputError,
     NotAlignmentsError,
+    NotFoundError,
     OutputExistsError,
 )
 
@@ -161,12 +165,16 @@ def test_the_table_speaks_arrow_and_pickles(fasta: Path, tmp_path: Path) -> None
         ({"windows": 5, "regions": ["a"]}, "cannot be asked for together"),
         ({"nosuch": 1}, "no option"),
         ({"per_base": "x.bed"}, "no depth"),
-        ({"regions": ["nosuch"]}, "unknown sequence"),
     ],
 )
 def test_wrong_options_say_so(fasta: Path, keywords: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         measure_coverage(fasta, **keywords)
+
+
+def test_a_sequence_that_is_not_there_is_not_found(fasta: Path) -> None:
+    with pytest.raises(NotFoundError, match='unknown sequence "nosuch"; closest: a, b, c:1-3'):
+        measure_coverage(fasta, ["nosuch"])
 
 
 def test_unsorted_input_names_the_record(tmp_path: Path) -> None:
@@ -293,7 +301,69 @@ def test_counts_of_a_table(tmp_path: Path) -> None:
             expected = statistics.mean(counts) if counts else None
             assert row["mean_count"] == (None if expected is None else pytest.approx(expected))
             assert row["median_count"] == (statistics.median(counts) if counts else None)
-            assert row["min_count"] == min(counts, default=0)
-            assert row["max_count"] == max(counts, default=0)
+            assert row["min_count"] == min(counts, default=None)
+            assert row["max_count"] == max(counts, default=None)
     with pytest.raises(InputError, match="the table holds 31-mers"):
         measure_coverage(path, kmer_db=tmp_path / "31.skm", k=21)
+
+
+def test_a_file_without_records_has_its_end_marker(tmp_path: Path) -> None:
+    path = tmp_path / "none.bam"
+    header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "s", "LN": 20}]}
+    with pysam.AlignmentFile(str(path), "wb", header=header):
+        pass
+    assert next(iter(measure_coverage(path, strict=True)))["bases"] == 0
+    path.write_bytes(path.read_bytes()[:-28])
+    with pytest.warns(UserWarning, match="missing_eof"):
+        measure_coverage(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"mates": "once"}, "mates"),
+        ({"min_mapq": 1}, "min_mapq"),
+        ({"min_baseq": 1}, "min_baseq"),
+        ({"count_deletions": True}, "count_deletions"),
+        ({"exclude_flags": 0}, "exclude_flags"),
+        ({"require_flags": 1}, "require_flags"),
+        ({"bins": 2}, "bins"),
+    ],
+)
+def test_parts_made_with_other_options_do_not_merge(
+    tmp_path: Path, options: dict[str, Any], name: str
+) -> None:
+    path = tmp_path / "x.sam"
+    path.write_text(sam(record("a", 0, 1, "5M")))
+    measure_coverage(path, ["s"], output=tmp_path / "s")
+    measure_coverage(path, ["t"], output=tmp_path / "t", **options)
+    with pytest.raises(FormatError, match=f"options is .*{name}.* it is None"):
+        merge_coverage([tmp_path / "s", tmp_path / "t"], output=tmp_path / "both")
+    measure_coverage(path, ["s"], output=tmp_path / "s", force=True, **options)
+    merge_coverage([tmp_path / "s", tmp_path / "t"], output=tmp_path / "both")
+    whole = measure_coverage(path, ["s", "t"], output=tmp_path / "whole", **options)
+    for file in ("coverage.tsv", "merged_coverage.txt", "coverage_summary.json"):
+        assert (tmp_path / "both" / file).read_bytes() == (whole.path / file).read_bytes()
+
+
+def test_regions_without_a_k_mer_have_no_counts(fasta: Path, tmp_path: Path) -> None:
+    table = seqmill.count_kmers(fasta, k=3, output=tmp_path / "t.skm")
+    found = measure_coverage(fasta, ["a:5-6"], kmer_db=table.path, parquet=True)
+    names = ("mean_count", "median_count", "min_count", "max_count")
+    assert [next(iter(found))[name] for name in names] == [None] * 4
+    assert pl.DataFrame(found).select(names).row(0) == (None,) * 4
+
+
+def test_runs_do_not_replace_the_input(tmp_path: Path) -> None:
+    path = tmp_path / "x.sam"
+    path.write_text(sam(record("a", 0, 1, "5M")))
+    with pytest.raises(InputError, match="is an input and the output"):
+        measure_coverage(path, per_base=path, force=True)
+
+
+def test_sequences_may_be_called_track(tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    path.write_text(">track\nACGT\n")
+    regions = tmp_path / "r.bed"
+    regions.write_text("track name=x\ntrack\t1\t3\n")
+    assert [row["region"] for row in measure_coverage(path, regions, k=1)] == ["track:2-3"]

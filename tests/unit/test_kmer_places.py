@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from seqmill import FastaStore, simulate
 from seqmill._kmer_places import find_part
-from seqmill.errors import FormatError
-from seqmill.kmers import count_batch, count_kmers, merge_kmers, plan_chunks
+from seqmill.errors import FormatError, InputError
+from seqmill.kmers import count_batch, count_kmers, merge_kmers, plan_chunks, read_plan
 
 
 def write(path: Path, records: list[tuple[str, str]], *, width: int, end: str = "\n") -> None:
@@ -122,3 +122,47 @@ def test_index_that_cannot_be_trusted(tmp_path: Path) -> None:
     for text in ("r0\t500\t30\t60\n", "r0\t1\t2\t3\t4\t5\n", "r0\t500\tx\t60\t61\n"):
         Path(f"{path}.fai").write_text(text)
         assert find_part(path, plan, 1) is None
+
+
+def test_batches_of_one_chunk_need_the_k_of_their_plan(tmp_path: Path) -> None:
+    path = tmp_path / "x.fa"
+    write(path, [("a", "ACGT" * 30)], width=60)
+    plan = plan_chunks(path, k=21, chunk_size=50, batch_bases=1)
+    for k in (11, 31):
+        with pytest.raises(InputError, match=f"overlap by 20 bases; k = {k} needs {k - 1}"):
+            count_batch(path, plan, 0, k=k, output=tmp_path / "part.skm")
+    assert not list(tmp_path.glob("*.skm*"))
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "another"])
+def test_a_plan_of_another_file_is_refused(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "x.fa"
+    write(path, [("a", "ACGT" * 30), ("b", "GGCA")], width=60)
+    plan = plan_chunks(path, k=5, chunk_size=50, batch_bases=1)
+    records = {
+        "longer": [("a", "ACGT" * 31), ("b", "GGCA")],
+        "shorter": [("a", "ACGT" * 29), ("b", "GGCA")],
+        "another": [("a", "ACGT" * 30), ("b", "GGCA"), ("c", "T")],
+    }
+    write(path, records[change], width=60)
+    for batch in (0, plan.batches - 1):
+        with pytest.raises(FormatError, match="the plan is of a file of 124 bases, but there are"):
+            count_batch(path, plan, batch, output=tmp_path / "part.skm")
+    assert not list(tmp_path.glob("*.skm*"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "match"),
+    [
+        ([], "is empty and no plan"),
+        (["0\ta\t5\t9\t4\t0"], "line 2: the first chunk of a record begins at 0"),
+        (["0\ta\t0\t9\t9\t1"], "line 2: batches are numbered from 0"),
+        (["0\ta\t0\t9\t9\t0", "1\tb\t0\t9\t9\t2"], "line 3: batches are numbered from 0"),
+    ],
+)
+def test_damaged_plans(tmp_path: Path, lines: list[str], match: str) -> None:
+    path = tmp_path / "plan.tsv"
+    header = ["chunk_id\trecord\tstart\tend\tbases\tbatch"] if lines else []
+    path.write_text("".join(f"{line}\n" for line in header + lines))
+    with pytest.raises(FormatError, match=match):
+        read_plan(path)

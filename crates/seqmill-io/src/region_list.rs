@@ -35,6 +35,28 @@ pub struct Target {
     pub label: Option<Box<str>>,
 }
 
+/// Why a region is none of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No sequence has its name.
+    Unknown(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Unknown(text) | Self::Other(text)) = self;
+        out.write_str(text)
+    }
+}
+
 /// What a name stands for.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -61,19 +83,21 @@ impl SequenceNames {
         Self { known }
     }
 
-    fn get(&self, name: &str) -> Result<Option<Known>, String> {
+    fn get(&self, name: &str) -> Result<Option<Known>, Reason> {
         match self.known.get(name) {
-            Some(known) if known.repeated => Err(format!("the name {name:?} is not unique")),
+            Some(known) if known.repeated => {
+                Err(Reason::Other(format!("the name {name:?} is not unique")))
+            }
             found => Ok(found.copied()),
         }
     }
 
-    fn unknown(&self, name: &str) -> String {
+    fn unknown(&self, name: &str) -> Reason {
         if name.is_empty() {
-            return "the name is empty".to_owned();
+            return Reason::Other("the name is empty".to_owned());
         }
         if self.known.is_empty() {
-            return format!("unknown sequence {name:?}; the input has none");
+            return Reason::Unknown(format!("unknown sequence {name:?}; the input has none"));
         }
         let mut near: Vec<(usize, u32, &str)> = Vec::new();
         // The order of the map does not matter: the result is sorted by distance and place.
@@ -84,19 +108,19 @@ impl SequenceNames {
         }
         near.sort_unstable();
         let near: Vec<&str> = near.into_iter().take(3).map(|(_, _, name)| name).collect();
-        format!("unknown sequence {name:?}; closest: {}", near.join(", "))
+        Reason::Unknown(format!("unknown sequence {name:?}; closest: {}", near.join(", ")))
     }
 
     /// Reads `NAME`, `NAME:START`, `NAME:START-END` or `{NAME}:…`; 1-based, both ends included,
     /// commas in numbers allowed. The longest known name that matches wins. Tells whether the end
     /// was taken back to that of the sequence.
-    pub fn parse(&self, text: &str) -> Result<(Target, bool), String> {
+    pub fn parse(&self, text: &str) -> Result<(Target, bool), Reason> {
         if let Some((name, range)) = text.strip_prefix('{').and_then(|t| t.split_once('}')) {
             let known = self.get(name)?.ok_or_else(|| self.unknown(name))?;
             return match range.strip_prefix(':') {
-                Some(range) => known.range(range),
-                None if range.is_empty() => known.range("1-"),
-                None => Err("a range begins with a colon".to_owned()),
+                Some(range) => Ok(known.range(range)?),
+                None if range.is_empty() => Ok(known.range("1-")?),
+                None => Err(Reason::Other("a range begins with a colon".to_owned())),
             };
         }
         if let Some(known) = self.get(text)? {
@@ -105,7 +129,7 @@ impl SequenceNames {
         for (at, _) in text.rmatch_indices(':') {
             let (name, range) = text.split_at(at);
             if let Some(known) = self.get(name)? {
-                return known.range(range.get(1..).unwrap_or_default());
+                return Ok(known.range(range.get(1..).unwrap_or_default())?);
             }
         }
         let name = text.rsplit_once(':').map_or(text, |(name, _)| name);
@@ -113,14 +137,14 @@ impl SequenceNames {
     }
 
     /// Reads the columns of a line of BED.
-    fn parse_bed(&self, line: &str) -> Result<(Target, bool), String> {
+    fn parse_bed(&self, line: &str) -> Result<(Target, bool), Reason> {
         let fields: Vec<&str> = if line.contains('\t') {
             line.split('\t').collect()
         } else {
             line.split_ascii_whitespace().collect()
         };
         let [name, begin, end, rest @ ..] = fields.as_slice() else {
-            return Err("a line of BED has three columns at least".to_owned());
+            return Err(Reason::Other("a line of BED has three columns at least".to_owned()));
         };
         let known = self.get(name)?.ok_or_else(|| self.unknown(name))?;
         let (begin, end) = (number(begin.trim())?, number(end.trim())?);
@@ -208,6 +232,9 @@ impl RegionList {
                 self.skip(format!("region {text:?} is left out: {reason}"));
                 Ok(())
             }
+            Err(Reason::Unknown(reason)) => {
+                Err(Error::not_found(format!("region {text:?}: {reason}")))
+            }
             Err(reason) => Err(Error::input(format!("region {text:?}: {reason}"))),
         }
     }
@@ -223,8 +250,7 @@ impl RegionList {
         let mut lines = Lines::open(path)?;
         while let Some((line, number)) = lines.next_line()? {
             let text = line.trim();
-            let heading = bed && matches!(first_word(text), "track" | "browser");
-            if text.is_empty() || text.starts_with('#') || heading {
+            if text.is_empty() || text.starts_with('#') {
                 continue;
             }
             let found = if bed {
@@ -237,6 +263,10 @@ impl RegionList {
                     (target, clipped)
                 })
             };
+            // A sequence may be called like that, and even begin so.
+            if bed && found.is_err() && matches!(first_word(text), "track" | "browser") {
+                continue;
+            }
             let place = format!("{}: line {number}: ", path.display());
             match found {
                 Ok(found) => self.push(found, text, &place)?,
@@ -307,7 +337,8 @@ pub fn is_bed(path: &Path) -> bool {
     let has = |path: &Path, suffix: &str| {
         path.extension().is_some_and(|own| own.eq_ignore_ascii_case(suffix))
     };
-    has(path, "bed") || (has(path, "gz") && has(&path.with_extension(""), "bed"))
+    let packed = has(path, "gz") || has(path, "bgz");
+    has(path, "bed") || (packed && has(&path.with_extension(""), "bed"))
 }
 
 /// The lines of a small text file, plain or gzip.
@@ -408,7 +439,8 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<(u32, u64, u64, bool), String> {
-        names().parse(text).map(|(t, clipped)| (t.reference, t.begin, t.end, clipped))
+        let found = names().parse(text).map_err(|reason| reason.to_string());
+        found.map(|(t, clipped)| (t.reference, t.begin, t.end, clipped))
     }
 
     #[test]

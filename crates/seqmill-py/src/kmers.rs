@@ -4,7 +4,7 @@ mod options;
 mod profile;
 mod table;
 
-pub(crate) use profile::{KmerProfile, kmers_profile};
+pub(crate) use profile::{KmerProfile, kmers_profile, kmers_profile_table};
 pub(crate) use table::{KmerTable, KmerTableStream};
 
 use crate::error::to_python;
@@ -16,6 +16,7 @@ use seqmill_base::metrics::StageFigures;
 use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_count::kmers::{self, CountReport};
+use seqmill_io::region_list::{RegionList, SequenceNames};
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, plan_parts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -191,4 +192,52 @@ fn records(path: &Path, job: &Job) -> Result<Vec<(Vec<u8>, u64)>> {
         }
     }
     Ok(found)
+}
+
+/// Name, begin and end of a region, 0-based half-open.
+type Region = (Vec<u8>, u64, u64);
+
+/// What region strings and the lines of a file mean for the records of sequence files, and what
+/// was noticed.
+#[pyfunction]
+pub(crate) fn kmers_regions(
+    py: Python<'_>,
+    paths: Vec<PathBuf>,
+    regions: Vec<String>,
+    file: Option<PathBuf>,
+) -> PyResult<(Vec<Region>, Vec<String>)> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| find_regions(&paths, &regions, file.as_deref(), job);
+    run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
+}
+
+fn find_regions(
+    paths: &[PathBuf],
+    regions: &[String],
+    file: Option<&Path>,
+    job: &Job,
+) -> Result<(Vec<Region>, Vec<String>)> {
+    let mut known = Vec::new();
+    for path in paths {
+        known.extend(records(path, job)?);
+    }
+    let texts: Vec<_> = known.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
+    let lengths = known.iter().map(|(_, length)| *length);
+    let names = SequenceNames::new(texts.iter().map(AsRef::as_ref).zip(lengths));
+    let account = job.budget.account("regions", u64::MAX);
+    let mut list = RegionList::new(job.budget.must_reserve(account, 0)?, false);
+    for region in regions {
+        list.add(region, &names)?;
+    }
+    if let Some(file) = file {
+        list.add_file(file, None, &names)?;
+    }
+    list.close_warnings();
+    if list.targets.is_empty() {
+        list.warnings.push("no region: the outputs are empty".to_owned());
+    }
+    let name = |index: u32| known.get(index as usize).map(|(name, _)| name.clone());
+    let found =
+        list.targets.iter().map(|t| (name(t.reference).unwrap_or_default(), t.begin, t.end));
+    Ok((found.collect(), list.warnings))
 }

@@ -78,7 +78,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmers::sequence_parts, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_dump, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_regions, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_profile_table, module)?)?;
     module.add_class::<kmers::KmerTable>()?;
     module.add_class::<kmers::KmerProfile>()?;
     module.add_class::<kmers::KmerTableStream>()?;

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from seqmill._outputs import refuse_existing
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill.cli._kmers_options import format_options, split_formats
 from seqmill.cli._options import (
     Example,
@@ -144,7 +144,7 @@ def query(
         raise InputError("give k-mers, or --kmers FILE", option="kmers")
     opened = _open(table)
     wrong = 0
-    with _writing(output, force=force) as out:
+    with _writing(output, [table, *([file] if file else [])], force=force) as out:
         for batch in _batches(kmers, file):
             for kmer, count in zip(batch, opened.query_or_none(batch), strict=True):
                 if count is None:
@@ -178,13 +178,14 @@ def _batches(kmers: Sequence[str], file: str | None) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _writing(output: str | None, *, force: bool) -> Iterator[IO[str]]:
+def _writing(output: str | None, inputs: Sequence[str], *, force: bool) -> Iterator[IO[str]]:
     """Write to stdout, or to a file that takes its name when it is whole."""
     if output in (None, "-"):
         yield sys.stdout
         return
     target = Path(str(output))
     refuse_existing(target, force=force)
+    refuse_inputs([target], inputs)
     aside = target.with_name(f".{target.name}.part")
     try:
         with aside.open("w", encoding="utf-8", errors="surrogateescape") as out:
@@ -204,7 +205,10 @@ def _writing(output: str | None, *, force: bool) -> Iterator[IO[str]]:
             "runs of equal counts",
             f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz --format bedgraph -o t.bedgraph",
         ),
-        Example("the first", f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz | head -3"),
+        Example(
+            "a row with all counts for each record",
+            f"{_MAKE}seqmill kmers profile t.skm genome.fa.gz -o t.parquet",
+        ),
     ],
 )
 @click.argument("table")
@@ -213,18 +217,31 @@ def _writing(output: str | None, *, force: bool) -> Iterator[IO[str]]:
     "output",
     "--format",
     "format_",
-    type=click.Choice(["tsv", "bedgraph"]),
-    default="tsv",
-    help="record, start, count; or runs of equal counts.  [default: tsv]",
+    type=click.Choice(["tsv", "bedgraph", "parquet"]),
+    help="record, start, count; runs of equal counts; or a list of counts for each record.  "
+    "[default: that of the suffix, else tsv]",
 )
 @output_option("File to write; - is stdout, the default.")
 @force_option
-def profile(table: str, sequences: str, *, format_: str, output: str | None, force: bool) -> None:
+def profile(
+    table: str, sequences: str, *, format_: str | None, output: str | None, force: bool
+) -> None:
     """Print the count of the window that begins at each position (0-based); NA across a break."""
-    from seqmill._kmer_profile import profile_lines  # noqa: PLC0415 - brings NumPy
+    from seqmill._kmer_profile import (  # noqa: PLC0415 - brings NumPy
+        profile_lines,
+        write_profile_table,
+    )
 
     opened = _open(table)
-    with _writing(output, force=force) as out:
+    if format_ is None:
+        suffix = Path(output or "").suffix.removeprefix(".")
+        format_ = suffix if suffix in ("bedgraph", "parquet") else "tsv"
+    if format_ == "parquet":
+        if output in (None, "-"):
+            raise InputError("Parquet needs a file; give -o", option="output")
+        write_profile_table(opened, sequences, str(output), force=force)
+        return
+    with _writing(output, [table, sequences], force=force) as out:
         for text in profile_lines(opened, sequences, runs=format_ == "bedgraph"):
             out.write(text)
 

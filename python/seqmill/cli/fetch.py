@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from seqmill._outputs import refuse_existing
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill.cli._options import (
     Example,
     JobCommand,
@@ -309,7 +309,9 @@ def _output(output: str | None, store: "FastaStore", *, force: bool) -> Iterator
         return
     path = Path(str(output))
     refuse_existing(path, force=force)
-    _refuse_inputs(path, store)
+    if path.exists():
+        native = store._native  # noqa: SLF001 - of the same package
+        refuse_inputs([path], [native.path(file) for file in range(len(native))])
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as out:
@@ -319,18 +321,6 @@ def _output(output: str | None, store: "FastaStore", *, force: bool) -> Iterator
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _refuse_inputs(output: Path, store: "FastaStore") -> None:
-    """Refuse an output that would take the place of a file that is read."""
-    from seqmill._addresses import is_remote  # noqa: PLC0415 - brings more than `--help` needs
-    from seqmill.errors import InputError  # noqa: PLC0415
-
-    native = store._native  # noqa: SLF001 - of the same package
-    inputs = [Path(native.path(file)) for file in range(len(native))] if output.exists() else []
-    if any(not is_remote(file) and file.exists() and file.samefile(output) for file in inputs):
-        message = f"{output}: this is a file of the store; write to another one"
-        raise InputError(message, option="output", value=str(output))
 
 
 def _list(store: "FastaStore", listing: str, out: BinaryIO) -> None:

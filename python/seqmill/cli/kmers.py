@@ -130,7 +130,11 @@ def count(session: Session, /, *, inputs: tuple[str, ...], **options: Any) -> in
 
         require_extra()
     output, formats = options.pop("output"), split_formats(options.pop("formats"))
-    if not options.pop("per_input"):
+    per_input = options.pop("per_input")
+    if per_input and (html is not None or options["metrics"] is not None):
+        what = "metrics" if html is None else "html"
+        raise InputError(f"--{what} is of one job; --per-input makes several", option=what)
+    if not per_input:
         job = _count(session, list(inputs), output, formats, dict(options))
         show_job(job, session)
         if html is not None:
@@ -282,14 +286,13 @@ def merge(
 
 def _combine(session: Session, operation: str, inputs: tuple[str, ...], **options: Any) -> None:
     from seqmill import _native  # noqa: PLC0415 - brings the engine
-    from seqmill._kmer_jobs import choose_outputs, run_job  # noqa: PLC0415
+    from seqmill._kmer_jobs import check_counts, choose_outputs, run_job  # noqa: PLC0415
 
     outputs = choose_outputs(options.pop("output"), split_formats(options.pop("formats")))
     names = ("threads", "memory", "tmpdir", "metrics", "force", "resume")
     resources = {name: options.pop(name) for name in names}
-    low, high = options.get("min_count"), options.get("max_count")
-    if low is not None and high is not None and low > high:
-        raise InputError(f"min-count {low} is above max-count {high}", option="min_count")
+    low = options.get("min_count")
+    check_counts(min_count=low, max_count=options.get("max_count"))
     request = {"operation": operation, **options, "min_count": low or 0}
     command_name = "kmers merge" if operation == "union-sum" else "kmers setop"
     job = run_job(

@@ -15,6 +15,8 @@ pub(super) struct Column {
 enum Field {
     /// As it is.
     Whole(usize),
+    /// The first as it is; nothing where the second is 0.
+    Known(usize, usize),
     /// The first over the second, with six decimals; nothing where the second is 0.
     Ratio(usize, usize),
     /// Half of the first, with one decimal; nothing where the second is 0.
@@ -33,10 +35,10 @@ impl Column {
     pub(super) fn write(&self, row: &[u64], out: &mut Vec<u8>) {
         let number = |at: usize| row.get(at).copied().unwrap_or(0);
         match self.field {
-            Field::Whole(at) => push_number(out, number(at)),
-            Field::Ratio(_, n) | Field::Half(_, n) if number(n) == 0 => {
+            Field::Known(_, n) | Field::Ratio(_, n) | Field::Half(_, n) if number(n) == 0 => {
                 out.extend_from_slice(NOTHING);
             }
+            Field::Whole(at) | Field::Known(at, _) => push_number(out, number(at)),
             Field::Ratio(sum, n) => {
                 // Writing to memory does not fail.
                 let _ = write!(out, "{:.6}", number(sum) as f64 / number(n) as f64);
@@ -85,8 +87,8 @@ pub(super) fn sequence_columns(looked_up: bool) -> Vec<Column> {
         columns.extend([
             Column::new("mean_count", Field::Ratio(9, 10)),
             Column::new("median_count", Field::Half(11, 10)),
-            Column::new("min_count", Field::Whole(12)),
-            Column::new("max_count", Field::Whole(13)),
+            Column::new("min_count", Field::Known(12, 10)),
+            Column::new("max_count", Field::Known(13, 10)),
         ]);
     }
     columns
@@ -114,6 +116,13 @@ mod tests {
             show(&columns, &[3, 10, 7, 0, 6, 2, 1]),
             ["3", "10", "3.333333", "3.5", "0", "6", "1", "0.666667"]
         );
+        let columns = sequence_columns(true);
+        let counts = |row: &[u64]| show(&columns, row)[10..].to_vec();
+        assert_eq!(counts(&[0; 14]), ["NA", "NA", "NA", "NA"]);
+        let mut row = [0; 14];
+        row[10] = 1;
+        assert_eq!(counts(&row), ["0.000000", "0.0", "0", "0"]);
+        let columns = depth_columns(&[5]);
         assert_eq!(show(&columns, &[0; 7]), ["0", "0", "NA", "NA", "0", "0", "0", "NA"]);
     }
 }

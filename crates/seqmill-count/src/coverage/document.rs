@@ -1,12 +1,13 @@
 //! What a job says of itself: in the summary, and in the metrics.
 
 use super::alignments::Measured;
-use super::options::Mates;
+use super::options::{Mates, Semantic};
 use super::output::Plan;
 use super::run::Work;
 use seqmill_base::Job;
 use seqmill_base::process::memory_figures;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::path::Path;
 
 /// What the job's budget came to.
 pub(super) fn figures(job: &Job) -> Value {
@@ -25,7 +26,7 @@ impl Work<'_> {
         let mut walk = self.prepared.targets.walk(&self.prepared.sequences);
         let bases: u64 = std::iter::from_fn(|| walk.advance()).map(|(_, s)| s.end - s.begin).sum();
         let name = self.options.input.file_name().map(|n| n.to_string_lossy().into_owned());
-        let details = json!({
+        let mut details = json!({
             "regions": regions,
             "bases": bases,
             "metric": self.metric(),
@@ -33,6 +34,11 @@ impl Work<'_> {
             "strand": self.strand(),
             "input": name.unwrap_or_else(|| "-".to_owned()),
         });
+        // What parts must have in common, besides.
+        let options = self.unusual_options();
+        if !options.is_empty() {
+            details["options"] = Value::Object(options);
+        }
         Plan {
             sequences: &self.prepared.sequences,
             targets: &self.prepared.targets,
@@ -41,6 +47,36 @@ impl Work<'_> {
             region_files: self.options.semantic.region_files,
             details,
         }
+    }
+
+    /// Options that change the numbers, where they are not the usual ones.
+    fn unusual_options(&self) -> Map<String, Value> {
+        let (semantic, usual) = (&self.options.semantic, Semantic::default());
+        let of_alignments = |s: &Semantic| {
+            json!({
+                "bins": s.bins,
+                "mates": s.mates,
+                "count_deletions": s.count_deletions,
+                "min_mapq": s.min_mapq,
+                "min_baseq": s.min_baseq,
+                "exclude_flags": s.exclude_flags,
+                "require_flags": s.require_flags,
+            })
+        };
+        let of_sequence = |s: &Semantic| {
+            let table = s.kmer_db.as_deref().and_then(Path::file_name);
+            json!({
+                "bins": s.bins,
+                "skip_soft_masked": s.skip_soft_masked,
+                "kmer_db": table.map(|name| name.to_string_lossy()),
+            })
+        };
+        let (chosen, usual) = match self.k() {
+            None => (of_alignments(semantic), of_alignments(&usual)),
+            Some(_) => (of_sequence(semantic), of_sequence(&usual)),
+        };
+        let Value::Object(chosen) = chosen else { return Map::new() };
+        chosen.into_iter().filter(|(name, value)| usual[name] != *value).collect()
     }
 
     pub(super) fn document(

@@ -87,7 +87,8 @@ impl TableReader {
         }
         let field = |name: String| {
             let data_type = data_type(&name);
-            let nullable = name == "label" || data_type == DataType::Float64;
+            let nullable = data_type == DataType::Float64
+                || ["label", "min_count", "max_count"].contains(&name.as_str());
             Field::new(name, data_type, nullable)
         };
         reader.schema = Arc::new(Schema::new(names.into_iter().map(field).collect::<Vec<_>>()));
@@ -190,6 +191,9 @@ fn read_line(line: &[u8], builders: &mut [Builder], schema: &Schema) -> Result<(
                 builder.append_null();
             }
             Builder::Text(builder) => builder.append_value(value),
+            Builder::Whole(builder) if value == "NA" && field.is_nullable() => {
+                builder.append_null();
+            }
             Builder::Whole(builder) => builder.append_value(value.parse().map_err(|_| wrong())?),
             Builder::Fraction(builder) if value == "NA" => builder.append_null(),
             Builder::Fraction(builder) => {

@@ -246,7 +246,8 @@ fn count_units<K: Kmer + NewEngine>(
             canonical: options.canonical,
             flags: if filtered.keeps_all() { 0 } else { FILTERED },
             distinct: stored,
-            total: counted.histogram.total(),
+            // No file holds as many bases.
+            total: counted.histogram.total().unwrap_or(u64::MAX),
         };
         let bytes = writer.finish(&facts, &footer(&report.inputs, &options.footer))?;
         add_phases(&mut report.phases, &counted.phases);
@@ -278,7 +279,7 @@ fn finish_single(
     stored: u64,
     bytes: u64,
 ) -> CountReport {
-    report.total = counted.histogram.total();
+    report.total = counted.histogram.total().unwrap_or(u64::MAX);
     report.distinct = counted.histogram.distinct();
     report.histogram = counted.histogram.clone();
     report.stored = stored;

@@ -2,6 +2,7 @@
 
 mod columns;
 
+pub(super) use columns::Unfinished;
 pub use columns::{TableBatches, table_schema};
 
 use super::merge::TableCursor;
@@ -87,7 +88,13 @@ struct TextSink<'w> {
     bytes: u64,
 }
 
-impl TextSink<'_> {
+impl<'w> TextSink<'w> {
+    fn new(out: Box<dyn Write + 'w>, path: &Path) -> Result<Self> {
+        let packed = path.extension().is_some_and(|e| e == "gz");
+        let packer = if packed { Some((Compressor::new(BGZF_LEVEL)?, Vec::new())) } else { None };
+        Ok(Self { out, path: path.to_path_buf(), packer, bytes: 0 })
+    }
+
     fn write(&mut self, text: &mut Vec<u8>, whole: bool) -> Result<()> {
         let path = &self.path;
         let failed = |e: std::io::Error| Error::io(path, &e);
@@ -152,6 +159,13 @@ fn copy_table(table: &SkmTable, path: &Path, force: bool) -> Result<u64> {
     Ok(bytes)
 }
 
+/// A text as a file of this name holds it: compressed if the name says so.
+pub(super) fn packed_for(path: &Path, mut text: Vec<u8>) -> Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    TextSink::new(Box::new(&mut packed), path)?.write(&mut text, true)?;
+    Ok(packed)
+}
+
 fn dump_text(
     table: &SkmTable,
     output: &OutputSpec,
@@ -159,9 +173,7 @@ fn dump_text(
     out: Box<dyn Write + '_>,
     job: &Job,
 ) -> Result<u64> {
-    let packed = output.path.extension().is_some_and(|e| e == "gz");
-    let packer = if packed { Some((Compressor::new(BGZF_LEVEL)?, Vec::new())) } else { None };
-    let mut sink = TextSink { out, path: output.path.clone(), packer, bytes: 0 };
+    let mut sink = TextSink::new(out, &output.path)?;
     if output.format == TableFormat::Hist {
         let mut text = Vec::new();
         for (count, number) in stored_histogram(table, options.hist_max, job)? {

@@ -165,7 +165,8 @@ impl<'a, K: Kmer> Engine<'a, K> {
         counted.spilled = self.file.bytes();
         let total = counted.histogram.total();
         let occurrences = self.occurrences.load(Ordering::Relaxed);
-        if total != occurrences {
+        if total != Some(occurrences) {
+            let total = total.unwrap_or(u64::MAX);
             return Err(Error::internal(format!(
                 "{occurrences} occurrences were read and {total} counted"
             )));

@@ -67,8 +67,8 @@ impl Histogram {
         self.iter().map(|(_, n)| n).sum()
     }
 
-    /// Occurrences.
-    pub fn total(&self) -> u64 {
-        self.iter().map(|(c, n)| c * n).sum()
+    /// Occurrences, if they are not beyond 64 bits.
+    pub fn total(&self) -> Option<u64> {
+        self.iter().try_fold(0_u64, |sum, (c, n)| sum.checked_add(c.checked_mul(n)?))
     }
 }

@@ -5,6 +5,7 @@ use super::word::{Word, canonical as canonical_of, parse_kmer};
 use crate::with_kmer;
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, FormatKind, Job, Result};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -28,10 +29,31 @@ struct Runs<'r, K> {
     found: Vec<(K, u64)>,
     tables: Vec<SkmTable>,
     prefix: &'r Path,
+    /// What is read.
+    text: &'r Path,
     job: &'r Job,
 }
 
 impl<K: Word> Runs<'_, K> {
+    /// Reads the whole text; what it says of itself.
+    fn read(&mut self) -> Result<TextFacts> {
+        let mut parser = Parser::open(self.text)?;
+        parser.run(&mut |text, count| {
+            self.add(text, count).map_err(Fault::Format)?;
+            if self.found.len() >= RUN_KMERS {
+                self.flush(Some(json!([]))).map_err(Fault::Other)?;
+            }
+            Ok(())
+        })?;
+        let said = parser.facts;
+        if let Some(k) = said.k.filter(|k| *k != self.k) {
+            let text = format!("says k = {k}, but its k-mers have {} bases", self.k);
+            return Err(damaged(self.text, None, &text));
+        }
+        self.flush(said.chunk.map(|id| json!([[id, id]])))?;
+        Ok(said)
+    }
+
     fn add(&mut self, text: &[u8], count: u64) -> std::result::Result<(), String> {
         if text.len() != self.k as usize {
             return Err(format!("a k-mer of {} bases among those of {}", text.len(), self.k));
@@ -50,20 +72,25 @@ impl<K: Word> Runs<'_, K> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Writes what was found; `chunks` is the footer's list of them, if the text has one.
+    fn flush(&mut self, chunks: Option<Value>) -> Result<()> {
         self.job.cancel.check()?;
         self.found.sort_unstable();
         let mut kmers: Vec<K> = Vec::with_capacity(self.found.len());
         let mut counts: Vec<u64> = Vec::with_capacity(self.found.len());
+        let beyond = || damaged(self.text, None, "the sum of counts is beyond 64 bits");
         for (kmer, count) in self.found.drain(..) {
             match counts.last_mut() {
-                Some(sum) if kmers.last() == Some(&kmer) => *sum = sum.saturating_add(count),
+                Some(sum) if kmers.last() == Some(&kmer) => {
+                    *sum = sum.checked_add(count).ok_or_else(beyond)?;
+                }
                 _ => {
                     kmers.push(kmer);
                     counts.push(count);
                 }
             }
         }
+        let total = counts.iter().try_fold(0, |sum: u64, count| sum.checked_add(*count));
         let mut name = self.prefix.as_os_str().to_owned();
         name.push(format!("-{:05}.skm", self.tables.len()));
         let path = PathBuf::from(name);
@@ -77,16 +104,26 @@ impl<K: Word> Runs<'_, K> {
             canonical: self.canonical,
             flags: 0,
             distinct: kmers.len() as u64,
-            total: counts.iter().fold(0, |sum: u64, c| sum.saturating_add(*c)),
+            total: total.ok_or_else(beyond)?,
         };
-        writer.finish(&facts, &serde_json::json!({ "inputs": [] }))?;
+        let mut footer = json!({ "inputs": [] });
+        if let Some(chunks) = chunks {
+            footer["chunks"] = chunks;
+        }
+        writer.finish(&facts, &footer)?;
         file.commit()?;
-        self.tables.push(SkmTable::open(&path)?);
+        self.tables.push(SkmTable::open(&path)?.shown_as(self.text));
         Ok(())
     }
 }
 
-/// Makes sorted tables `PREFIX-NNNNN.skm` of a text file.
+/// The length of the k-mers of a text, if it says so or has any.
+pub(super) fn length_of(path: &Path) -> Result<Option<u32>> {
+    Ok(first_facts(path)?.k)
+}
+
+/// Makes sorted tables `PREFIX-NNNNN.skm` of a text file; `k` and `canonical` are of one that says
+/// neither.
 pub(super) fn text_to_tables(
     path: &Path,
     k: Option<u32>,
@@ -95,33 +132,37 @@ pub(super) fn text_to_tables(
     job: &Job,
 ) -> Result<Vec<SkmTable>> {
     let facts = first_facts(path)?;
-    let k = facts.k.or(k).ok_or_else(|| damaged(path, 1, "holds no k-mer"))?;
+    let k = facts
+        .k
+        .or(k)
+        .ok_or_else(|| damaged(path, None, "holds no k-mer: tell by -k how long they would be"))?;
     if !(1..=255).contains(&k) {
-        return Err(damaged(path, 1, "a k-mer has 1 to 255 bases"));
+        return Err(damaged(path, None, "a k-mer has 1 to 255 bases"));
     }
     let canonical = facts.canonical.or(canonical).unwrap_or(false);
     with_kmer!(k, K => {
         let account = job.budget.account("text", u64::MAX);
         let held = RUN_KMERS * (2 * size_of::<(K, u64)>() + size_of::<K>());
         let _lease = job.budget.must_reserve(account, held as u64)?;
-        let found = Vec::new();
-        let mut runs = Runs::<K> { k, canonical, found, tables: Vec::new(), prefix, job };
-        read_text(path, &mut |text, count| {
-            runs.add(text, count).map_err(Fault::Format)?;
-            if runs.found.len() >= RUN_KMERS {
-                runs.flush().map_err(Fault::Other)?;
-            }
-            Ok(())
-        })?;
-        if !runs.found.is_empty() || runs.tables.is_empty() {
-            runs.flush()?;
+        let (found, text) = (Vec::new(), path);
+        let mut runs = Runs::<K> { k, canonical, found, tables: Vec::new(), prefix, text, job };
+        let said = runs.read()?;
+        if let Some(canonical) = said.canonical.filter(|said| *said != canonical) {
+            // It says so only behind its k-mers.
+            runs.tables.clear();
+            runs.canonical = canonical;
+            runs.read()?;
         }
         Ok(runs.tables)
     })
 }
 
-fn damaged(path: &Path, line: u64, what: &str) -> Error {
-    Error::format(FormatKind::Other, what).at_path(path).at_line(line)
+fn damaged(path: &Path, line: Option<u64>, what: &str) -> Error {
+    let error = Error::format(FormatKind::Other, what).at_path(path);
+    match line {
+        Some(line) => error.at_line(line),
+        None => error,
+    }
 }
 
 /// What went wrong with a k-mer that was read.
@@ -132,46 +173,40 @@ enum Fault {
 
 type Take<'t> = dyn FnMut(&[u8], u64) -> std::result::Result<(), Fault> + 't;
 
-#[derive(Default)]
+/// What a text says of itself, as far as it was read.
+#[derive(Debug, Clone, Copy, Default)]
 struct TextFacts {
     k: Option<u32>,
     canonical: Option<bool>,
+    /// The chunk of a plan that it is.
+    chunk: Option<u64>,
 }
 
-/// The length of the first k-mer, and the strand if the text says it before.
+/// The length of the first k-mer, and what the text says before.
 fn first_facts(path: &Path) -> Result<TextFacts> {
-    let mut facts = TextFacts::default();
-    let mut strand = None;
-    let stop = |facts: &TextFacts| facts.k.is_some();
+    let mut first = None;
     let mut parser = Parser::open(path)?;
-    parser.strand = Some(&mut strand);
     let result = parser.run(&mut |text, _| {
-        facts.k = Some(text.len() as u32);
+        first = Some(text.len() as u32);
         // Enough is known.
         Err(Fault::Other(Error::cancelled()))
     });
     match result {
-        Err(error) if !stop(&facts) => return Err(error),
-        _ => {}
+        Err(error) if first.is_none() => Err(error),
+        _ => Ok(TextFacts { k: first.or(parser.facts.k), ..parser.facts }),
     }
-    facts.canonical = strand;
-    Ok(facts)
-}
-
-fn read_text(path: &Path, take: &mut Take<'_>) -> Result<()> {
-    Parser::open(path)?.run(take)
 }
 
 /// Reads columns or JSON as a stream.
-struct Parser<'p> {
+struct Parser {
     path: PathBuf,
     reader: BufReader<Box<dyn Read>>,
     line: u64,
     token: Vec<u8>,
-    strand: Option<&'p mut Option<bool>>,
+    facts: TextFacts,
 }
 
-impl Parser<'_> {
+impl Parser {
     fn open(path: &Path) -> Result<Self> {
         let source = seqmill_io::open_source(path, seqmill_io::IoMode::Read)?;
         let mut magic = [0; 2];
@@ -186,12 +221,12 @@ impl Parser<'_> {
             reader: BufReader::with_capacity(1 << 16, inner),
             line: 1,
             token: Vec::new(),
-            strand: None,
+            facts: TextFacts::default(),
         })
     }
 
     fn fail<T>(&self, what: &str) -> Result<T> {
-        Err(damaged(&self.path, self.line, what))
+        Err(damaged(&self.path, Some(self.line), what))
     }
 
     fn peek(&mut self) -> Result<Option<u8>> {
@@ -324,10 +359,12 @@ impl Parser<'_> {
                 Some(b'{') if depth == 0 => self.object(2, &mut |_, _| Ok(()))?,
                 Some(b'"') if depth != 1 => {
                     self.string()?;
-                    if name == b"strand"
-                        && let Some(strand) = &mut self.strand
-                    {
-                        **strand = Some(self.token == b"canonical");
+                    if name == b"strand" {
+                        self.facts.canonical = match self.token.as_slice() {
+                            b"canonical" => Some(true),
+                            b"forward" => Some(false),
+                            _ => return self.fail("strand is forward or canonical"),
+                        };
                     }
                 }
                 _ => {
@@ -337,6 +374,13 @@ impl Parser<'_> {
                     };
                     // A k-mer holds only A, C, G and T: no other name can be taken for one.
                     let is_kmer = name.iter().all(|b| b"ACGTacgt".contains(b)) && !name.is_empty();
+                    match name.as_slice() {
+                        b"k" if depth != 1 => {
+                            self.facts.k = Some(u32::try_from(count).unwrap_or(u32::MAX));
+                        }
+                        b"chunk_id" if depth == 0 => self.facts.chunk = Some(count),
+                        _ => {}
+                    }
                     self.token = name;
                     if depth == 1 || (depth == 0 && is_kmer) {
                         self.give(count, take)?;

@@ -1,11 +1,14 @@
 //! Whole jobs: from inputs to published outputs, with state that survives an interruption.
 
 use super::count::{CountOptions, CountReport, count_to_table, footer};
-use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table};
+use super::dump::{DumpOptions, OutputSpec, TableFormat, dump_table, packed_for};
 use super::histogram::Histogram;
-use super::import::{is_text, text_to_tables};
-use super::merge::{KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables};
+use super::import::{is_text, length_of, text_to_tables};
+use super::merge::{
+    KeyRange, MergeRules, SetOperation, check_mergeable, merge_tables, tables_at_once,
+};
 use super::skm::SkmTable;
+use super::word::Word;
 use crate::with_kmer;
 use seqmill_base::checkpoint::{JobIdentity, StateDirectory, state_path};
 use seqmill_base::sink::refuse_existing;
@@ -163,7 +166,8 @@ fn write_histograms(rules: &OutputRules, histogram: &Histogram) -> Result<()> {
                 .map_err(|e| Error::io(&output.path, &e))?;
         } else {
             refuse_existing(&output.path, rules.force || rules.resume)?;
-            seqmill_base::sink::write_atomically(&output.path, text.as_bytes())?;
+            let text = packed_for(&output.path, text.into_bytes())?;
+            seqmill_base::sink::write_atomically(&output.path, &text)?;
         }
     }
     Ok(())
@@ -322,6 +326,48 @@ pub fn run_merge(options: &MergeOptions, rules: &OutputRules, job: &Job) -> Resu
     Ok(report)
 }
 
+/// The length of the k-mers of the first input that has any: a text without takes on that of the
+/// others.
+fn find_length(inputs: &[PathBuf]) -> Result<Option<u32>> {
+    for input in inputs {
+        let found = if is_text(input)? {
+            length_of(input)?
+        } else {
+            Some(SkmTable::open(input)?.facts().k)
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Makes fewer tables of more than can be merged at once, in `folder`.
+fn join_in_rounds<K: Word>(
+    mut tables: Vec<SkmTable>,
+    rules: MergeRules,
+    range: KeyRange<K>,
+    folder: &Path,
+    job: &Job,
+) -> Result<Vec<SkmTable>> {
+    let rules = MergeRules { keep: (0, u64::MAX), ..rules };
+    for round in 0.. {
+        let most = tables_at_once::<K>(job.budget.pool().saturating_sub(job.budget.reserved()));
+        // With room for no two the merge tells how much it needs.
+        if tables.len() <= most || most < 2 {
+            break;
+        }
+        let mut joined = Vec::with_capacity(tables.len().div_ceil(most));
+        for (number, group) in tables.chunks(most).enumerate() {
+            let path = folder.join(format!("round-{round}-{number:05}.skm"));
+            merge_tables(group, rules, range, &footer(&[], &[]), &path, true, job)?;
+            joined.push(SkmTable::open(&path)?);
+        }
+        tables = joined;
+    }
+    Ok(tables)
+}
+
 fn merge_into(
     options: &MergeOptions,
     rules: &OutputRules,
@@ -341,7 +387,10 @@ fn merge_into(
             continue;
         }
         let known = tables.first().map(SkmTable::facts).copied();
-        let k = options.k.or(known.map(|f| f.k));
+        let k = match options.k.or(known.map(|f| f.k)) {
+            Some(k) => Some(k),
+            None => find_length(&options.inputs[number..])?,
+        };
         let canonical = options.canonical.or(known.map(|f| f.canonical));
         let prefix = folder.join(format!("{number:04}"));
         let runs = text_to_tables(input, k, canonical, &prefix, job)?;
@@ -366,6 +415,9 @@ fn merge_into(
     let merge = options.rules;
     let merged = with_kmer!(k, K => {
         let range = KeyRange::<K>::parse(&options.range)?;
+        if union {
+            tables = join_in_rounds(tables, merge, range, &folder, job)?;
+        }
         merge_tables(&tables, merge, range, &footer, path, force, job)
     })?;
     report.total = merged.total;

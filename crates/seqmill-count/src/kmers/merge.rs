@@ -110,6 +110,17 @@ pub fn check_mergeable(tables: &[SkmTable], allow_filtered: bool) -> Result<()> 
     Ok(())
 }
 
+/// Bytes of a merge besides what it holds of the tables.
+const MERGE_BYTES: u64 = 4 << 20;
+
+/// Tables that can be merged at once in so much memory.
+pub(in crate::kmers) fn tables_at_once<K: Word>(room: u64) -> usize {
+    // The index of the result needs some of it, too.
+    let room = (room - room / 8).saturating_sub(MERGE_BYTES + join::claim_bytes(0, K::BYTES));
+    let each = join::claim_bytes(1, K::BYTES) - join::claim_bytes(0, K::BYTES);
+    usize::try_from(room / each).unwrap_or(usize::MAX)
+}
+
 /// Merges what of tables lies in a range of keys into one at `output`.
 pub fn merge_tables<K: Word>(
     tables: &[SkmTable],
@@ -123,7 +134,7 @@ pub fn merge_tables<K: Word>(
     check_mergeable(tables, rules.allow_filtered)?;
     let facts = tables.first().map(|t| *t.facts()).ok_or_else(|| Error::internal("no table"))?;
     let account = job.budget.account("merge", u64::MAX);
-    let claim = join::claim_bytes(tables.len(), K::BYTES) + (4 << 20);
+    let claim = join::claim_bytes(tables.len(), K::BYTES) + MERGE_BYTES;
     let _buffers = job.budget.must_reserve(account, claim)?;
     let index = job.budget.must_reserve(account, 0)?;
     let file = AtomicFile::create(output, force)?;
@@ -148,13 +159,17 @@ pub fn merge_tables<K: Word>(
         writer.put(&kept, &kept_counts)
     })?;
     merged.distinct = merged.histogram.distinct();
-    merged.total = merged.histogram.total();
     merged.stored = writer.distinct();
     let flags = tables.iter().fold(0, |flags, t| flags | t.facts().flags);
-    if rules.allow_filtered && flags != 0 {
+    let total = if flags != 0 && rules.operation == SetOperation::UnionSum {
         // The sum of the headers is what was counted; the histogram lacks what was filtered.
-        merged.total = tables.iter().map(|t| t.facts().total).sum();
-    }
+        tables.iter().try_fold(0_u64, |sum, t| sum.checked_add(t.facts().total))
+    } else {
+        merged.histogram.total()
+    };
+    merged.total = total.ok_or_else(|| {
+        Error::format(FormatKind::Other, "the sum of all counts is beyond 64 bits")
+    })?;
     let facts = TableFacts {
         flags: flags | if keeps_all { 0 } else { FILTERED },
         distinct: merged.stored,

@@ -1,5 +1,9 @@
 //! Profiles of whole files, a bounded stretch of windows at a time.
 
+mod table;
+
+pub use table::write_profile;
+
 use super::dump::append_number;
 use super::query::profile_bases;
 use super::skm::SkmTable;

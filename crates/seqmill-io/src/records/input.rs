@@ -218,7 +218,10 @@ impl Head {
         if self.container != Container::Bgzf {
             return at as u64;
         }
-        let found = self.marks.partition_point(|m| m.start as usize <= at).saturating_sub(1);
+        // Of several blocks that begin there the first: empty ones count, the end marker too.
+        let next = self.marks.partition_point(|m| (m.start as usize) < at);
+        let begins = self.marks.get(next).is_some_and(|m| m.start as usize == at);
+        let found = if begins { next } else { next.saturating_sub(1) };
         let Some(mark) = self.marks.get(found) else { return 0 };
         let within = at - mark.start as usize;
         // The end of a block's data is the beginning of the next block.

@@ -51,7 +51,8 @@ fn stretches(value: &Value) -> Option<Stretches> {
         let mut merged: Vec<(u64, u64)> = Vec::with_capacity(list.len());
         for (start, end) in list.drain(..) {
             match merged.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                // What only follows is no overlap: a k-mer across both lies in neither.
+                Some(last) if start < last.1 => last.1 = last.1.max(end),
                 _ => merged.push((start, end)),
             }
         }

@@ -2,13 +2,13 @@
 
 use super::table::as_bytes;
 use crate::error::to_python;
-use crate::job::new_job;
+use crate::job::{new_job, run};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use seqmill_base::Error;
+use seqmill_base::{Error, Job};
 use seqmill_convert::Resources;
 use seqmill_count::kmers::skm::SkmTable;
-use seqmill_count::kmers::{FileProfile, ProfileStretch};
+use seqmill_count::kmers::{FileProfile, ProfileStretch, write_profile};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,6 +58,25 @@ impl KmerProfile {
     fn next(&self) -> Result<Option<ProfileStretch>, Error> {
         self.profile.lock().unwrap_or_else(PoisonError::into_inner).next_stretch()
     }
+}
+
+/// Writes the profile of a file as Parquet; gives the bytes of the output.
+#[pyfunction]
+pub(crate) fn kmers_profile_table(
+    py: Python<'_>,
+    table: PathBuf,
+    path: PathBuf,
+    windows: usize,
+    output: PathBuf,
+    force: bool,
+) -> PyResult<u64> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| {
+        let table = Arc::new(SkmTable::open(&table)?);
+        let mut profile = FileProfile::open(table, &path, crate::archive::ARCHIVES, windows, job)?;
+        write_profile(&mut profile, &output, force, job)
+    };
+    run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
 }
 
 /// Goes through the profile of a file in stretches of about `windows` windows.

@@ -29,6 +29,10 @@ impl Claim {
             DataType::List(_) => self.add(array.as_list::<i32>().values(), lists + 1),
             DataType::Utf8 => self.add_texts(array, array.as_string::<i32>().value_data(), lists),
             DataType::Binary => self.add_texts(array, array.as_binary::<i32>().value_data(), lists),
+            DataType::FixedSizeBinary(bytes) => {
+                let bytes = usize::try_from(*bytes).unwrap_or(0);
+                self.add_leaf(array.len(), bytes * (array.len() - array.null_count()), 0, lists);
+            }
             DataType::Dictionary(..) => {
                 let keys = array.as_dictionary::<Int32Type>().len();
                 self.add_leaf(keys, (4 + NAME_BYTES) * keys, 2 * keys, lists);

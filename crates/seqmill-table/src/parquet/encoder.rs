@@ -13,7 +13,7 @@ use super::plan::{Encoding, Leaf, Physical, Plan};
 use super::stats::PageStats;
 use super::values::{Bytes, Selection, values32, values64};
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, FixedSizeBinaryArray, RecordBatch};
 use seqmill_base::{Error, Result};
 use std::sync::Arc;
 
@@ -212,6 +212,13 @@ fn put_bytes(
     }
 }
 
+fn put_fixed(values: &FixedSizeBinaryArray, selection: &Selection<'_>, out: &mut Vec<u8>) {
+    let width = usize::try_from(values.value_length()).unwrap_or(0);
+    selection.for_each_run(|start, len| {
+        out.extend_from_slice(&values.value_data()[start * width..(start + len) * width]);
+    });
+}
+
 impl Work {
     fn encode(&mut self, leaf: &Leaf, column: &ArrayRef, rows: usize) -> Result<Part> {
         self.body.clear();
@@ -269,6 +276,11 @@ impl Work {
                 }
                 put_bytes(&bytes, &selection, encoding, &mut self.four, &mut self.body);
                 leaf.statistics.then(|| text_stats(&bytes, &selection, leaf))
+            }
+            Physical::FixedByteArray => {
+                let values = array.as_fixed_size_binary();
+                put_fixed(values, &selection, &mut self.body);
+                leaf.statistics.then(|| fixed_stats(values, &selection, leaf))
             }
         };
         let facts = PageFacts {
@@ -371,6 +383,16 @@ fn counted<'a, T>(distinct: &'a [T], values: &'a [T], leaf: &Leaf) -> &'a [T] {
         Physical::Float | Physical::Double => values,
         _ => distinct,
     }
+}
+
+fn fixed_stats(values: &FixedSizeBinaryArray, selection: &Selection<'_>, leaf: &Leaf) -> PageStats {
+    let mut ends: Option<(&[u8], &[u8])> = None;
+    selection.for_each_while(|row| {
+        let value = values.value(row);
+        ends = Some(ends.map_or((value, value), |(a, b)| (a.min(value), b.max(value))));
+        true
+    });
+    PageStats::of_bytes(ends.into_iter().flat_map(|(a, b)| [a, b]), leaf.kind)
 }
 
 fn text_stats(bytes: &Bytes<'_>, selection: &Selection<'_>, leaf: &Leaf) -> PageStats {

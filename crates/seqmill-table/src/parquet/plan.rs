@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Float64,
     Text,
     Binary,
+    /// Byte strings of one length.
+    Fixed(i32),
     /// Text by Arrow dictionary with 32-bit keys.
     TextDictionary,
 }
@@ -36,6 +38,7 @@ pub(super) enum Physical {
     Float = 4,
     Double = 5,
     ByteArray = 6,
+    FixedByteArray = 7,
 }
 
 /// `Encoding` of `parquet.thrift`.
@@ -81,6 +84,7 @@ impl Kind {
             DataType::Float64 => Self::Float64,
             DataType::Utf8 => Self::Text,
             DataType::Binary => Self::Binary,
+            DataType::FixedSizeBinary(bytes) => Self::Fixed(*bytes),
             DataType::Dictionary(key, value)
                 if **key == DataType::Int32 && **value == DataType::Utf8 =>
             {
@@ -100,6 +104,7 @@ impl Kind {
             Self::Float32 => Physical::Float,
             Self::Float64 => Physical::Double,
             Self::Text | Self::Binary | Self::TextDictionary => Physical::ByteArray,
+            Self::Fixed(_) => Physical::FixedByteArray,
         }
     }
 }
@@ -267,7 +272,9 @@ fn encodings(kind: Kind, options: LeafOptions) -> Option<(Encoding, Encoding)> {
         _ => Encoding::Plain,
     };
     let encoding = match options.encoding {
-        LeafEncoding::Dictionary if kind == Kind::Boolean => Encoding::Plain,
+        LeafEncoding::Dictionary if matches!(kind, Kind::Boolean | Kind::Fixed(_)) => {
+            Encoding::Plain
+        }
         LeafEncoding::Dictionary => {
             let fallback = if options.plain_fallback { Encoding::Plain } else { delta };
             return Some((Encoding::RleDictionary, fallback));

@@ -11,6 +11,7 @@ use seqmill_base::{Error, Result};
 
 // Fields of `SchemaElement`.
 const TYPE: i16 = 1;
+const TYPE_LENGTH: i16 = 2;
 const REPETITION_TYPE: i16 = 3;
 const NAME: i16 = 4;
 const NUM_CHILDREN: i16 = 5;
@@ -107,6 +108,9 @@ impl Elements {
         let w = &mut self.writer;
         w.begin_element();
         w.i32(TYPE, kind.physical() as i32);
+        if let Kind::Fixed(bytes) = kind {
+            w.i32(TYPE_LENGTH, bytes);
+        }
         w.i32(REPETITION_TYPE, repetition);
         w.binary(NAME, name.as_bytes());
         if kind.physical() == Physical::ByteArray && kind != Kind::Binary {

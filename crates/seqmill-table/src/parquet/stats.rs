@@ -115,7 +115,7 @@ impl PageStats {
                 Some((least, greatest)) => (least.min(value), greatest.max(value)),
             });
         }
-        let text = kind != Kind::Binary;
+        let text = !matches!(kind, Kind::Binary | Kind::Fixed(_));
         let bounds = ends.map(|(a, b)| Bounds::Bytes(lower_bound(a, text), upper_bound(b, text)));
         Self { bounds, ..Self::default() }
     }

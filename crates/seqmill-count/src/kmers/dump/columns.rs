@@ -5,7 +5,7 @@ use crate::kmers::merge::TableCursor;
 use crate::kmers::skm::{SkmTable, key_words};
 use crate::kmers::word::{Word, append_text};
 use crate::with_kmer;
-use arrow_array::builder::{BinaryBuilder, FixedSizeBinaryBuilder, StringBuilder};
+use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use seqmill_base::{Error, Job, Result};
@@ -29,17 +29,14 @@ const OPEN_PAGE_BYTES: u64 = 1 << 20;
 enum KmerColumn {
     Packed,
     Words(i32),
-    Binary,
     Text,
 }
 
-fn kmer_column(k: u32, text: bool, parquet: bool) -> KmerColumn {
+fn kmer_column(k: u32, text: bool) -> KmerColumn {
     if text {
         KmerColumn::Text
     } else if k <= 32 {
         KmerColumn::Packed
-    } else if parquet {
-        KmerColumn::Binary
     } else {
         KmerColumn::Words(8 * k.div_ceil(32).cast_signed())
     }
@@ -49,7 +46,6 @@ fn schema_of(table: &SkmTable, column: KmerColumn) -> SchemaRef {
     let kmer = match column {
         KmerColumn::Packed => DataType::UInt64,
         KmerColumn::Words(bytes) => DataType::FixedSizeBinary(bytes),
-        KmerColumn::Binary => DataType::Binary,
         KmerColumn::Text => DataType::Utf8,
     };
     let fields =
@@ -61,7 +57,7 @@ fn schema_of(table: &SkmTable, column: KmerColumn) -> SchemaRef {
 
 /// The schema of the batches of a table.
 pub fn table_schema(table: &SkmTable, text: bool) -> SchemaRef {
-    schema_of(table, kmer_column(table.facts().k, text, false))
+    schema_of(table, kmer_column(table.facts().k, text))
 }
 
 fn metadata(table: &SkmTable) -> Vec<(String, String)> {
@@ -116,13 +112,6 @@ fn next_rows<K: Word>(
             }
             Arc::new(builder.finish())
         }
-        KmerColumn::Binary => {
-            let mut builder = BinaryBuilder::with_capacity(kmers.len(), kmers.len() * 8 * words);
-            for kmer in &kmers {
-                builder.append_value(big_endian(kmer));
-            }
-            Arc::new(builder.finish())
-        }
         KmerColumn::Text => {
             let mut builder = StringBuilder::with_capacity(kmers.len(), kmers.len() * k as usize);
             for kmer in &kmers {
@@ -150,7 +139,7 @@ pub struct TableBatches {
 impl TableBatches {
     /// Batches of so many rows.
     pub fn new(table: Arc<SkmTable>, text: bool, rows: usize) -> Self {
-        let column = kmer_column(table.facts().k, text, false);
+        let column = kmer_column(table.facts().k, text);
         let schema = schema_of(&table, column);
         Self { table, schema, column, rows: rows.max(1), at: 0 }
     }
@@ -180,12 +169,22 @@ fn aside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Removes files that were left when the work ends early.
-struct Leftovers(Vec<PathBuf>);
+/// What a file of columns is made in; removed when the work ends early.
+pub(in crate::kmers) struct Unfinished {
+    /// The data, and what waits for the end of its row group.
+    pub files: [PathBuf; 3],
+}
 
-impl Drop for Leftovers {
+impl Unfinished {
+    /// Beside the file that it becomes.
+    pub(in crate::kmers) fn beside(path: &Path) -> Self {
+        Self { files: [".part", ".spool", ".pages"].map(|suffix| aside(path, suffix)) }
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        for path in &self.0 {
+        for path in &self.files {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -204,13 +203,13 @@ pub(super) fn write(
     let account = job.budget.account("columns", u64::MAX);
     let row_bytes = if options.kmer_text { 300 } else { 8 * key_words(table.facts().k) + 8 };
     let _rows = job.budget.must_reserve(account, (6 * PAGE_ROWS * row_bytes) as u64)?;
-    let data = aside(path, ".part");
-    let leftovers = Leftovers(vec![data.clone(), aside(path, ".spool"), aside(path, ".pages")]);
+    let unfinished = Unfinished::beside(path);
+    let [data, ..] = &unfinished.files;
     let bytes = with_kmer!(table.facts().k, K => match output.format {
-        TableFormat::Parquet => write_parquet::<K>(table, &leftovers.0, options, job)?,
-        _ => write_arrow::<K>(table, &data, options, job)?,
+        TableFormat::Parquet => write_parquet::<K>(table, &unfinished.files, options, job)?,
+        _ => write_arrow::<K>(table, data, options, job)?,
     });
-    seqmill_base::sink::publish(&data, path)?;
+    seqmill_base::sink::publish(data, path)?;
     Ok(bytes)
 }
 
@@ -220,7 +219,7 @@ fn write_arrow<K: Word>(
     options: DumpOptions,
     job: &Job,
 ) -> Result<u64> {
-    let column = kmer_column(table.facts().k, options.kmer_text, false);
+    let column = kmer_column(table.facts().k, options.kmer_text);
     let schema = schema_of(table, column);
     let empty = RecordBatch::new_empty(Arc::clone(&schema));
     let mut writer = IpcWriter::create(data, &empty, IpcCompression::None, true)?;
@@ -235,17 +234,17 @@ fn write_arrow<K: Word>(
 
 fn write_parquet<K: Word>(
     table: &SkmTable,
-    files: &[PathBuf],
+    [data, spool, pages]: &[PathBuf; 3],
     options: DumpOptions,
     job: &Job,
 ) -> Result<u64> {
-    let [data, spool, pages] = files else { return Err(Error::internal("three files")) };
-    let column = kmer_column(table.facts().k, options.kmer_text, true);
+    let column = kmer_column(table.facts().k, options.kmer_text);
     let schema = schema_of(table, column);
     let leaf = |encoding| LeafOptions { encoding, statistics: true, plain_fallback: false };
     let kmers = match column {
         KmerColumn::Packed => LeafEncoding::DeltaBinary,
-        _ => LeafEncoding::DeltaLength,
+        KmerColumn::Words(_) => LeafEncoding::Plain,
+        KmerColumn::Text => LeafEncoding::DeltaLength,
     };
     let plan = Plan::new(&schema, Codec::Zstd(1), &|name, _| {
         leaf(if name == "kmer" { kmers } else { LeafEncoding::DeltaBinary })

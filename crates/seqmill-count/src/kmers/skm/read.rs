@@ -112,6 +112,11 @@ impl SkmTable {
         Ok(table)
     }
 
+    /// The table under the name of what it was made of, for messages.
+    pub(in crate::kmers) fn shown_as(self, path: &Path) -> Self {
+        Self { path: path.to_path_buf(), ..self }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
