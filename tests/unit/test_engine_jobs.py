@@ -238,7 +238,7 @@ def test_coverage_refuses_as_it_does_alone(
     source = example_data / "small.bam"
     for output in ("a", "b"):
         options = {"engine": engine} if output == "b" else {}
-        with pytest.raises(InputError, match="chrX"):
+        with pytest.raises(NotFoundError, match="chrX"):
             seqmill.measure_coverage(source, ["chrX"], output=tmp_path / output, **options)
         assert not list(tmp_path.iterdir())
     seqmill.measure_coverage(source, ["chr1"], output=tmp_path / "a", engine=engine)
