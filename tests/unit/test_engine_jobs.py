@@ -14,7 +14,7 @@ from seqmill.engine import LocalEngine, UnitResult
 from seqmill.engine import coverage as coverage_module
 from seqmill.engine import kmers as kmers_module
 from seqmill.engine.kmers import plan_batches
-from seqmill.errors import FormatError, InputError, OutputExistsError
+from seqmill.errors import FormatError, InputError, NotFoundError, OutputExistsError
 from seqmill.kmers import run_count
 from tests.engine_jobs import count, measure, write_genome
 
