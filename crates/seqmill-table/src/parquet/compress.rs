@@ -21,16 +21,16 @@ const SHORT_BYTES: usize = 320;
 /// Base 2 logarithm of the entries of the match table for short texts at level 1. Bases and
 /// qualities have few letters: at the default of 2^13 or 2^14 entries nearly every place finds a
 /// short match that costs more than the letters it stands for. A small table forgets those, yet
-/// spans the few reads before that may overlap. Measured on real Illumina reads: qualities 6 %
-/// smaller in 15 % less time, bases 11 % in 6 %, names even. Long reads need the default: what they
-/// overlap with lies tens of thousands of bytes back.
-const TEXT_TABLE: u32 = 10;
+/// spans the few reads before that may overlap. Measured on real Illumina reads, with 2^10 entries:
+/// qualities 6 % smaller in 15 % less time, bases 11 % in 6 %; with 2^11 names are smaller, too. Long
+/// reads need the default: what they overlap with lies tens of thousands of bytes back.
+const TEXT_TABLE: u32 = 11;
 
 /// Letters up to which a text is bases, or qualities in bins; names and numbers have more. A letter
 /// takes two bits or three then, and what is worth more begins within about one read before: with
-/// about as many entries as a read has letters, bases of seven real sets of short reads take 7 to
-/// 16 % less than with [`TEXT_TABLE`], binned qualities 3 to 4 %, while qualities of forty values
-/// would take more.
+/// about as many entries as a read has letters, bases of six real sets of short reads take 7 to
+/// 16 % less than with [`TEXT_TABLE`], binned qualities of two 4 and 6 %, while qualities of forty
+/// values would take more.
 const FEW_LETTERS: u32 = 8;
 /// Mean bytes from which texts of few letters are reads; barcodes are shorter, and come again.
 const READ_BYTES: usize = 32;
