@@ -29,8 +29,8 @@ const TEXT_TABLE: u32 = 11;
 /// Letters up to which a text is bases, or qualities in bins; names and numbers have more. A letter
 /// takes two bits or three then, and what is worth more begins within about one read before: with
 /// about as many entries as a read has letters, bases of six real sets of short reads take 7 to
-/// 16 % less than with [`TEXT_TABLE`], binned qualities of two 4 and 6 %, while qualities of forty
-/// values would take more.
+/// 16 % less than with [`TEXT_TABLE`], binned qualities of two 4 and 6 %, of a third 1 % more, while
+/// qualities of forty values would take more.
 const FEW_LETTERS: u32 = 8;
 /// Mean bytes from which texts of few letters are reads; barcodes are shorter, and come again.
 const READ_BYTES: usize = 32;
