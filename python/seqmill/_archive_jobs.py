@@ -239,6 +239,7 @@ def unpack(
     pieces: list[Piece] | None,
     line_width: int,
     gzip: bool | int | None,
+    verify: bool,
     threads: int | str | None,
     memory: int | str | None,
     progress: ProgressArg,
@@ -295,6 +296,7 @@ def unpack(
                 "gzip": level,
                 "force": force,
                 "threads": limits[0].value,
+                "verify": verify,
             }
             answer = json.loads(
                 _native.archive_unpack(

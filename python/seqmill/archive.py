@@ -253,6 +253,7 @@ class Archive(Mapping[str, Sample]):
         regions_file: PathLike | None = None,
         line_width: int = 80,
         gzip: bool | int | None = None,
+        verify: bool = True,
         threads: int | str | None = None,
         memory: int | str | None = None,
         progress: ProgressArg = False,
@@ -278,6 +279,9 @@ class Archive(Mapping[str, Sample]):
             Bases a line.
         gzip
             Write BGZF whatever the name says (a number is its level); of a folder, its files.
+        verify
+            Compare the checksums of the samples, where the archive has them and all that one is of
+            goes to one file; of contigs and regions there are none.
         threads, memory, progress, metrics, force
             See :ref:`job-options`.
 
@@ -291,7 +295,7 @@ class Archive(Mapping[str, Sample]):
         NameNotFoundError
             If there is no such sample or contig.
         FormatError
-            If a part that is needed is damaged; no output is left then.
+            If a part that is needed is damaged, or a checksum is wrong; no output is left then.
         """
         check_selection(samples, contigs, regions, regions_file)
         pieces = None
@@ -305,6 +309,7 @@ class Archive(Mapping[str, Sample]):
             pieces=pieces,
             line_width=line_width,
             gzip=gzip,
+            verify=verify,
             threads=threads,
             memory=memory,
             progress=progress,
