@@ -306,3 +306,20 @@ def test_damage_is_an_error_and_never_other_sequence(
         with contextlib.suppress(SeqmillError):
             unseen += text(path, verify=False) != good[0]
     assert unseen > 0, "no damage was of the kind that only a checksum shows"
+
+
+@pytest.mark.parametrize("width", [1, 79, 80, 81, 1 << 20, (1 << 20) + 1])
+def test_sums_are_of_the_letters_whatever_the_lines(tmp_path: Path, width: int) -> None:
+    """Checksums are compared on text in lines, which is cut into chunks of a million bases."""
+    rng = random.Random(width)  # noqa: S311 - test data
+    longest = 2000 if width == 1 else (1 << 20) + 80
+    lengths = [1, 79, 80, 81, 160, 161, longest]
+    with ArchiveWriter(tmp_path / "x.agc", threads=2) as writer:
+        for name in "abc":
+            rng.shuffle(lengths)
+            contigs = [(f"c{n}", "".join(rng.choices("ACGTN", k=n))) for n in lengths]
+            writer.add(name, contigs if name != "b" else contigs[:2])
+    with Archive(tmp_path / "x.agc") as archive:
+        for number, samples in enumerate((None, "b", ["c", "a"], ["b", "b"])):
+            for suffix in (".fa", ".fa.gz"):
+                archive.unpack(tmp_path / f"{number}{suffix}", samples=samples, line_width=width)

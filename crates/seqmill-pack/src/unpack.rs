@@ -417,10 +417,14 @@ fn check_text(checks: &mut Checks, text: &Text, width: u64) -> Result<()> {
             checks.record(piece.number, piece.contig, header)?;
             lines = lines.get(header.len() + 2..).unwrap_or_default();
         }
-        let mut begin = 0;
-        for end in memchr::memchr_iter(b'\n', lines).chain([lines.len()]) {
-            checks.letters(lines.get(begin..end).unwrap_or_default());
-            begin = end + 1;
+        lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+        let within = (piece.start - piece.record.0) % width;
+        let line = usize::try_from(width - within).unwrap_or(usize::MAX);
+        let (first, more) = lines.split_at(line.min(lines.len()));
+        checks.letters(first);
+        // Each of the others is behind the end of the line before it.
+        for line in more.chunks(usize::try_from(width).unwrap_or(usize::MAX).saturating_add(1)) {
+            checks.letters(line.get(1..).unwrap_or_default());
         }
         if piece.end == piece.record.1 {
             checks.end_record();
