@@ -280,8 +280,7 @@ class Archive(Mapping[str, Sample]):
         gzip
             Write BGZF whatever the name says (a number is its level); of a folder, its files.
         verify
-            Compare the checksums of the samples, where the archive has them and all that one is of
-            goes to one file; of contigs and regions there are none.
+            Compare the checksums of samples that are written whole.
         threads, memory, progress, metrics, force
             See :ref:`job-options`.
 
@@ -331,9 +330,9 @@ class Archive(Mapping[str, Sample]):
         **job
             Threads, memory, tmpdir, progress, metrics, force; see :ref:`job-options`.
         """
-        native = self._reader
-        chosen = [(native.find_sample(name), name) for name in dict.fromkeys(_texts(names))]
-        return copy_samples(native, self._path, chosen, output, self._sizes(), **job)
+        find = self._reader.find_sample
+        chosen = [(find(name), name) for name in dict.fromkeys(_texts(names))]
+        return copy_samples(self._reader, self._path, chosen, output, self._sizes(), **job)
 
     def rename(self, names: Mapping[str, str], output: PathLike, **job: Any) -> None:
         """Write a copy in which samples have new names.
@@ -355,21 +354,16 @@ class Archive(Mapping[str, Sample]):
         if twice is not None:
             message = f"two samples would have the name {twice!r}"
             raise InputError(message, option="names", value=twice)
-        if self.version < _CURRENT:
-            # The collection of old versions is laid out in another way.
+        if self.version >= _CURRENT:
+            rename_samples(native, self._path, renamed, output, **job)
+        else:  # The collection of old versions is laid out in another way.
             numbers = list(enumerate(renamed))
             copy_samples(native, self._path, numbers, output, self._sizes(), **job)
-            return
-        rename_samples(native, self._path, renamed, output, **job)
 
     def _sizes(self) -> dict[str, int]:
         sizes = self.parameters
-        return {
-            "kmer_length": sizes.kmer_length,
-            "segment_size": sizes.segment_size or _OLD_SEGMENT_SIZE,
-            "min_match": sizes.min_match,
-            "pack_size": sizes.pack_size,
-        }
+        kept = {name: getattr(sizes, name) for name in ("kmer_length", "min_match", "pack_size")}
+        return {"segment_size": sizes.segment_size or _OLD_SEGMENT_SIZE, **kept}
 
     def verify(
         self,

@@ -297,10 +297,16 @@ def test_damage_is_an_error_and_never_other_sequence(
         kmers, numbers = count_kmers(path, k=11, threads=1).to_numpy()
         return kmers.tobytes() + numbers.tobytes()
 
-    good = text(tmp_path / "x.agc"), counts(tmp_path / "x.agc")
+    def copied(path: Path) -> bytes:
+        with Archive(path) as archive:
+            archive.subset(list(archive), tmp_path / "copy.agc", threads=1, force=True)
+        return text(tmp_path / "copy.agc")
+
+    readers = (text, counts, copied)
+    good = [read(tmp_path / "x.agc") for read in readers]
     unseen = 0
     for path in damaged(tmp_path / "x.agc", 50):
-        for number, read in enumerate((text, counts)):
+        for number, read in enumerate(readers):
             with contextlib.suppress(SeqmillError):
                 assert read(path) == good[number]
         with contextlib.suppress(SeqmillError):
