@@ -214,8 +214,17 @@ fn order_pairs_avx512(pairs: &mut [u64]) {
 
 /// Sums the weights of neighbours that are the same k-mer.
 #[inline(always)]
-fn fold_equal<K: Word>(sorted: &[K], kmers: &mut Vec<K>, counts: &mut Vec<u64>, free: u32) {
-    let Some(first) = sorted.first() else { return };
+pub(super) fn fold_equal<K: Word>(
+    sorted: &[K],
+    kmers: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    free: u32,
+) {
+    let Some(first) = sorted.first() else {
+        kmers.clear();
+        counts.clear();
+        return;
+    };
     let weights = if free >= 64 { u64::MAX } else { (1 << free) - 1 };
     kmers.resize(sorted.len(), K::default());
     counts.resize(sorted.len(), 0);

@@ -1,7 +1,7 @@
 //! Buckets to sorted k-mers and their counts.
 
-use super::Engine;
 use super::expand::Buckets;
+use super::{Engine, filter};
 use crate::kmers::arena::BLOCK_BYTES;
 use crate::kmers::batch::BATCH_BYTES;
 use crate::kmers::histogram::Histogram;
@@ -41,7 +41,7 @@ impl<K: Kmer> Engine<'_, K> {
             let mut give = |kmers: &mut Vec<K>, counts: &mut Vec<u64>, last: bool| {
                 own.add(counts);
                 let Some(table) = table else { return Ok(()) };
-                self.rules.filter(kmers, counts);
+                filter(self.rules.keep, kmers, counts);
                 table.put(bucket, kmers, counts, last)
             };
             let high = K::from_low(bucket as u64).up_all(2 * self.rules.k - buckets.bits);
