@@ -205,9 +205,22 @@ def test_same_error_twice_ends_the_job(engine: LocalEngine, tmp_path: Path) -> N
     with pytest.raises(InternalError, match="failure again"):
         run_job(engine, tmp_path / "x.seqmill", [work])
     assert len(log.read_bytes()) == 2
+    # Numbers of processes and bytes in a message are no other failure.
     log.unlink()
-    texts, _, _ = run_job(engine, tmp_path / "y.seqmill", [{**work, "failures": 1, "same": False}])
+    with pytest.raises(InternalError, match="failure 1"):
+        run_job(engine, tmp_path / "y.seqmill", [{**work, "words": "numbered"}])
+    assert len(log.read_bytes()) == 2
+    log.unlink()
+    texts, _, _ = run_job(engine, tmp_path / "z.seqmill", [{**work, "failures": 2, "words": "new"}])
     assert texts == ["a"]
+
+
+def test_failures_that_never_repeat_end_the_job_too(engine: LocalEngine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    work = {"text": "a", "failures": 99, "words": "new", "log": str(log)}
+    with pytest.raises(InternalError, match="failure"):
+        run_job(engine, tmp_path / "x.seqmill", [work])
+    assert len(log.read_bytes()) == 3
 
 
 def test_others_go_on_when_one_fails(engine: LocalEngine, tmp_path: Path) -> None:

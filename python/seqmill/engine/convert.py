@@ -147,6 +147,9 @@ def _unit(make_unit: Callable[..., Unit], task: Task, *, overview: bool) -> Unit
     options = {**task.options, "inputs": [str(Path(path).absolute()) for path in task.inputs]}
     if options.get("index") is not None:
         options["index"] = str(Path(options["index"]).absolute())
+    if options["resources"].get("tmpdir") is not None:
+        tmpdir = str(Path(options["resources"]["tmpdir"]).absolute())
+        options["resources"] = {**options["resources"], "tmpdir": tmpdir}
     work = {"options": options, "drop_empty": task.drop_empty, "overview": overview}
     return make_unit(PHASE, "convert", str(task.output), work)
 

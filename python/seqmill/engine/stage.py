@@ -20,6 +20,8 @@ __all__ = ["BACKOFF_SECONDS", "Outcome", "Stage", "check_engine", "unit_resource
 BACKOFF_SECONDS: Final = (1.0, 4.0, 16.0)
 """Pauses before a unit that failed for a passing reason is tried again."""
 
+_FAILURES_MAX: Final = 3
+"""A unit that failed so often by what does not pass has no chance, however its messages differ."""
 _WINDOW: Final = 4
 _POLL_SECONDS: Final = 1.0
 """How long nothing may end before units that wait for their next attempt are looked at."""
@@ -48,6 +50,12 @@ class _Attempts:
     @property
     def passing(self) -> int:
         return sum(bool(failure.get("transient")) for failure in self.failures)
+
+    def is_hopeless(self, told: Mapping[str, Any]) -> bool:
+        """Tell whether one more failure, which does not pass, is one too many."""
+        lasting = len(self.failures) - self.passing + 1
+        again = any(same_failure(told, earlier) for earlier in self.failures)
+        return again or lasting >= _FAILURES_MAX
 
 
 class Stage:
@@ -175,9 +183,7 @@ class Stage:
                 one.failures.append(told)
                 self._again(one, told, BACKOFF_SECONDS[passed])
                 return
-        elif told.get("class") != "EngineError" and not any(
-            same_failure(told, earlier) for earlier in one.failures
-        ):
+        elif told.get("class") != "EngineError" and not one.is_hopeless(told):
             one.failures.append(told)
             self._again(one, told, 0.0)
             return
