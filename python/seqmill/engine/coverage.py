@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from seqmill import _native
 from seqmill._sums import sum_figures
+from seqmill.engine.inputs import describe_inputs
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import is_whole
 from seqmill.engine.protocol import Unit, UnitResult
@@ -80,8 +81,7 @@ def coverage_on_engine(
         "share_bases": unit_bases or 0,
     }
     inputs = [options["input"], *semantic["regions_files"]]
-    if semantic["kmer_db"] is not None:
-        inputs.append(semantic["kmer_db"])
+    inputs += [path for path in (semantic["reference"], semantic["kmer_db"]) if path is not None]
     outputs = [_absolute(request["output"]), _absolute(request["per_base"])]
     facts = {
         "command": "coverage",
@@ -89,7 +89,7 @@ def coverage_on_engine(
         "options": semantic,
         "unit_bases": unit_bases,
         "outputs": outputs,
-        "inputs": [{"path": path, **_native.fingerprint(path)} for path in inputs],
+        "inputs": describe_inputs(inputs),
     }
     with job.open(facts) as running:
         answer = running.finished()
@@ -121,6 +121,7 @@ def _measure(running: RunningJob, options: Mapping[str, Any]) -> dict[str, Any]:
     results = [outcome.results[unit.key] for unit in units]
     results = [_sound(running, pair) for pair in zip(units, results, strict=True)]
     running.exchanged(sum(file["bytes"] for result in results for file in result.files))
+    running.check_inputs()
     answer = _assemble(running, options, units)
     return _with_figures(answer, plan, results)
 

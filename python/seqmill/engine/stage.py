@@ -12,7 +12,7 @@ from seqmill import _native
 from seqmill.engine.failures import describe_error, rebuild_error, same_failure
 from seqmill.engine.journal import Journal
 from seqmill.engine.protocol import Engine, EngineInfo, Handle, Unit, UnitResult
-from seqmill.errors import EngineError
+from seqmill.errors import CancelledError, EngineError
 from seqmill.report import JobReport
 
 __all__ = ["BACKOFF_SECONDS", "Outcome", "Stage", "check_engine", "unit_resources"]
@@ -200,14 +200,14 @@ class Stage:
 
     def _tell(self) -> None:
         done = len(self._outcome.results) + len(self._outcome.failures)
-        self._report.feed(
-            {
-                "phase": self._name,
-                "file_index": max(0, min(done, self._units - 1)),
-                "files": self._units,
-                **self._totals,
-            }
-        )
+        sample = {
+            "phase": self._name,
+            "file_index": max(0, min(done, self._units - 1)),
+            "files": self._units,
+            **self._totals,
+        }
+        if not self._report.feed(sample):
+            raise CancelledError("the progress callback asked to stop")
 
     def _add(self, key: str, result: UnitResult) -> None:
         self._outcome.results[key] = result
