@@ -81,7 +81,10 @@ def coverage_on_engine(
         "share_bases": unit_bases or 0,
     }
     inputs = [options["input"], *semantic["regions_files"]]
-    inputs += [path for path in (semantic["reference"], semantic["kmer_db"]) if path is not None]
+    if semantic["kmer_db"] is not None:
+        inputs.append(semantic["kmer_db"])
+    # Only CRAM is read with it.
+    side = [semantic["reference"]] if semantic["reference"] is not None else []
     outputs = [_absolute(request["output"]), _absolute(request["per_base"])]
     facts = {
         "command": "coverage",
@@ -89,7 +92,7 @@ def coverage_on_engine(
         "options": semantic,
         "unit_bases": unit_bases,
         "outputs": outputs,
-        "inputs": describe_inputs(inputs),
+        "inputs": [*describe_inputs(inputs), *describe_inputs(side, missing_ok=True)],
     }
     with job.open(facts) as running:
         answer = running.finished()
