@@ -15,6 +15,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 HUMAN = "real/genome/human3M.repeatscout.fa.gz"
 FORMATS = "library,bed,gff3,softmask,hardmask,freq,stockholm,parquet,arrow"
 KILLS = 10
+MOST_RUNS = 60
 
 
 def outputs(folder: Path, prefix: str) -> dict[str, bytes]:
@@ -143,20 +144,37 @@ def test_least_budget_is_named_and_works(
 def test_killed_runs_end_with_the_same_bytes(
     command_environment: dict[str, str], run_seqmill: Run, shared_data: Path, tmp_path: Path
 ) -> None:
-    source = shared_data / HUMAN
-    options = ["--format", "library,bed,softmask,freq", "-q"]
+    source, metrics = shared_data / HUMAN, tmp_path / "m.json"
+    options = ["--format", "library,bed,softmask,freq", "-q", "--metrics", str(metrics)]
     begun = time.monotonic()
     assert run_seqmill("repeats", source, "-o", tmp_path / "whole", *options).returncode == 0
     whole = time.monotonic() - begun
     draw = random.Random(7)  # noqa: S311 - the same moments in every run
     command = ["seqmill", "repeats", str(source), "-o", str(tmp_path / "cut"), *options]
-    for i in range(KILLS):
+    ranking = tmp_path / "cut.seqmill" / "ranking.bin"
+    killed = resumed = 0
+    for i in range(MOST_RUNS):
         process = subprocess.Popen([*command, "--resume"], env=command_environment)
-        time.sleep(whole * draw.uniform(0.2, 1.0))
-        process.send_signal(signal.SIGINT if i % 3 == 2 else signal.SIGKILL)
-        process.wait(timeout=60)
+        until = time.monotonic() + whole * draw.uniform(0.2, 1.0)
+        # Every other one as soon as there is something to go on from.
+        while time.monotonic() < until or (i % 2 and not ranking.exists()):
+            if process.poll() is not None:
+                break
+            time.sleep(0.002)
+        process.kill()
+        ended = process.wait(timeout=60) == 0
+        killed += not ended
+        if ended:
+            # It was faster than the kill: what it wrote counts, and the next one begins anew.
+            resumed += '"resumed_from": "' in metrics.read_text()
+            assert outputs(tmp_path, "cut") == outputs(tmp_path, "whole")
+        if killed >= KILLS:
+            break
+    assert killed >= KILLS
     done = run_seqmill(*command[1:], "--resume")
     assert done.returncode == 0, done.stderr
+    resumed += '"resumed_from": "' in metrics.read_text()
+    assert resumed > 0
     assert outputs(tmp_path, "cut") == outputs(tmp_path, "whole")
     assert not (tmp_path / "cut.seqmill").exists()
 

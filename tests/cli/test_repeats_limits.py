@@ -68,6 +68,22 @@ def test_very_many_contigs(run_seqmill: Run, tmp_path: Path) -> None:
     assert json.loads(metrics.read_text())["detail"]["families"] == 1
 
 
+def test_simple_sequence_changes_no_other(
+    run_seqmill: Run, example_data: Path, tmp_path: Path
+) -> None:
+    """A k-mer that can be no seed fills a bucket; what else is in it is found all the same."""
+    text = (example_data / "genome.fa").read_text()
+    (tmp_path / "g.fa").write_text(text)
+    (tmp_path / "h.fa").write_text(f"{text}>simple\n{'A' * 600_000}\n")
+    for name in "gh":
+        options = ("-o", tmp_path / name, "--seed-length", "6", "--format", "bed,freq", "-q")
+        assert run_seqmill("repeats", tmp_path / f"{name}.fa", *options).returncode == 0
+    assert outputs(tmp_path, "g")[".bed"]
+    assert {k: v for k, v in outputs(tmp_path, "g").items() if k != ".fa"} == {
+        k: v for k, v in outputs(tmp_path, "h").items() if k != ".fa"
+    }
+
+
 @pytest.mark.parametrize("distance", [0, 1])
 def test_pipelines_change_no_byte(shared_data: Path, tmp_path: Path, distance: int) -> None:
     source = shared_data / SIM

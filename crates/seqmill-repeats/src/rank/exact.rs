@@ -96,6 +96,7 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let share = BUCKETS / parts.next_power_of_two().min(BUCKETS);
     let mut sorting = reserve(0)?;
     let mut buckets = Buckets::default();
+    let complexity = Complexity::new(search.k);
     let mut from = 0;
     while from < BUCKETS {
         search.job.cancel.check()?;
@@ -105,16 +106,18 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
             total += totals[to];
             to += 1;
         }
-        // Places, and the pairs of one bucket on each thread.
-        let pairs = Grouping::bytes_for(totals[from..to].iter().max().copied().unwrap_or(0));
         let places = total.max(buckets.places.len() as u64) * 4;
-        sorting.resize(places + pairs * search.threads as u64)?;
+        sorting.resize(places)?;
         ranking.figures.partitions += 1;
         ranking.figures.admitted += total;
         let halves = half_of(from)..=half_of(to - 1);
         let words = |i: usize| halves.clone().fold(0, |word, half| word | marks[i][half]);
         scatter(search, words, &admitted, (from, to), &mut buckets);
-        group(search, &buckets, (from, to), &mut ranking, &mut held)?;
+        // Beside the places the pairs of one bucket on each thread.
+        let largest = (from..to).map(|b| Grouping::size_of(search, &complexity, buckets.bucket(b)));
+        let pairs = Grouping::bytes_for(largest.max().unwrap_or(0) as u64);
+        sorting.resize(places + pairs * search.threads as u64)?;
+        group(search, &buckets, (from, to), &complexity, (&mut ranking, &mut held))?;
         from = to;
     }
     ranking.lease = Some(held);
@@ -208,6 +211,8 @@ pub(super) fn offsets<const N: usize>(histograms: &[[u32; N]]) -> (Vec<[usize; N
 const PER_CELL: usize = 4;
 /// Most bits of the number of a cell.
 const CELL_BITS: u32 = 12;
+/// A bucket of so many places is sifted.
+const LARGE_BUCKET: usize = 1 << 18;
 /// Cells of up to so many places are sorted by insertion.
 const FEW: usize = 32;
 
@@ -236,16 +241,32 @@ impl Grouping {
         places * 2 * size_of::<Member>() as u64 + (4 << CELL_BITS)
     }
 
-    /// Calls `each` with every class of a bucket, its places in order.
+    /// Whether windows that can be no seeds are dropped at once: a bucket with very many places
+    /// has mostly those, such as the one of poly-A.
+    fn is_sifted(bucket: &[AtomicU32]) -> bool {
+        bucket.len() >= LARGE_BUCKET
+    }
+
+    /// How many windows of a bucket are grouped.
+    fn size_of(search: &Search<'_>, complexity: &Complexity, bucket: &[AtomicU32]) -> usize {
+        if !Self::is_sifted(bucket) {
+            return bucket.len();
+        }
+        let kmer = |place: &AtomicU32| search.text.kmer(place.load(Ordering::Relaxed), search.k);
+        bucket.iter().filter(|place| complexity.is_complex(kmer(place))).count()
+    }
+
+    /// Calls `each` with every class of a bucket that may be a seed, and with some that may not,
+    /// its places in order.
     pub(super) fn classes(
         &mut self,
         search: &Search<'_>,
+        complexity: &Complexity,
         bucket: &[AtomicU32],
         mut each: impl FnMut(&[Member]),
     ) {
         let k = search.k;
-        self.unsorted.clear();
-        self.unsorted.extend(bucket.iter().enumerate().map(|(i, place)| {
+        let member = |(i, place): (usize, &AtomicU32)| {
             if let Some(later) = bucket.get(i + AHEAD) {
                 search.text.prefetch(later.load(Ordering::Relaxed));
             }
@@ -253,9 +274,18 @@ impl Grouping {
             let forward = search.text.kmer(place, k);
             let reverse = reverse_complement(forward, k);
             Member { hash: spread(forward.min(reverse)), place, flipped: reverse < forward }
-        }));
+        };
+        self.unsorted.clear();
+        self.unsorted.reserve_exact(Self::size_of(search, complexity, bucket));
+        let all = bucket.iter().enumerate().map(member);
+        if Self::is_sifted(bucket) {
+            let complex = |m: &Member| complexity.is_complex(search.text.kmer(m.place, k));
+            self.unsorted.extend(all.filter(complex));
+        } else {
+            self.unsorted.extend(all);
+        }
         // Sorted roughly by the bits below those of the bucket, then each cell by itself.
-        let cells = (bucket.len() / PER_CELL + 1).next_power_of_two().min(1 << CELL_BITS);
+        let cells = (self.unsorted.len() / PER_CELL + 1).next_power_of_two().min(1 << CELL_BITS);
         let cell = |hash: u64| (hash >> (56 - CELL_BITS)) as usize & (cells - 1);
         self.ends.clear();
         self.ends.resize(cells, 0);
@@ -267,7 +297,7 @@ impl Grouping {
             at += std::mem::replace(end, at);
         }
         self.sorted.clear();
-        self.sorted.resize(bucket.len(), Member::default());
+        self.sorted.resize(self.unsorted.len(), Member::default());
         for member in &self.unsorted {
             let next = &mut self.ends[cell(member.hash)];
             self.sorted[*next as usize] = *member;
@@ -309,13 +339,12 @@ fn group(
     search: &Search<'_>,
     buckets: &Buckets,
     (first, last): (usize, usize),
-    ranking: &mut Ranking,
-    held: &mut Lease,
+    complexity: &Complexity,
+    (ranking, held): (&mut Ranking, &mut Lease),
 ) -> Result<()> {
-    let complexity = Complexity::new(search.k);
     let rules = Rules::new(search.text, search.parameters);
     let work = |grouping: &mut Grouping, bucket: usize| {
-        lists_of(search, grouping, buckets.bucket(bucket), rules, &complexity)
+        lists_of(search, grouping, buckets.bucket(bucket), rules, complexity)
     };
     let mut scratch = vec![Grouping::default(); search.threads];
     flow::run(&mut scratch, &work, |desk| {
@@ -342,7 +371,7 @@ fn lists_of(
     complexity: &Complexity,
 ) -> Lists {
     let mut lists = Lists::with_room_for(bucket.len(), rules);
-    grouping.classes(search, bucket, |class| {
+    grouping.classes(search, complexity, bucket, |class| {
         if class.len() * 2 < rules.min_frequency as usize {
             return;
         }

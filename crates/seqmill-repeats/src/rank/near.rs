@@ -187,7 +187,7 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
     let complexity = Complexity::new(search.k);
     let mut scratch = vec![exact::Grouping::default(); search.threads];
     crew::each(&mut scratch, BUCKETS, |grouping, task| {
-        grouping.classes(search, buckets.bucket(task), |class| {
+        grouping.classes(search, &complexity, buckets.bucket(task), |class| {
             let first = class[0].place;
             if complexity.is_complex(search.text.kmer(first, search.k)) {
                 for member in class {
@@ -204,6 +204,8 @@ fn owners(search: &Search<'_>, marks: &Ranked) -> Result<(Lease, Vec<AtomicU32>)
 
 /// Items that the exact occurrences wait for before they are put away.
 const PUT_TOGETHER: usize = 1 << 12;
+/// Occurrences that a worker holds at most, those of one more form aside.
+const MOST_FOUND: usize = 1 << 15;
 /// Rounds of shelves between two times that free memory is given back.
 const RELEASE_EVERY: usize = 4;
 /// A range of so few first places is not split any more.
@@ -225,7 +227,7 @@ fn collect(
     own_places(search, &owners, &shelves);
     for slice in 0..forms.slices() {
         let find = |scratch: &mut Scratch, group: &[Entry], found: &mut Found| {
-            neighbours(search, forms, scratch, group, &owners, found);
+            neighbours(search, forms, scratch, group, &owners, found, &|found| shelves.put(found));
         };
         loop {
             match forms.each_group(search, slice, find, |found| shelves.put(found)) {
@@ -243,6 +245,21 @@ fn collect(
             return if splits { Ok(Shelved::Full(shelves.end())) } else { Err(error) };
         }
     }
+    // Where the seeds of few shelves have most of what there is, sorting those takes more than is
+    // held for it.
+    let known = WORKING_BYTES + u64::from(search.text.len()) / 8;
+    let _sorting = loop {
+        let more = shelves.sorting_bytes(search.threads).saturating_sub(known);
+        match reserve(search, more, "lists of occurrences") {
+            Ok(lease) => break lease,
+            Err(error) if !matches!(error.kind(), ErrorKind::Budget) => return Err(error),
+            Err(_) if shelves.shrink() => {}
+            Err(_) if splits && shelves.is_shrinkable() => {
+                return Ok(Shelved::Full(shelves.end()));
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let end = shelves.end();
     build_lists(search, shelves, out)?;
     Ok(Shelved::Listed(end))
@@ -312,7 +329,8 @@ fn own_places(search: &Search<'_>, owners: &Owners<'_>, shelves: &Shelves) {
     shelves.put(&mut found);
 }
 
-/// The occurrences that differ in the varied half of a form of a group.
+/// The occurrences that differ in the varied half of a form of a group; `full` takes them when
+/// there are many.
 fn neighbours(
     search: &Search<'_>,
     forms: &Forms,
@@ -320,6 +338,7 @@ fn neighbours(
     group: &[Entry],
     owners: &Owners<'_>,
     found: &mut Found,
+    full: &dyn Fn(&mut Found),
 ) {
     if group.len() < 2 || !owners.of_group(group, &mut scratch.firsts) {
         return;
@@ -358,6 +377,9 @@ fn neighbours(
                     put(other, true);
                 }
             });
+        }
+        if found[0].len() + found[1].len() >= MOST_FOUND {
+            full(found);
         }
     }
     scratch.empty(forms, group);
@@ -399,7 +421,7 @@ fn build_lists(
 fn lists_of(search: &Search<'_>, found: &Found) -> Lists {
     let rules = Rules::new(search.text, search.parameters);
     let [mut f, mut r] = found.each_ref().map(Vec::as_slice);
-    let mut lists = Lists::default();
+    let mut lists = Lists::with_room_for(f.len() + r.len(), rules);
     // The first place of a seed is one of its own forward occurrences.
     while let Some(item) = f.first() {
         let first = item >> 32;

@@ -217,6 +217,14 @@ impl Shelves {
         state.lease.resize(bytes).is_ok() && bytes < before
     }
 
+    /// Bytes that the largest shelf takes while it is sorted, on each of so many threads: the
+    /// occurrences as one list beside the boxes that they came from.
+    pub(super) fn sorting_bytes(&self, threads: usize) -> u64 {
+        let state = self.lock();
+        let most = state.shelves.iter().map(Shelf::items).max().unwrap_or(0);
+        most * (size_of::<u64>() + size_of::<Item>()) as u64 * threads as u64
+    }
+
     /// Why there was no room, if there was none.
     pub(super) fn full(&self) -> Option<Error> {
         self.lock().full.take()
