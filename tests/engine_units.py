@@ -20,7 +20,8 @@ def run(work: Mapping[str, Any], output: Path, _resources: object) -> dict[str, 
     if count < work.get("refusals", 0):
         raise OSError(errno.ECONNRESET, "connection reset", "somewhere")
     if count < work.get("failures", 0):
-        message = f"{output}: failure {'again' if work.get('same', True) else count}"
+        words = {"same": "again", "numbered": str(count), "new": "o" * count}
+        message = f"failure {words[work.get('words', 'same')]}: {output}"
         raise ValueError(message)
     if work.get("full") and not Path(work["full"]).exists():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))

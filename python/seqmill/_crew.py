@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from seqmill._host import Host
-from seqmill._tasks import PHASE, FileResult, Task
-from seqmill.errors import BudgetError, CancelledError, InputError, NotFoundError, SeqmillError
+from seqmill._tasks import PHASE, FileResult, Task, raise_common_mistake
+from seqmill.errors import BudgetError, CancelledError, SeqmillError
 
 if TYPE_CHECKING:
     from seqmill._driver import Driver
@@ -79,7 +79,7 @@ class Crew:
                 raise
         found = [self._results.get(task.name) or _not_started(task) for task in self._tasks]
         self._driver.report.detail["files"] = [result.to_dict() for result in found]
-        _raise_common_mistake(found, fail_fast=self._driver.fail_fast)
+        raise_common_mistake(found, fail_fast=self._driver.fail_fast)
         return found
 
     def _most_at_once(self) -> int:
@@ -181,13 +181,3 @@ class Crew:
 
 def _not_started(task: Task) -> FileResult:
     return FileResult(inputs=task.inputs, output=task.output, status="not started")
-
-
-def _raise_common_mistake(results: Sequence[FileResult], *, fail_fast: bool) -> None:
-    """Raise what stopped the job: the first failure, or options that are wrong for every file."""
-    errors = [result.error for result in results if result.error is not None]
-    if errors and fail_fast:
-        raise errors[0]
-    wrong = [error for error in errors if isinstance(error, InputError | NotFoundError)]
-    if wrong and len(wrong) == len(results):
-        raise wrong[0]

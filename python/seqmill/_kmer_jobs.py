@@ -289,7 +289,9 @@ def run_job(
         else:
             from seqmill.engine.kmers import count_on_engine  # noqa: PLC0415 - seldom
 
-            told = {**options, "tmpdir": to_text(tmpdir) if tmpdir is not None else None}
+            # Workers run in folders of their own.
+            place = None if tmpdir is None else to_text(Path(tmpdir).absolute())
+            told = {**options, "tmpdir": place}
             answer = count_on_engine(job, told, inputs, outputs)
         report.add_run(_figures(answer, outputs))
         for text in answer["warnings"]:

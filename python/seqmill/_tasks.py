@@ -1,11 +1,14 @@
 """One output to make, and what became of it."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-__all__ = ["PHASE", "FileResult", "Task"]
+from seqmill.errors import InputError, NotFoundError
+
+__all__ = ["PHASE", "FileResult", "Task", "raise_common_mistake"]
 
 PHASE: Final = "convert"
 
@@ -87,3 +90,13 @@ class Task:
             with suppress(OSError):
                 total += Path(path).stat().st_size
         return total
+
+
+def raise_common_mistake(results: Sequence[FileResult], *, fail_fast: bool) -> None:
+    """Raise what stopped the job: the first failure, or options that are wrong for every file."""
+    errors = [result.error for result in results if result.error is not None]
+    if errors and fail_fast:
+        raise errors[0]
+    wrong = [error for error in errors if isinstance(error, InputError | NotFoundError)]
+    if wrong and len(wrong) == len(results):
+        raise wrong[0]

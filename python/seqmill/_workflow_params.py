@@ -21,6 +21,8 @@ __all__ = ["PIPELINE", "check_parameters", "read_parameters", "read_schema", "re
 PIPELINE: Final = Path(__file__).with_name("workflow")
 """Folder of the pipeline that comes with this package."""
 
+_NOT_LINKED: Final = re.compile(r"^-|[${*?`\n\r]")
+"""Names that Nextflow puts into the scripts of tasks without quoting what a shell makes of them."""
 _YAML: Final = (".yml", ".yaml")
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TYPES: Final[dict[str, Callable[[Any], bool]]] = {
@@ -194,6 +196,11 @@ def _faults_of(name: str, value: Any, rules: Mapping[str, Any], *, files: bool) 
     elif not re.search(rules.get("pattern", ""), text):
         example = f", such as {rules['default']}" if "default" in rules else ""
         yield f"{name}: {text!r} is no {name}{example}"
+    if rules.get("exists") and _NOT_LINKED.search(text.rpartition("/")[2]):
+        yield (
+            f"{name}: {text!r}: Nextflow cannot handle names that begin with - or have one of "
+            "$ { * ? ` or a line break; link the file under another name"
+        )
     if files and rules.get("exists") and not _REMOTE.match(text) and not Path(text).is_file():
         yield f"{name}: {text}: no such file"
 

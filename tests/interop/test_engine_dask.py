@@ -102,6 +102,20 @@ def test_command_takes_address_and_scheduler_file(
     assert "takes dask, local" in done.stderr
 
 
+def test_relative_tmpdir_is_that_of_the_client(
+    engine: DaskEngine,
+    many: list[Path],
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "room").mkdir()
+    monkeypatch.chdir(tmp_path)
+    seqmill.convert(many, out_dir="a", tmpdir="room", engine=engine)
+    assert contents(tmp_path / "a") == whole
+    assert not list((tmp_path / "room").iterdir())
+
+
 def test_killed_worker_costs_only_its_unit(engine: DaskEngine, tmp_path: Path) -> None:
     works = [{"text": str(n), "log": str(tmp_path / f"log{n}")} for n in range(6)]
     works[2]["deaths"] = 2

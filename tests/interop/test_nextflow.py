@@ -168,9 +168,17 @@ def test_chunks_and_threads_do_not_show(
     nextflow: MakeNextflow, chunk_size: int, threads: int, version: str
 ) -> None:
     flow = nextflow(version)
+    # Names that are patterns, words and commands to those who do not take care.
+    names = {name: f"it's [a] <{name}> & ü; \\ x" for name in ("genome.fa", "regions.txt")}
+    for name, odd in names.items():
+        (flow.folder / name).rename(flow.folder / f"{odd}{Path(name).suffix}")
     words = [*small(chunk_size=chunk_size), "--threads", str(threads)]
+    words = [f"{names[word]}{Path(word).suffix}" if word in names else word for word in words]
     assert flow.run(*words) == 0, flow.told
     check_small(flow.folder / "results", 5)
+    indices = list((flow.folder / "work").rglob("*.fai"))
+    # That of INDEX, and a link to it in each task that reads the reference.
+    assert len(indices) > len(BOUNDS)
 
 
 def test_filter_strand_format_and_bed(nextflow: MakeNextflow) -> None:

@@ -23,6 +23,8 @@ import pytest
 
 import seqmill
 from seqmill import FastaStore, errors, simulate
+from seqmill.engine import LocalEngine
+from seqmill.errors import InputError
 from tests.conftest import RunCommand
 from tests.object_server import (
     Bucket,
@@ -107,6 +109,19 @@ def test_conversions_are_those_of_local_files(
     server.faults += faults
     assert converted(f"{server.url}/{name}", tmp_path / "remote.parquet") == local
     assert all(method == "GET" and wanted for method, _, wanted in server.requests)
+
+
+def test_conversions_on_an_engine(server: FileServer, folder: Path, tmp_path: Path) -> None:
+    """Workers read for themselves; what only this process knows does not reach them."""
+    source = f"{server.url}/reads.bam"
+    expected = converted(folder / "reads.bam", tmp_path / "local.parquet")
+    with LocalEngine(1) as engine:
+        assert converted(source, tmp_path / "far.parquet", engine=engine) == expected
+        for secret in ("reads.bam?X-Amz-Signature=0123", "small.bam?token=0123"):
+            with pytest.raises(InputError, match="does not reach the workers") as caught:
+                converted(f"{server.url}/{secret}", tmp_path / "x.parquet", engine=engine)
+            assert "0123" not in str(caught.value)
+    assert not list(tmp_path.glob("x.*"))
 
 
 def test_regions_read_what_they_need(server: FileServer, folder: Path, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from seqmill.engine.parts import publish
 from seqmill.engine.protocol import DESCRIPTOR_BYTES_MAX, Engine, EngineInfo, WorkerInfo
 from seqmill.errors import (
     BudgetError,
+    CancelledError,
+    ChangedError,
     EngineError,
     InputError,
     InternalError,
@@ -29,6 +31,7 @@ from seqmill.errors import (
     TruncatedError,
     exit_code,
 )
+from seqmill.kmers import run_count
 from seqmill.report import JobReport
 from tests.engine_units import KIND
 
@@ -205,9 +208,22 @@ def test_same_error_twice_ends_the_job(engine: LocalEngine, tmp_path: Path) -> N
     with pytest.raises(InternalError, match="failure again"):
         run_job(engine, tmp_path / "x.seqmill", [work])
     assert len(log.read_bytes()) == 2
+    # Numbers of processes and bytes in a message are no other failure.
     log.unlink()
-    texts, _, _ = run_job(engine, tmp_path / "y.seqmill", [{**work, "failures": 1, "same": False}])
+    with pytest.raises(InternalError, match="failure 1"):
+        run_job(engine, tmp_path / "y.seqmill", [{**work, "words": "numbered"}])
+    assert len(log.read_bytes()) == 2
+    log.unlink()
+    texts, _, _ = run_job(engine, tmp_path / "z.seqmill", [{**work, "failures": 2, "words": "new"}])
     assert texts == ["a"]
+
+
+def test_failures_that_never_repeat_end_the_job_too(engine: LocalEngine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    work = {"text": "a", "failures": 99, "words": "new", "log": str(log)}
+    with pytest.raises(InternalError, match="failure"):
+        run_job(engine, tmp_path / "x.seqmill", [work])
+    assert len(log.read_bytes()) == 3
 
 
 def test_others_go_on_when_one_fails(engine: LocalEngine, tmp_path: Path) -> None:
@@ -384,6 +400,33 @@ def test_dask_says_what_it_needs() -> None:
         pass
     with pytest.raises(InputError, match="local:2"), open_engine("dask", "local:many"):
         pass
+    with pytest.raises(InputError, match="no cluster and no client"), open_engine(7):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "told"),
+    [
+        ("nosuch.json", "'nosuch.json' is no scheduler"),
+        ("", "'' is no scheduler"),
+        ("foo://host:1", "neither a file"),
+        ("tcp://127.0.0.1:99999", "neither a file"),
+        ("tcp://me:secret@127.0.0.1:8786", "'127.0.0.1:8786' is no scheduler"),
+        ("tls://127.0.0.1:8786", "no certificates"),
+        ("{}", "no scheduler file"),
+        ("[", "no scheduler file"),
+    ],
+)
+def test_what_is_no_scheduler_is_told_at_once(scheduler: str, told: str, tmp_path: Path) -> None:
+    """Dask itself waits for a minute, and again when the process ends."""
+    pytest.importorskip("distributed")
+    if scheduler in ("{}", "["):
+        (tmp_path / "s.json").write_text(scheduler)
+        scheduler = str(tmp_path / "s.json")
+    with pytest.raises(InputError, match=told) as caught, open_engine("dask", scheduler):
+        pass
+    assert caught.value.option == "scheduler"
+    assert "secret" not in str(caught.value)
 
 
 def test_convert_is_the_same_on_units(
@@ -447,6 +490,68 @@ def test_bad_input_on_units_fails_as_it_does_alone(
         seqmill.convert("-", tmp_path / "x.parquet", engine=engine)
     with pytest.raises(InputError, match="absolute path"):
         seqmill.convert(good, tmp_path / "x.parquet", engine=engine, reference="ref.fa")
+
+
+def test_one_of_several_inputs_may_be_missing(
+    engine: LocalEngine, tmp_path: Path, example_data: Path
+) -> None:
+    inputs = [example_data / "small.bam", tmp_path / "none.bam"]
+    done = seqmill.convert(inputs, out_dir=tmp_path / "out", engine=engine)
+    assert [file.status for file in done.files] == ["done", "failed"]
+    assert isinstance(done.files[1].error, FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        seqmill.convert(tmp_path / "none.bam", tmp_path / "x.parquet", engine=engine)
+    # What is wrong for every output is told as such, as it is without an engine.
+    shutil.copy(example_data / "small.bam", tmp_path / "a.bam")
+    with pytest.raises(InputError, match="chunk index"):
+        seqmill.convert(tmp_path / "a.bam", out_dir=tmp_path / "s", shards=2, engine=engine)
+
+
+def test_finished_outputs_outlive_the_input_that_ends_the_job(
+    tmp_path: Path, example_data: Path
+) -> None:
+    bad = tmp_path / "bad.bam"
+    bad.write_bytes((example_data / "small.bam").read_bytes()[:5000])
+    inputs = [example_data / "small.bam", bad]
+    with LocalEngine(1) as engine, pytest.raises(TruncatedError):
+        seqmill.convert(inputs, out_dir=tmp_path / "out", engine=engine, fail_fast=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["small.parquet"]
+
+
+def test_progress_callback_can_stop_a_job(tmp_path: Path, example_data: Path) -> None:
+    inputs = [example_data / "small.bam", example_data / "long.bam"]
+    with LocalEngine(1) as engine, pytest.raises(CancelledError, match="asked to stop"):
+        seqmill.convert(inputs, out_dir=tmp_path / "out", engine=engine, progress=lambda _: False)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("job", ["convert", "kmers", "coverage"])
+def test_input_that_is_replaced_meanwhile_gives_no_mixture(
+    job: str, tmp_path: Path, example_data: Path
+) -> None:
+    source = tmp_path / ("genome.fa" if job == "kmers" else "small.bam")
+    shutil.copy(example_data / source.name, source)
+
+    def replace(_: object) -> None:
+        if (tmp_path / "new").exists():
+            return
+        shutil.copy(source, tmp_path / "new")
+        shutil.copy(tmp_path / "new", source)
+
+    output = tmp_path / "out"
+    jobs = {
+        "convert": lambda **how: seqmill.convert(source, output, format="arrow", **how),
+        "kmers": lambda **how: run_count(source, [("skm", str(output))], unit_bases=9000, **how),
+        "coverage": lambda **how: seqmill.measure_coverage(
+            source, windows=1000, output=output, unit_bases=9000, **how
+        ),
+    }
+    with LocalEngine(1) as engine, pytest.raises(ChangedError, match="while the job ran"):
+        jobs[job](engine=engine, progress=replace)
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert left <= {source.name, "new"}
+    assert not output.exists()
+    assert not (tmp_path / "out.seqmill").exists()
 
 
 def test_results_are_plain_records() -> None:

@@ -82,6 +82,17 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         check_parameters({"reference": "a", "alignments": "b"}, files=False)
 
 
+@pytest.mark.parametrize(
+    "name", ["-x.fa", "x$y.fa", "{x}.fa", "x*.fa", "x?.fa", "`x`.fa", "x\n.fa"]
+)
+def test_names_that_nextflow_does_not_quote(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(errors.InputError, match="under another name"):
+        check_parameters({"reference": str(tmp_path / name)})
+    (tmp_path / "[x] 'y'.fa").touch()
+    assert check_parameters({"reference": str(tmp_path / "[x] 'y'.fa")}) == []
+
+
 def test_parameters_of_others_are_only_warned_of() -> None:
     given = {"reference": "s3://bucket/genome.fa", "igenomes_base": "x"}
     assert check_parameters(given) == ["parameters: igenomes_base is no parameter of the pipeline"]

@@ -3,25 +3,29 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from seqmill import _native
+from seqmill._addresses import is_remote
 from seqmill._driver import is_finished
 from seqmill._footer import count_rows
 from seqmill._inputs import open_inputs
-from seqmill._tasks import PHASE, FileResult, Task
-from seqmill.engine.job import EngineJob
+from seqmill._tasks import PHASE, FileResult, Task, raise_common_mistake
+from seqmill.engine.inputs import absolute, check_unchanged, describe_inputs
+from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import move_into_place
 from seqmill.engine.protocol import Unit, UnitResult
+from seqmill.engine.stage import Outcome
 from seqmill.engine.units import Resources
-from seqmill.errors import InputError, InternalError
+from seqmill.errors import ChangedError, ExitCode, InputError, InternalError, exit_code
 
 __all__ = ["convert_on_engine", "run"]
 
-_NOT_HERE = ("bad_records", "index_only", "write_chunk_index")
+_NOT_HERE: Final = ("bad_records", "index_only", "write_chunk_index")
+_SIDE_FILES: Final = ("reference", "mate")
 
 
 def run(work: Mapping[str, Any], output: Path, resources: Resources) -> dict[str, Any]:
@@ -82,16 +86,15 @@ def convert_on_engine(
         _check(task)
     finished = {task.name: task for task in tasks if is_finished(task.options)}
     todo = [task for task in tasks if task.name not in finished]
+    inputs = describe_inputs((path for task in tasks for path in _read_by(task)), missing_ok=True)
+    described = {one["path"]: one for one in inputs}
     facts = {
         "command": "convert",
         "version": _native.version(),
         "outputs": [os.fspath(Path(str(task.output)).absolute()) for task in tasks],
         "options": [task.options["semantic"] for task in tasks],
         "overview": overview,
-        "inputs": [
-            {"path": path, **_native.fingerprint(path)}
-            for path in dict.fromkeys(path for task in tasks for path in task.inputs)
-        ],
+        "inputs": inputs,
     }
     results = {task.name: _skipped(task) for task in finished.values()}
     for task in finished.values():
@@ -99,15 +102,14 @@ def convert_on_engine(
     with job.open(facts) as running:
         units = {task.name: _unit(running.make_unit, task, overview=overview) for task in todo}
         outputs = {unit.key: Path(str(task.output)) for task, unit in _pairs(todo, units)}
-        outcome = running.run_stage(
-            PHASE,
-            list(units.values()),
-            keep_going=len(tasks) > 1 and not fail_fast,
-            final_paths=outputs,
-        )
+        keep_going = len(tasks) > 1 and not fail_fast
+        outcome = _run(running, list(units.values()), outputs, keep_going=keep_going)
         for task, unit in _pairs(todo, units):
-            if unit.key in outcome.failures:
-                results[task.name] = _failed(running, task, outcome.failures[unit.key])
+            wrong = outcome.failures.get(unit.key) or _changed(task, described)
+            if wrong is not None:
+                if not keep_going:
+                    raise wrong
+                results[task.name] = _failed(running, task, wrong)
                 continue
             result = outcome.results[unit.key]
             _place(running.journal.parts, unit, result, outputs[unit.key])
@@ -118,7 +120,39 @@ def convert_on_engine(
                 results[task.name].output,
             )
         running.complete()
-    return [results[task.name] for task in tasks]
+    found = [results[task.name] for task in tasks]
+    raise_common_mistake(found, fail_fast=fail_fast)
+    return found
+
+
+def _run(
+    running: RunningJob, units: Sequence[Unit], outputs: Mapping[str, Path], *, keep_going: bool
+) -> Outcome:
+    """Run the units; where the state goes with what ends the job, what is finished is not lost."""
+    try:
+        return running.run_stage(PHASE, units, keep_going=keep_going, final_paths=outputs)
+    except BaseException as error:
+        if exit_code(error) in (ExitCode.usage, ExitCode.data):
+            for unit in units:
+                if unit.key in running.journal.done:
+                    done = running.journal.done[unit.key]
+                    _place(running.journal.parts, unit, done, outputs[unit.key])
+        raise
+
+
+def _read_by(task: Task) -> Iterator[str]:
+    yield from task.inputs
+    for name in _SIDE_FILES:
+        if task.options["semantic"].get(name) is not None:
+            yield task.options["semantic"][name]
+
+
+def _changed(task: Task, described: Mapping[str, Mapping[str, Any]]) -> BaseException | None:
+    try:
+        check_unchanged(described[absolute(path)] for path in _read_by(task))
+    except ChangedError as error:
+        return error
+    return None
 
 
 def _pairs(tasks: Sequence[Task], units: Mapping[str, Unit]) -> list[tuple[Task, Unit]]:
@@ -134,19 +168,25 @@ def _check(task: Task) -> None:
     if "-" in (*task.inputs, task.output):
         message = "an engine reads and writes files, not standard input and output"
         raise InputError(message, option="engine")
-    for name in ("reference", "mate"):
-        if name in semantic and not Path(semantic[name]).is_absolute():
+    for name in _SIDE_FILES:
+        given = semantic.get(name)
+        if given is not None and not is_remote(given) and not Path(given).is_absolute():
             message = f"{name}: give an absolute path, as workers run in folders of their own"
             raise InputError(message, option=name, value=semantic[name])
-    if semantic.get("record_paths") and not all(Path(path).is_absolute() for path in task.inputs):
+    if semantic.get("record_paths") and not all(
+        is_remote(path) or Path(path).is_absolute() for path in task.inputs
+    ):
         message = "record_paths with an engine: give absolute paths, as these are what is kept"
         raise InputError(message, option="record_paths")
 
 
 def _unit(make_unit: Callable[..., Unit], task: Task, *, overview: bool) -> Unit:
-    options = {**task.options, "inputs": [str(Path(path).absolute()) for path in task.inputs]}
+    options = {**task.options, "inputs": [absolute(path) for path in task.inputs]}
     if options.get("index") is not None:
-        options["index"] = str(Path(options["index"]).absolute())
+        options["index"] = absolute(options["index"])
+    if options["resources"].get("tmpdir") is not None:
+        tmpdir = str(Path(options["resources"]["tmpdir"]).absolute())
+        options["resources"] = {**options["resources"], "tmpdir": tmpdir}
     work = {"options": options, "drop_empty": task.drop_empty, "overview": overview}
     return make_unit(PHASE, "convert", str(task.output), work)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from seqmill import _native
 from seqmill._sums import sum_figures
+from seqmill.engine.inputs import describe_inputs
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import is_whole
 from seqmill.engine.protocol import Unit, UnitResult
@@ -82,6 +83,8 @@ def coverage_on_engine(
     inputs = [options["input"], *semantic["regions_files"]]
     if semantic["kmer_db"] is not None:
         inputs.append(semantic["kmer_db"])
+    # Only CRAM is read with it.
+    side = [semantic["reference"]] if semantic["reference"] is not None else []
     outputs = [_absolute(request["output"]), _absolute(request["per_base"])]
     facts = {
         "command": "coverage",
@@ -89,7 +92,7 @@ def coverage_on_engine(
         "options": semantic,
         "unit_bases": unit_bases,
         "outputs": outputs,
-        "inputs": [{"path": path, **_native.fingerprint(path)} for path in inputs],
+        "inputs": [*describe_inputs(inputs), *describe_inputs(side, missing_ok=True)],
     }
     with job.open(facts) as running:
         answer = running.finished()
@@ -121,6 +124,7 @@ def _measure(running: RunningJob, options: Mapping[str, Any]) -> dict[str, Any]:
     results = [outcome.results[unit.key] for unit in units]
     results = [_sound(running, pair) for pair in zip(units, results, strict=True)]
     running.exchanged(sum(file["bytes"] for result in results for file in result.files))
+    running.check_inputs()
     answer = _assemble(running, options, units)
     return _with_figures(answer, plan, results)
 

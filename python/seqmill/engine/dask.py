@@ -5,6 +5,8 @@ Only this module imports Dask, and only when it is asked for.
 
 import json
 import logging
+import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -32,6 +34,11 @@ _CONNECT_SECONDS: Final = 30
 _WORKER_SECONDS: Final = 120
 _ASK_SECONDS: Final = 5.0
 _LOCAL: Final = "local:"
+_ADDRESS: Final = re.compile(
+    r"((?P<scheme>tcp|tls|ws|wss|ucx|ucxx)://)?(\[[0-9A-Fa-f:.%\w]+\]|[^\s:@/?#]+):(?P<port>[0-9]{1,5})"
+)
+_ENCRYPTED: Final = ("tls", "wss")
+_PORT_MAX: Final = 65535
 _MEMORY_RESOURCE: Final = "seqmill_mem"
 
 
@@ -92,18 +99,58 @@ def connect(scheduler: Any) -> "DaskEngine":
             "file, or local:N for N workers on this machine"
         )
         raise InputError(message, option="scheduler")
+    if isinstance(scheduler, os.PathLike):
+        scheduler = os.fspath(scheduler)
     if not isinstance(scheduler, str):
+        if not hasattr(scheduler, "scheduler_address"):
+            message = f"{scheduler!r} is no scheduler: it is no cluster and no client of Dask"
+            raise InputError(message, option="engine")
         client = distributed.Client(scheduler, set_as_default=False)
         return DaskEngine(client, owned=(client,))
     if scheduler.startswith(_LOCAL):
         return _start_workers(scheduler)
-    given = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    address = _address(scheduler)
     try:
-        client = distributed.Client(**given, timeout=_CONNECT_SECONDS, set_as_default=False)
+        client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
-        message = f"no scheduler answers at {scheduler}: {error}"
+        message = f"no scheduler answers at {address}: {error}"
         raise EngineError(message, transient=isinstance(error, OSError)) from None
     return DaskEngine(client, owned=(client,))
+
+
+def _address(text: str) -> str:
+    """Find the address of a scheduler, and refuse what can be none.
+
+    Dask itself would wait for a minute, then end in an error of its own.
+    """
+    told = text
+    if Path(text).is_file():
+        try:
+            told = str(json.loads(Path(text).read_text(encoding="utf-8"))["address"])
+        except (ValueError, KeyError, TypeError):
+            message = f"{text}: no scheduler file; it holds JSON with the address of a scheduler"
+            raise InputError(message, option="scheduler", value=text) from None
+    found = _ADDRESS.fullmatch(told)
+    if found is None or int(found["port"]) > _PORT_MAX:
+        seen = told.rpartition("@")[2]
+        message = (
+            f"{seen!r} is no scheduler: it is neither a file that exists nor an address such as "
+            "tcp://host:8786"
+        )
+        raise InputError(message, option="scheduler", value=seen)
+    if found["scheme"] in _ENCRYPTED and not _has_certificates():
+        message = (
+            f"{told}: no certificates; name them for Dask, such as in "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...CLIENT__CERT and ...CLIENT__KEY"
+        )
+        raise InputError(message, option="scheduler", value=told)
+    return told
+
+
+def _has_certificates() -> bool:
+    from distributed.security import Security  # noqa: PLC0415 - an extra
+
+    return Security().get_connection_args("client").get("ssl_context") is not None
 
 
 def _start_workers(text: str) -> "DaskEngine":

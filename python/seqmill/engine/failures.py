@@ -1,6 +1,7 @@
 """Errors as plain values, for their way from a worker to the client."""
 
 import builtins
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -77,11 +78,18 @@ def is_transient(error: BaseException) -> bool:
 def same_failure(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether a unit failed twice in the same way.
 
-    Names of temporary files differ between attempts; what stands before them does not.
+    Names of temporary files and numbers (processes, free bytes) differ between attempts; the
+    words do not.
+
+    Examples
+    --------
+    >>> one, other = ({"class": "BudgetError", "message": f"needs {n} bytes"} for n in (7, 12))
+    >>> same_failure(one, other), same_failure(one, {**other, "message": "other words"})
+    (True, False)
     """
 
     def essence(told: Mapping[str, Any]) -> tuple[Any, ...]:
         message = str(told["message"]).partition(".tmp.")[0]
-        return told["class"], told.get("errno"), message
+        return told["class"], told.get("errno"), re.sub(r"[0-9.]+", "0", message)
 
     return essence(one) == essence(other)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqmill.engine.inputs import check_unchanged
 from seqmill.engine.journal import Journal
 from seqmill.engine.protocol import Engine, EngineInfo, Unit
 from seqmill.engine.stage import Outcome, Repair, Stage, check_engine, unit_resources
@@ -27,6 +28,8 @@ class RunningJob:
         The workers.
     resources
         Threads and memory of each unit.
+    inputs
+        What the inputs were when the job began.
     """
 
     engine: Engine
@@ -34,6 +37,7 @@ class RunningJob:
     journal: Journal
     info: EngineInfo
     resources: dict[str, Any]
+    inputs: Sequence[Mapping[str, Any]] = ()
     is_complete: bool = False
     _worker_cpu: float = 0.0
     _retried: int = 0
@@ -64,6 +68,10 @@ class RunningJob:
         self._worker_cpu += sum(float(result.stats.get("cpu_s", 0.0)) for result in ran)
         self.describe()
         return outcome
+
+    def check_inputs(self) -> None:
+        """Fail if an input changed since the job began; see :func:`check_unchanged`."""
+        check_unchanged(self.inputs)
 
     def exchanged(self, size: int) -> None:
         """Count bytes that units left for other units."""
@@ -153,7 +161,8 @@ class EngineJob:
             try:
                 info = check_engine(self.engine, journal)
                 resources = unit_resources(info, self.threads, self.memory)
-                running = RunningJob(self.engine, self.report, journal, info, resources)
+                inputs = [one for one in facts.get("inputs", ()) if isinstance(one, Mapping)]
+                running = RunningJob(self.engine, self.report, journal, info, resources, inputs)
                 running.describe()
                 yield running
             except BaseException as error:

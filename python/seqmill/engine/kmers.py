@@ -18,6 +18,7 @@ from typing import Any, Final
 from seqmill import _native
 from seqmill._kmer_jobs import to_text
 from seqmill._outputs import refuse_existing
+from seqmill.engine.inputs import describe_inputs
 from seqmill.engine.job import EngineJob, RunningJob
 from seqmill.engine.parts import move_into_place
 from seqmill.engine.protocol import Unit, UnitResult
@@ -108,7 +109,7 @@ def count_on_engine(
         "version": _native.version(),
         "options": semantic,
         "outputs": [[name, os.fspath(Path(path).absolute())] for name, path in outputs],
-        "inputs": [{"path": path, **_native.fingerprint(path)} for path in paths],
+        "inputs": describe_inputs(paths),
     }
     with job.open(facts) as running:
         answer = running.finished()
@@ -310,6 +311,7 @@ class Counting:
             )
 
         answer: dict[str, Any] = json.loads(self._with_sound_parts(write))
+        self.running.check_inputs()
         for path, (_, target) in zip(staged, outputs, strict=True):
             move_into_place(path, Path(target))
         return answer

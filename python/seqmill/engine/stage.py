@@ -12,7 +12,7 @@ from seqmill import _native
 from seqmill.engine.failures import describe_error, rebuild_error, same_failure
 from seqmill.engine.journal import Journal
 from seqmill.engine.protocol import Engine, EngineInfo, Handle, Unit, UnitResult
-from seqmill.errors import EngineError
+from seqmill.errors import CancelledError, EngineError
 from seqmill.report import JobReport
 
 __all__ = ["BACKOFF_SECONDS", "Outcome", "Stage", "check_engine", "unit_resources"]
@@ -20,6 +20,8 @@ __all__ = ["BACKOFF_SECONDS", "Outcome", "Stage", "check_engine", "unit_resource
 BACKOFF_SECONDS: Final = (1.0, 4.0, 16.0)
 """Pauses before a unit that failed for a passing reason is tried again."""
 
+_FAILURES_MAX: Final = 3
+"""A unit that failed so often by what does not pass has no chance, however its messages differ."""
 _WINDOW: Final = 4
 _POLL_SECONDS: Final = 1.0
 """How long nothing may end before units that wait for their next attempt are looked at."""
@@ -48,6 +50,12 @@ class _Attempts:
     @property
     def passing(self) -> int:
         return sum(bool(failure.get("transient")) for failure in self.failures)
+
+    def is_hopeless(self, told: Mapping[str, Any]) -> bool:
+        """Tell whether one more failure, which does not pass, is one too many."""
+        lasting = len(self.failures) - self.passing + 1
+        again = any(same_failure(told, earlier) for earlier in self.failures)
+        return again or lasting >= _FAILURES_MAX
 
 
 class Stage:
@@ -175,9 +183,7 @@ class Stage:
                 one.failures.append(told)
                 self._again(one, told, BACKOFF_SECONDS[passed])
                 return
-        elif told.get("class") != "EngineError" and not any(
-            same_failure(told, earlier) for earlier in one.failures
-        ):
+        elif told.get("class") != "EngineError" and not one.is_hopeless(told):
             one.failures.append(told)
             self._again(one, told, 0.0)
             return
@@ -194,14 +200,14 @@ class Stage:
 
     def _tell(self) -> None:
         done = len(self._outcome.results) + len(self._outcome.failures)
-        self._report.feed(
-            {
-                "phase": self._name,
-                "file_index": max(0, min(done, self._units - 1)),
-                "files": self._units,
-                **self._totals,
-            }
-        )
+        sample = {
+            "phase": self._name,
+            "file_index": max(0, min(done, self._units - 1)),
+            "files": self._units,
+            **self._totals,
+        }
+        if not self._report.feed(sample):
+            raise CancelledError("the progress callback asked to stop")
 
     def _add(self, key: str, result: UnitResult) -> None:
         self._outcome.results[key] = result

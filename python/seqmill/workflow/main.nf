@@ -90,7 +90,7 @@ workflow {
     if (params.alignments && !params.region_list) {
         error("--alignments without regions: give --region_list FILE, too")
     }
-    def reference = file(params.reference, checkIfExists: true)
+    def reference = file(params.reference, checkIfExists: true, glob: false)
 
     workflow.onComplete = {
         log.info(workflow.success
@@ -114,8 +114,8 @@ workflow {
     versions = CHECK.out.versions.mix(INDEX.out.versions, PLAN.out.versions, COUNT.out.versions, MERGE.out.versions)
 
     if (params.region_list) {
-        def list = file(params.region_list, checkIfExists: true)
-        def alignments = params.alignments ? file(params.alignments, checkIfExists: true) : null
+        def list = file(params.region_list, checkIfExists: true, glob: false)
+        def alignments = params.alignments ? file(params.alignments, checkIfExists: true, glob: false) : null
         source = alignments
             ? INDEX.out.sides.map { sides -> [alignments, indicesOf(alignments) + [reference] + sides] }
             : indexed

@@ -1,4 +1,4 @@
-include { resourcesOf; versionsOf; stubVersionsOf } from './common'
+include { quoted; resourcesOf; versionsOf; stubVersionsOf } from './common'
 
 // Side files of the reference, so that tasks read only their own stretch. A FASTA that cannot have any
 // (lines of many lengths, gzip without blocks) is read from its beginning; bad data are PLAN's to report.
@@ -10,7 +10,8 @@ process INDEX {
     path reference
 
     output:
-    path "${reference}.{fai,gzi}", arity: '0..*', emit: sides
+    // Not with the name of the reference, in which [ and { would be a pattern.
+    path '*.{fai,gzi}'  , arity: '0..*', emit: sides
     path 'versions.yml', emit: versions
 
     script:
@@ -19,7 +20,7 @@ process INDEX {
         status=\$?
         [ "\$status" -eq 65 ] || exit "\$status"
         rm -f ${reference}.fai ${reference}.gzi
-        echo "${reference.name} has no index: each task reads it from the beginning" >&2
+        echo ${quoted(reference.name)}" has no index: each task reads it from the beginning" >&2
     }
     ${versionsOf(task.process)}
     """
