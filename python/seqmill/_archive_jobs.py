@@ -239,6 +239,7 @@ def unpack(
     pieces: list[Piece] | None,
     line_width: int,
     gzip: bool | int | None,
+    verify: bool,
     threads: int | str | None,
     memory: int | str | None,
     progress: ProgressArg,
@@ -254,25 +255,11 @@ def unpack(
         if pieces is not None:
             message = f"{output}: a folder takes samples; contigs and regions go to one file"
             raise InputError(message, option="output", value=output)
-        folder = Path(output)
-        suffix = ".fa.gz" if gzip else ".fa"
-        names = [_file_name(native.sample_name(i)) + suffix for i in numbers]
-        _refuse_duplicates(names)
-        plan = [
-            (os.fspath(folder / name), {"samples": [i]})
-            for name, i in zip(names, numbers, strict=True)
-        ]
-        for target, _ in plan:
-            refuse_existing(target, force=force)
-            refuse_inputs([target], [path])
-        folder.mkdir(parents=True, exist_ok=True)
         level = _level(gzip) if gzip else None
+        plan = _folder_plan(native, path, Path(output), numbers, level, force=force)
     else:
-        selection: dict[str, Any] = {"samples": list(numbers)}
-        if pieces is not None:
-            selection = {"pieces": pieces}
         refuse_inputs([output], [path])
-        plan = [(output, selection)]
+        plan = [(output, {"samples": list(numbers)} if pieces is None else {"pieces": pieces})]
         packed = output.endswith((".gz", ".bgz")) if gzip is None else gzip
         level = _level(packed) if packed else None
     limits = choose_limits(threads, memory, _USEFUL_BYTES)
@@ -295,6 +282,7 @@ def unpack(
                 "gzip": level,
                 "force": force,
                 "threads": limits[0].value,
+                "verify": verify,
             }
             answer = json.loads(
                 _native.archive_unpack(
@@ -310,6 +298,27 @@ def unpack(
             report.add_run(answer["metrics"] | {"outputs": [{"path": target, **sizes}]})
     outputs = tuple(target for target, _ in plan)
     return UnpackResult(records=records, bases=bases, outputs=outputs, metrics=report.metrics)
+
+
+def _folder_plan(
+    native: "_native.ArchiveReader",
+    path: str,
+    folder: Path,
+    numbers: Sequence[int],
+    level: int | None,
+    *,
+    force: bool,
+) -> list[tuple[str, dict[str, Any]]]:
+    """List the file of each sample, and make the folder."""
+    suffix = ".fa" if level is None else ".fa.gz"
+    names = [_file_name(native.sample_name(i)) + suffix for i in numbers]
+    _refuse_duplicates(names)
+    targets = [os.fspath(folder / name) for name in names]
+    for target in targets:
+        refuse_existing(target, force=force)
+    refuse_inputs(targets, [path])
+    folder.mkdir(parents=True, exist_ok=True)
+    return [(target, {"samples": [i]}) for target, i in zip(targets, numbers, strict=True)]
 
 
 def _level(gzip: bool | int) -> int:  # noqa: FBT001 - yes, no or how much

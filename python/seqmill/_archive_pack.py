@@ -262,18 +262,12 @@ def pack(
     if append:
         _refuse_other_sizes(target, options, limits[1].value)
     _refuse_equal_names(inputs, rename=options.get("duplicates") == "rename")
-    for item in request["inputs"]:
-        for path in item["paths"]:
-            if path != "-":
-                os.stat(path)  # noqa: PTH116 - a file that is missing is told before the work
-    if tmpdir is not None and not os.path.isdir(request["tmpdir"]):  # noqa: PTH112
-        raise InputError(f"{tmpdir}: tmpdir is no folder", option="tmpdir", value=tmpdir)
-    paths = [path for _, paths in inputs for path in paths]
-    refuse_inputs([target], paths)
+    paths = [os.fspath(path) for _, paths in inputs for path in paths]
+    _check_files(target, paths, request["tmpdir"])
     report = JobReport(
         command,
         options={key: value for key, value in request.items() if key not in _NOT_SEMANTIC},
-        inputs=[os.fspath(path) for path in paths] if source is None else [source[1]],
+        inputs=paths if source is None else [source[1]],
         threads=limits[0],
         memory=limits[1],
         metrics=metrics,
@@ -294,16 +288,20 @@ def pack(
             report.warn(text)
     for text in answer["warnings"]:
         warnings.warn(text, stacklevel=3)
+    told = {key: answer[key] for key in ("samples", "contigs", "bases", "bytes", "overview")}
     return PackResult(
-        samples=answer["samples"],
-        contigs=answer["contigs"],
-        bases=answer["bases"],
-        output=target,
-        bytes=answer["bytes"],
-        warnings=tuple(answer["warnings"]),
-        metrics=report.metrics,
-        overview=answer["overview"],
+        output=target, warnings=tuple(answer["warnings"]), metrics=report.metrics, **told
     )
+
+
+def _check_files(target: str, paths: Sequence[str], tmpdir: str | None) -> None:
+    """Raise for files that are missing, and for an output that is one of them."""
+    for path in paths:
+        if path != "-":
+            os.stat(path)  # noqa: PTH116 - a file that is missing is told before the work
+    if tmpdir is not None and not os.path.isdir(tmpdir):  # noqa: PTH112
+        raise InputError(f"{tmpdir}: tmpdir is no folder", option="tmpdir", value=tmpdir)
+    refuse_inputs([target], paths)
 
 
 def copy_samples(

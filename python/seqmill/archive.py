@@ -253,6 +253,7 @@ class Archive(Mapping[str, Sample]):
         regions_file: PathLike | None = None,
         line_width: int = 80,
         gzip: bool | int | None = None,
+        verify: bool = True,
         threads: int | str | None = None,
         memory: int | str | None = None,
         progress: ProgressArg = False,
@@ -278,6 +279,8 @@ class Archive(Mapping[str, Sample]):
             Bases a line.
         gzip
             Write BGZF whatever the name says (a number is its level); of a folder, its files.
+        verify
+            Compare the checksums of samples that are written whole.
         threads, memory, progress, metrics, force
             See :ref:`job-options`.
 
@@ -291,7 +294,7 @@ class Archive(Mapping[str, Sample]):
         NameNotFoundError
             If there is no such sample or contig.
         FormatError
-            If a part that is needed is damaged; no output is left then.
+            If a part that is needed is damaged, or a checksum is wrong; no output is left then.
         """
         check_selection(samples, contigs, regions, regions_file)
         pieces = None
@@ -305,6 +308,7 @@ class Archive(Mapping[str, Sample]):
             pieces=pieces,
             line_width=line_width,
             gzip=gzip,
+            verify=verify,
             threads=threads,
             memory=memory,
             progress=progress,
@@ -326,9 +330,9 @@ class Archive(Mapping[str, Sample]):
         **job
             Threads, memory, tmpdir, progress, metrics, force; see :ref:`job-options`.
         """
-        native = self._reader
-        chosen = [(native.find_sample(name), name) for name in dict.fromkeys(_texts(names))]
-        return copy_samples(native, self._path, chosen, output, self._sizes(), **job)
+        find = self._reader.find_sample
+        chosen = [(find(name), name) for name in dict.fromkeys(_texts(names))]
+        return copy_samples(self._reader, self._path, chosen, output, self._sizes(), **job)
 
     def rename(self, names: Mapping[str, str], output: PathLike, **job: Any) -> None:
         """Write a copy in which samples have new names.
@@ -350,21 +354,16 @@ class Archive(Mapping[str, Sample]):
         if twice is not None:
             message = f"two samples would have the name {twice!r}"
             raise InputError(message, option="names", value=twice)
-        if self.version < _CURRENT:
-            # The collection of old versions is laid out in another way.
+        if self.version >= _CURRENT:
+            rename_samples(native, self._path, renamed, output, **job)
+        else:  # The collection of old versions is laid out in another way.
             numbers = list(enumerate(renamed))
             copy_samples(native, self._path, numbers, output, self._sizes(), **job)
-            return
-        rename_samples(native, self._path, renamed, output, **job)
 
     def _sizes(self) -> dict[str, int]:
         sizes = self.parameters
-        return {
-            "kmer_length": sizes.kmer_length,
-            "segment_size": sizes.segment_size or _OLD_SEGMENT_SIZE,
-            "min_match": sizes.min_match,
-            "pack_size": sizes.pack_size,
-        }
+        kept = {name: getattr(sizes, name) for name in ("kmer_length", "min_match", "pack_size")}
+        return {"segment_size": sizes.segment_size or _OLD_SEGMENT_SIZE, **kept}
 
     def verify(
         self,

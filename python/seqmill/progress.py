@@ -33,6 +33,8 @@ PLAIN_SECONDS: Final = 30.0
 """Time between two lines of the plain display."""
 _BAR_WIDTH: Final = 16
 _NAME_WIDTH: Final = 20
+_LONG_RECORD_BYTES: Final = 1 << 16
+"""From here on the number of records says little of how fast a job is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,10 +233,26 @@ def describe(progress: Progress) -> str:
     if progress.input_total:
         parts.append(f"{format_size(progress.input_bytes)} of {format_size(progress.input_total)}")
     if progress.rate:
-        parts.append(f"{format_count(progress.rate)} records/s")
+        parts.append(_speed(progress, progress.rate))
     if progress.eta and not progress.done:
         parts.append(f"{format_seconds(progress.eta)} left")
     return f"{progress.phase}: {', '.join(parts)}"
+
+
+def _speed(progress: Progress, rate: float) -> str:
+    """Say how fast it goes: in bytes of input where a record is a whole sequence.
+
+    Examples
+    --------
+    >>> _speed(Progress(phase="convert", records=1000, input_bytes=100_000), 500.0)
+    '500 records/s'
+    >>> _speed(Progress(phase="count", records=16, input_bytes=32 << 20), 8.0)
+    '16.0 MiB/s'
+    """
+    record_bytes = progress.input_bytes / progress.records if progress.records else 0
+    if record_bytes < _LONG_RECORD_BYTES:
+        return f"{format_count(rate)} records/s"
+    return f"{format_size(rate * record_bytes)}/s"
 
 
 def _shorten(path: str | None) -> str | None:

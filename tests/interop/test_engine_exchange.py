@@ -47,7 +47,7 @@ def test_commands_take_an_engine(
     scheduler = ["--scheduler", scheduler_of(engine), "-q"]
     metrics = tmp_path / "m.json"
     command = ["kmers", "count", genome, "-k", "21", "--canonical", "--format", "skm,json,hist"]
-    command += ["-o", tmp_path / "o", "--unit-bases", "200000", "--metrics", metrics]
+    command += ["-o", tmp_path / "o", "--unit-bases", "50000", "--metrics", metrics]
     done = run_seqmill(*command, *scheduler)
     assert (done.returncode, done.stderr) == (0, "")
     assert {name: (tmp_path / f"o.{name}").read_bytes() for name in counted} == counted
@@ -77,7 +77,7 @@ def test_killed_worker_of_a_count(
     state = tmp_path / "a" / "o.skm.seqmill"
     (tmp_path / "a").mkdir()
     with hunting(state, after=None if stage == "map" else "merge.json") as killed:
-        made = count(genome, tmp_path / "a", engine=engine, unit_bases=100_000)
+        made = count(genome, tmp_path / "a", engine=engine, unit_bases=50_000)
     assert made == counted
     assert killed
 

@@ -48,3 +48,32 @@ def test_operations_are_those_of_counters(tmp_path: Path, sizes: tuple[int, ...]
         lines = (line.split("\t") for line in output.read_text().splitlines())
         found = [(kmer, int(count)) for kmer, count in lines]
         assert found == sorted(expected(operation, tables).items()), operation
+
+
+@pytest.mark.parametrize("k", [11, 31, 45, 90])
+def test_threads_and_budgets_merge_to_the_same_bytes(tmp_path: Path, k: int) -> None:
+    chance = random.Random(k)  # noqa: S311 - a test's numbers
+    shared = "".join(chance.choices("ACGT", k=9000))
+    paths = []
+    for number in range(5):
+        own = "".join(chance.choices("ACGT", k=20_000))
+        sequence = tmp_path / f"{number}.fa"
+        # Many of one k-mer: its count has no room beside a k-mer, others have.
+        same = "A" * (70_000 if number == 3 else 9)
+        sequence.write_text(f">a\n{shared}\n>b\n{own}\n>c\n{same}\n")
+        paths.append(tmp_path / f"{number}.skm")
+        seqmill.count_kmers(sequence, k=k, output=paths[-1])
+    whole = tmp_path / "whole.skm"
+    sequences = [str(tmp_path / f"{number}.fa") for number in range(5)]
+    seqmill.count_kmers(sequences, k=k, output=whole)
+    for threads, memory in ((1, "1G"), (2, "256M"), (3, "1G"), (8, "256M")):
+        output = tmp_path / "merged.skm"
+        seqmill.merge_kmers(paths, output=output, threads=threads, memory=memory, force=True)
+        assert output.read_bytes() == whole.read_bytes(), (threads, memory)
+    for operation in ("intersect-min", "difference"):
+        found = set()
+        for threads in (1, 3):
+            output = tmp_path / f"{operation}-{threads}.skm"
+            combine_kmers(operation, [str(p) for p in paths], output=output, threads=threads)
+            found.add(output.read_bytes())
+        assert len(found) == 1, operation

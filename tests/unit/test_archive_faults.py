@@ -1,16 +1,25 @@
 """Ways in which archives could give or take wrong sequence without an error."""
 
+import contextlib
 import multiprocessing
 import os
 import pickle
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from seqmill import Archive, ArchiveWriter
+from seqmill import Archive, ArchiveWriter, count_kmers
 from seqmill._archive_pack import pack
-from seqmill.errors import FormatError, InputError, OutputExistsError, SequenceFormatError
+from seqmill.errors import (
+    FormatError,
+    InputError,
+    OutputExistsError,
+    SeqmillError,
+    SequenceFormatError,
+)
 
 BASES = {"a": "ACGT" * 30, "b": "CCGA" * 30, "c": "GGAT" * 40}
 
@@ -254,3 +263,69 @@ def test_names_of_samples_have_one_line(tmp_path: Path, name: str) -> None:
         writer.add(name, [("c1", "ACGT")])
     with Archive(write(tmp_path / "y.agc", "a")) as archive, pytest.raises(InputError):
         archive.rename({"a": name}, tmp_path / "z.agc")
+
+
+def damaged(path: Path, count: int) -> Iterator[Path]:
+    """Copies of a file with one bit turned, spread over it."""
+    data = path.read_bytes()
+    other = path.with_name("damaged.agc")
+    for number, at in enumerate(range(0, len(data), max(1, len(data) // count))):
+        changed = bytearray(data)
+        changed[at] ^= 1 << number % 8
+        other.write_bytes(changed)
+        yield other
+
+
+@pytest.mark.parametrize(("samples", "bases"), [(4, 3000), (200, 40)])
+def test_damage_is_an_error_and_never_other_sequence(
+    tmp_path: Path, samples: int, bases: int
+) -> None:
+    """The parts of an archive have no checksums; those of the samples are compared on the way."""
+    rng = random.Random(5)  # noqa: S311 - test data
+    whole = "".join(rng.choices("ACGT", k=bases))
+    with ArchiveWriter(tmp_path / "x.agc", threads=1) as writer:
+        for number in range(samples):
+            contigs = [(f"c{i}", f"{whole[:i]}G{whole[i + number % 7 :]}") for i in (3, bases // 2)]
+            writer.add(f"s{number}", contigs)
+
+    def text(path: Path, **options: Any) -> bytes:
+        with Archive(path) as archive:
+            archive.unpack(tmp_path / "out.fa", force=True, threads=1, **options)
+        return (tmp_path / "out.fa").read_bytes()
+
+    def counts(path: Path) -> bytes:
+        kmers, numbers = count_kmers(path, k=11, threads=1).to_numpy()
+        return kmers.tobytes() + numbers.tobytes()
+
+    def copied(path: Path) -> bytes:
+        with Archive(path) as archive:
+            archive.subset(list(archive), tmp_path / "copy.agc", threads=1, force=True)
+        return text(tmp_path / "copy.agc")
+
+    readers = (text, counts, copied)
+    good = [read(tmp_path / "x.agc") for read in readers]
+    unseen = 0
+    for path in damaged(tmp_path / "x.agc", 50):
+        for number, read in enumerate(readers):
+            with contextlib.suppress(SeqmillError):
+                assert read(path) == good[number]
+        with contextlib.suppress(SeqmillError):
+            unseen += text(path, verify=False) != good[0]
+    assert unseen > 0, "no damage was of the kind that only a checksum shows"
+
+
+@pytest.mark.parametrize("width", [1, 79, 80, 81, 1 << 20, (1 << 20) + 1])
+def test_sums_are_of_the_letters_whatever_the_lines(tmp_path: Path, width: int) -> None:
+    """Checksums are compared on text in lines, which is cut into chunks of a million bases."""
+    rng = random.Random(width)  # noqa: S311 - test data
+    longest = 2000 if width == 1 else (1 << 20) + 80
+    lengths = [1, 79, 80, 81, 160, 161, longest]
+    with ArchiveWriter(tmp_path / "x.agc", threads=2) as writer:
+        for name in "abc":
+            rng.shuffle(lengths)
+            contigs = [(f"c{n}", "".join(rng.choices("ACGTN", k=n))) for n in lengths]
+            writer.add(name, contigs if name != "b" else contigs[:2])
+    with Archive(tmp_path / "x.agc") as archive:
+        for number, samples in enumerate((None, "b", ["c", "a"], ["b", "b"])):
+            for suffix in (".fa", ".fa.gz"):
+                archive.unpack(tmp_path / f"{number}{suffix}", samples=samples, line_width=width)

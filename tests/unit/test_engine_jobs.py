@@ -18,7 +18,7 @@ from seqmill.errors import FormatError, InputError, NotFoundError, OutputExistsE
 from seqmill.kmers import run_count
 from tests.engine_jobs import count, measure, write_genome
 
-UNIT = 40_000
+UNIT = 12_000
 
 
 @pytest.fixture

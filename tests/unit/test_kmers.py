@@ -301,6 +301,11 @@ def test_regions(tmp_path: Path) -> None:
         seqmill.count_kmers(path, k=3, regions=["z"])
 
 
+def test_regions_of_reads_are_refused(example_data: Path) -> None:
+    with pytest.raises(errors.InputError, match=r"small\.bam: is BAM: reads are not cut"):
+        seqmill.count_kmers(example_data / "small.bam", k=3, regions=["chr1:1-100"])
+
+
 def test_qualities_and_soft_mask(tmp_path: Path) -> None:
     path = tmp_path / "r.fq"
     path.write_text("@r\nACGTACG\n+\nIII#III\n@s\nACgT\n+\nIIII\n")

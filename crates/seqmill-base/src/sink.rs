@@ -110,12 +110,24 @@ impl AtomicFile {
         &self.aside
     }
 
-    /// Syncs the content and gives the file its name.
-    pub fn commit(mut self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io(&self.aside, &e))?;
-        publish(&self.aside, &self.path)?;
+    /// Syncs the content.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(&self.aside, &e))
+    }
+
+    /// Gives the file its name. Before that its content has to be synced, behind it its directory.
+    pub fn rename(mut self) -> Result<()> {
+        std::fs::rename(&self.aside, &self.path).map_err(|e| Error::io(&self.path, &e))?;
         self.committed = true;
         Ok(())
+    }
+
+    /// Syncs the content, gives the file its name and makes that durable.
+    pub fn commit(self) -> Result<()> {
+        self.sync()?;
+        let path = self.path.clone();
+        self.rename()?;
+        sync_directory_of(&path)
     }
 }
 

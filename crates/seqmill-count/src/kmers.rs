@@ -33,7 +33,7 @@ pub use dump::{
 };
 pub use engine::Phase;
 pub use histogram::Histogram;
-pub use input::{InputFacts, ReadFlags, Stretches, TextRules};
+pub use input::{InputFacts, ReadFlags, Stretches, TextRules, is_bam};
 pub use job::{MergeOptions, OutputRules, run_count, run_merge};
 pub use merge::{
     KeyRange, MergeRules, Merged, SetOperation, check_mergeable, key_boundaries, merge_tables,

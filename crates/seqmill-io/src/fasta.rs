@@ -9,6 +9,7 @@ pub use fai::{FaiIndex, FaiRecord, parse_fai};
 pub use scan::FaiScanner;
 
 use seqmill_base::Result;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,12 +48,34 @@ pub trait SequenceArchive: Send + Sync {
     fn record(&self, sample: usize, contig: usize) -> Result<Option<(Vec<u8>, u64)>>;
 
     /// Fills `into` with the bases of a contig of a sample from `start` (0-based) on. The range
-    /// must lie within the contig. Damaged data are an error, never other bases. What it keeps in
-    /// memory between calls is bounded by what it was opened with.
+    /// must lie within the contig. What it keeps in memory between calls is bounded by what it was
+    /// opened with.
     fn read_range(&self, sample: usize, contig: usize, start: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Checks of these samples, all of which will be read from front to back; `None` if there is
+    /// nothing to compare them with.
+    fn checks(self: Arc<Self>, samples: Range<usize>) -> Result<Option<Box<dyn SampleChecks>>> {
+        let _ = samples;
+        Ok(None)
+    }
 
     /// Bases that one read costs at least; see [`SequenceReader::cost_bases`].
     fn cost_bases(&self) -> u64;
+}
+
+/// Compares checksums of samples whose records pass by from front to back.
+pub trait SampleChecks: Send {
+    /// A contig of a sample (their indexes) begins; what ended before it is compared.
+    fn record(&mut self, sample: usize, contig: usize, header: &[u8]) -> Result<()>;
+
+    /// The next letters of the record.
+    fn letters(&mut self, letters: &[u8]);
+
+    /// The record was given to its end.
+    fn end_record(&mut self);
+
+    /// The last record was given; what is left is compared.
+    fn finish(&mut self) -> Result<()>;
 }
 
 /// Opens an archive for whoever may be given one; the crate that reads archives provides it, so

@@ -18,6 +18,25 @@ pub(crate) struct Digest {
     pub(crate) value: u64,
 }
 
+impl Digest {
+    /// Whether a sum of its samples is what it says.
+    pub(crate) fn compare(&self, archive: &Archive, sum: &Summer) -> Result<()> {
+        if sum.value() == self.value {
+            return Ok(());
+        }
+        let name = |i: usize| {
+            let name = archive.sample_name(i).unwrap_or_default();
+            format!("{:?}", String::from_utf8_lossy(name))
+        };
+        let mut which = name(self.samples.start);
+        if self.samples.len() > 1 {
+            which = format!("{which} to {}", name(self.samples.end - 1));
+        }
+        let what = format!("sample {which}: the checksum of its sequence is wrong");
+        Err(Error::format(FormatKind::Checksum, what).at_path(archive.path()))
+    }
+}
+
 /// Sums up samples: header and letters of every contig.
 #[derive(Clone, Default)]
 pub(crate) struct Summer {

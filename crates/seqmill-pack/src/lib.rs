@@ -6,6 +6,7 @@
 mod archive;
 mod batch;
 mod cache;
+mod checks;
 mod collection;
 mod container;
 mod delta;

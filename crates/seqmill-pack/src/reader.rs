@@ -1,8 +1,10 @@
 //! An archive as whoever reads sequence by range knows it.
 
 use crate::archive::{Archive, Memory, Sample};
+use crate::checks::Checks;
 use seqmill_base::{Error, Result};
-use seqmill_io::fasta::{ContigInfo, SequenceArchive};
+use seqmill_io::fasta::{ContigInfo, SampleChecks, SequenceArchive};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +36,11 @@ impl SequenceArchive for Archive {
             .contig(contig)
             .ok_or_else(|| Error::not_found(format!("the sample has no contig number {contig}")))?;
         self.read(view, start, into)
+    }
+
+    fn checks(self: Arc<Self>, samples: Range<usize>) -> Result<Option<Box<dyn SampleChecks>>> {
+        let checks = Checks::new(&self, &samples.collect::<Vec<_>>())?;
+        Ok(checks.map(|checks| Box::new(checks) as Box<dyn SampleChecks>))
     }
 
     fn cost_bases(&self) -> u64 {

@@ -1,18 +1,23 @@
 //! From an archive to FASTA: chunks of sequence decoded in parallel, written in order.
 
+mod blocks;
+
 use crate::archive::{Archive, Memory, Sample};
-use seqmill_base::budget::AccountId;
+use crate::checks::Checks;
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::pipeline::{Item, Pipeline, Threads};
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, Job, Lease, Progress, Result};
-use seqmill_io::bgzf::{Compressor, EOF_MARKER, GziIndex, PAYLOAD_BYTES};
-use seqmill_io::fasta::{FaiIndex, FaiRecord};
+use seqmill_io::bgzf::{EOF_MARKER, GziIndex};
+use seqmill_io::fasta::{FaiIndex, FaiRecord, SampleChecks};
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blocks::compressed;
 
 /// Bases of one task.
 const CHUNK_BASES: u64 = 1 << 20;
@@ -48,6 +53,8 @@ pub struct UnpackOptions {
     pub force: bool,
     /// Threads that decode.
     pub threads: usize,
+    /// Compare the checksums of whole samples, where the archive has them.
+    pub verify: bool,
 }
 
 /// What was written.
@@ -66,6 +73,8 @@ pub struct Unpacked {
 /// A part of a record, within a chunk.
 #[derive(Clone)]
 struct Piece {
+    /// Number of the sample in the archive.
+    number: usize,
     sample: Sample,
     contig: usize,
     /// Where the record begins and ends in the contig.
@@ -100,6 +109,8 @@ impl Item for Chunk {
 
 struct Text {
     bytes: Vec<u8>,
+    /// What it is of.
+    chunk: Chunk,
     _lease: Lease,
 }
 
@@ -114,7 +125,8 @@ struct Records<'a> {
     archive: &'a Archive,
     pieces: VecDeque<(usize, usize, u64, u64, String)>,
     samples: VecDeque<usize>,
-    open: Option<(Sample, usize)>,
+    /// A sample, its number, and its next contig.
+    open: Option<(usize, Sample, usize)>,
 }
 
 impl<'a> Records<'a> {
@@ -127,23 +139,23 @@ impl<'a> Records<'a> {
     }
 
     fn next(&mut self) -> Result<Option<Piece>> {
-        if let Some((sample, contig, start, end, header)) = self.pieces.pop_front() {
-            let sample = self.archive.sample(sample)?;
-            let header = Some(header.into_bytes());
-            return Ok(Some(Piece { sample, contig, record: (start, end), start, end, header }));
+        if let Some((number, contig, start, end, header)) = self.pieces.pop_front() {
+            let sample = self.archive.sample(number)?;
+            let (record, header) = ((start, end), Some(header.into_bytes()));
+            return Ok(Some(Piece { number, sample, contig, record, start, end, header }));
         }
         loop {
-            if let Some((sample, next)) = &mut self.open
+            if let Some((number, sample, next)) = &mut self.open
                 && let Some(view) = sample.contig(*next)
             {
                 let (end, header) = (view.length(), Some(view.header().to_vec()));
-                let contig = *next;
+                let (number, sample, contig) = (*number, sample.clone(), *next);
                 *next += 1;
-                let (sample, record) = (sample.clone(), (0, end));
-                return Ok(Some(Piece { sample, contig, record, start: 0, end, header }));
+                let record = (0, end);
+                return Ok(Some(Piece { number, sample, contig, record, start: 0, end, header }));
             }
             let Some(next) = self.samples.pop_front() else { return Ok(None) };
-            self.open = Some((self.archive.sample(next)?, 0));
+            self.open = Some((next, self.archive.sample(next)?, 0));
         }
     }
 }
@@ -290,7 +302,7 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
     let share = job.budget.pool() / ARCHIVE_SHARE;
     let account = job.budget.account("archive", share);
     let _held = job.budget.must_reserve(account, share)?;
-    let archive = from.open_again(Memory::of(share))?;
+    let archive = Arc::new(from.open_again(Memory::of(share))?);
     let target = Target::open(&options.output, options.force)?;
     let wants_index = options.gzip.is_some() && options.output != Path::new("-");
     let planner = std::sync::Mutex::new(Planner {
@@ -301,6 +313,10 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
         index: wants_index.then(Vec::new),
         counts: (0, 0),
     });
+    let checks = match &options.selection {
+        Selection::Samples(samples) if options.verify => Checks::new(&archive, samples)?,
+        _ => None,
+    };
     let lock = || planner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut gzi = GziIndex::default();
     let mut written = 0_u64;
@@ -313,6 +329,7 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
             &archive,
             options,
             |lease| lock().next_chunk(lease),
+            checks,
             &mut gzi,
             &mut written,
             write,
@@ -332,10 +349,12 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
     Ok(Unpacked { records, bases, bytes: written, stages })
 }
 
+#[expect(clippy::too_many_arguments, reason = "the ends of one pipeline")]
 fn run_stages(
     archive: &Archive,
     options: &UnpackOptions,
     next: impl FnMut(Lease) -> Result<Option<Chunk>> + Send,
+    checks: Option<Checks>,
     gzi: &mut GziIndex,
     written: &mut u64,
     mut write: impl FnMut(&[u8]) -> Result<()> + Send,
@@ -362,9 +381,13 @@ fn run_stages(
             }
             lease.resize(bytes.capacity() as u64)?;
             Progress::add(&job.progress.records_out, chunk.pieces.len() as u64);
-            Ok(Text { bytes, _lease: lease })
+            Ok(Text { bytes, chunk, _lease: lease })
         },
     );
+    let decoded = match checks {
+        None => decoded,
+        Some(checks) => checked(decoded, checks, width),
+    };
     let threads = Threads::Shared(threads);
     let Some(level) = options.gzip else {
         let take = |text: Text| {
@@ -383,85 +406,39 @@ fn run_stages(
     (write(&EOF_MARKER), stages)
 }
 
-/// Text cut at the borders of blocks.
-struct Payload(Vec<u8>);
-
-impl Item for Payload {
-    fn bytes(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
-
-struct Blocks {
-    bytes: Vec<u8>,
-    sizes: Vec<(u64, u64)>,
-    _lease: Lease,
-}
-
-impl Item for Blocks {
-    fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the ends of one pipeline")]
-fn compressed<'a>(
-    decoded: Pipeline<'a, Text>,
-    account: AccountId,
-    level: i32,
-    gzi: &'a mut GziIndex,
-    written: &'a mut u64,
-    write: &'a mut (impl FnMut(&[u8]) -> Result<()> + Send),
-    threads: &Threads,
-    job: &Job,
-) -> (Result<()>, Vec<StageFigures>) {
-    let mut open: Vec<u8> = Vec::new();
-    let cut = decoded.ordered("cut", 0, move |text: Option<Text>, out| {
-        let Some(text) = text else {
-            if !open.is_empty() {
-                out.push(Payload(std::mem::take(&mut open)));
-            }
-            return Ok(());
-        };
-        open.extend_from_slice(&text.bytes);
-        let whole = open.len() / PAYLOAD_BYTES * PAYLOAD_BYTES;
-        if whole > 0 {
-            let rest = open.split_off(whole);
-            out.push(Payload(std::mem::replace(&mut open, rest)));
+/// Passes the text of pieces that follow each other to the checks.
+fn check_text(checks: &mut Checks, text: &Text, width: u64) -> Result<()> {
+    let mut rest = text.bytes.as_slice();
+    for piece in &text.chunk.pieces {
+        let size = usize::try_from(piece.text_bytes(width)).unwrap_or(usize::MAX);
+        let (mut lines, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        if let Some(header) = &piece.header {
+            checks.record(piece.number, piece.contig, header)?;
+            lines = lines.get(header.len() + 2..).unwrap_or_default();
         }
+        lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+        let within = (piece.start - piece.record.0) % width;
+        let line = usize::try_from(width - within).unwrap_or(usize::MAX);
+        let (first, more) = lines.split_at(line.min(lines.len()));
+        checks.letters(first);
+        // Each of the others is behind the end of the line before it.
+        for line in more.chunks(usize::try_from(width).unwrap_or(usize::MAX).saturating_add(1)) {
+            checks.letters(line.get(1..).unwrap_or_default());
+        }
+        if piece.end == piece.record.1 {
+            checks.end_record();
+        }
+    }
+    Ok(())
+}
+
+/// Adds the stage that compares checksums.
+fn checked(decoded: Pipeline<'_, Text>, mut checks: Checks, width: u64) -> Pipeline<'_, Text> {
+    decoded.ordered("check", 0, move |text: Option<Text>, out| {
+        let Some(text) = text else { return checks.finish() };
+        check_text(&mut checks, &text, width)?;
+        out.push(text);
         Ok(())
-    });
-    let mut uncompressed = 0;
-    cut.parallel(
-        "deflate",
-        0,
-        account,
-        |payload: &Payload| payload.0.len() as u64 + (64 << 10),
-        move || Compressor::new(level),
-        |compressor, payload, mut lease| {
-            let compressor = compressor.as_mut().map_err(|e| e.clone())?;
-            let (mut bytes, mut sizes) = (Vec::with_capacity(payload.0.len() / 3), Vec::new());
-            for block in payload.0.chunks(PAYLOAD_BYTES) {
-                let before = bytes.len();
-                compressor.append_block(block, &mut bytes)?;
-                sizes.push(((bytes.len() - before) as u64, block.len() as u64));
-            }
-            lease.resize(bytes.capacity() as u64)?;
-            Ok(Blocks { bytes, sizes, _lease: lease })
-        },
-    )
-    .run(
-        "write",
-        0,
-        move |blocks: Blocks| {
-            for (size, payload) in &blocks.sizes {
-                gzi.push(*written, uncompressed);
-                *written += size;
-                uncompressed += payload;
-            }
-            write(&blocks.bytes)
-        },
-        threads,
-        job,
-    )
+    })
 }

@@ -39,7 +39,7 @@ pub struct Verified {
 
 enum Unit {
     Groups(Range<usize>),
-    Samples(Range<usize>, Option<u64>),
+    Samples(Range<usize>, Option<Digest>),
 }
 
 struct Task(Unit, Lease);
@@ -90,7 +90,7 @@ fn units(archive: &Archive, digests: &[Digest]) -> VecDeque<Unit> {
     let alone = |range: Range<usize>| range.map(|i| Unit::Samples(i..i + 1, None));
     for digest in digests {
         units.extend(alone(at..digest.samples.start));
-        units.push_back(Unit::Samples(digest.samples.clone(), Some(digest.value)));
+        units.push_back(Unit::Samples(digest.samples.clone(), Some(digest.clone())));
         at = digest.samples.end;
     }
     units.extend(alone(at..archive.sample_count()));
@@ -157,7 +157,7 @@ pub fn verify(from: &Archive, threads: usize, job: &Job) -> Result<Verified> {
 fn check_samples(
     archive: &Archive,
     range: Range<usize>,
-    digest: Option<u64>,
+    digest: Option<Digest>,
     buffer: &mut [u8],
     found: &mut Verified,
     job: &Job,
@@ -186,17 +186,9 @@ fn check_samples(
             found.bases += contig.length();
         }
     }
-    let Some(expected) = digest.filter(|_| whole) else { return Ok(()) };
+    let Some(digest) = digest.filter(|_| whole) else { return Ok(()) };
     found.checksums += range.len() as u64;
-    if summer.value() != expected {
-        let mut which = name(archive, range.start);
-        if range.len() > 1 {
-            which = format!("{which} to {}", name(archive, range.end - 1));
-        }
-        let what = format!("sample {which}: the checksum of its sequence is wrong");
-        found.fault(Error::format(FormatKind::Checksum, what).at_path(archive.path()))?;
-    }
-    Ok(())
+    digest.compare(archive, &summer).or_else(|error| found.fault(error))
 }
 
 fn name(archive: &Archive, i: usize) -> String {

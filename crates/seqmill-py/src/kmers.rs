@@ -17,7 +17,7 @@ use seqmill_base::{Error, Job, Result};
 use seqmill_convert::Resources;
 use seqmill_count::kmers::{self, CountReport};
 use seqmill_io::region_list::{RegionList, SequenceNames};
-use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, plan_parts};
+use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, open_sequence, plan_parts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -175,8 +175,14 @@ pub(crate) fn kmers_records(py: Python<'_>, path: PathBuf) -> PyResult<Vec<(Vec<
 fn records(path: &Path, job: &Job) -> Result<Vec<(Vec<u8>, u64)>> {
     let account = job.budget.account("input", u64::MAX);
     let archives = crate::archive::ARCHIVES;
-    let options = SequenceOptions { archives, ..SequenceOptions::default() };
-    let mut stream = SequenceStream::open(path, options, job, account)?;
+    let options = SequenceOptions::default();
+    let source = open_sequence(path, archives, job, account)?;
+    if kmers::is_bam(source.as_ref())? {
+        let text = "is BAM: reads are not cut by regions or plans; give its sequences as FASTA, or \
+                    make a BAM of the region first (samtools view -b)";
+        return Err(Error::input(text).at_path(path));
+    }
+    let mut stream = SequenceStream::new(source, options, job, account)?;
     let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
     while let Some(piece) = stream.next_piece()? {
         match piece {

@@ -130,19 +130,14 @@ enum Given {
 }
 
 impl<'a> Finder<'a> {
-    /// A loop over all seeds of a ranking, or over those that `state` says are waiting.
+    /// A loop over the seeds that `state` says are waiting.
     pub(crate) fn new(
         sight: Sight<'a>,
         parameters: &'a Parameters,
         ranking: &'a mut Ranking,
         pipe: Pipe<'a>,
         mut state: LoopState,
-        fresh: bool,
     ) -> Self {
-        if fresh {
-            let seeds = (0..).zip(&ranking.seeds);
-            state.waiting = seeds.map(|(i, seed)| (seed.count, seed.kmer, i)).collect();
-        }
         let queue = Queue::new(std::mem::take(&mut state.waiting));
         Self {
             sight,

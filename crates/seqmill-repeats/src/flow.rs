@@ -86,6 +86,10 @@ struct State<T, R> {
     urgent: VecDeque<(usize, T)>,
     urgent_results: Vec<Option<R>>,
     urgent_left: usize,
+    /// Workers that wait for something to do, and whether the desk waits for a result: to wake
+    /// somebody costs, also where nobody sleeps.
+    idle: usize,
+    desk_waits: bool,
     closed: bool,
     /// A worker panicked; its thread tells of it when it is joined.
     broken: bool,
@@ -102,6 +106,14 @@ struct Shared<T, R> {
 impl<T, R> Shared<T, R> {
     fn lock(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the desk wait until something was done.
+    fn wait_done<'l>(&self, mut state: MutexGuard<'l, State<T, R>>) -> MutexGuard<'l, State<T, R>> {
+        state.desk_waits = true;
+        let mut state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.desk_waits = false;
+        state
     }
 }
 
@@ -179,6 +191,8 @@ pub(crate) fn run<W: Send, T: Send, R: Send, A>(
             urgent: VecDeque::new(),
             urgent_results: Vec::new(),
             urgent_left: 0,
+            idle: 0,
+            desk_waits: false,
             closed: false,
             broken: false,
         }),
@@ -208,12 +222,19 @@ fn serve<W, T, R>(shared: &Shared<T, R>, worker: &mut W, work: Work<'_, W, T, R>
             if let Some(taken) = state.take() {
                 break taken;
             }
+            state.idle += 1;
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         };
         drop(state);
         let result = work(worker, task);
-        shared.lock().put(slot, result);
-        shared.done.notify_one();
+        let mut state = shared.lock();
+        state.put(slot, result);
+        let wake = state.desk_waits;
+        drop(state);
+        if wake {
+            shared.done.notify_one();
+        }
     }
 }
 
@@ -235,8 +256,9 @@ impl<W, T, R> Desk<'_, W, T, R> {
         let mut state = self.shared.lock();
         state.waiting.push_back((id, task));
         state.results.push_back(None);
+        let wake = state.idle > 0;
         drop(state);
-        if self.threads > 1 {
+        if wake {
             self.shared.work.notify_one();
         }
         id
@@ -265,7 +287,7 @@ impl<W, T, R> Desk<'_, W, T, R> {
                 state = self.shared.lock();
                 state.put(slot, result);
             } else {
-                state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.wait_done(state);
             }
         }
     }
@@ -283,7 +305,7 @@ impl<W, T, R> Desk<'_, W, T, R> {
         state.urgent_left = count;
         state.urgent_results.clear();
         state.urgent_results.resize_with(count, || None);
-        for _ in 1..count.min(self.threads) {
+        for _ in 1..count.min(state.idle + 1) {
             self.shared.work.notify_one();
         }
         while state.urgent_left > 0 && !state.broken {
@@ -293,7 +315,7 @@ impl<W, T, R> Desk<'_, W, T, R> {
                 state = self.shared.lock();
                 state.put(Slot::Urgent(i), result);
             } else {
-                state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.wait_done(state);
             }
         }
         for (i, result) in state.urgent_results.drain(..).enumerate() {

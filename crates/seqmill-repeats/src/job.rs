@@ -7,6 +7,7 @@ use crate::estimate::Hints;
 use crate::extend::{Context, Scoring};
 use crate::flow::PipelineOptions;
 use crate::options::Parameters;
+use crate::outputs::Outputs;
 use crate::read::{self, Loaded};
 use crate::run::{Books, Clock, Found, Run, loop_figures};
 use crate::text::Text;
@@ -20,10 +21,8 @@ use seqmill_io::fasta::OpenArchive;
 use seqmill_io::sequence::{SequenceOptions, input_file, input_fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What is asked for.
@@ -147,60 +146,6 @@ pub struct Report {
     pub document: Value,
     /// The scores used, for alignments of elements.
     pub(crate) scoring: Scoring,
-}
-
-/// Files that are written aside and take their names at the end.
-pub struct Outputs {
-    prefix: Option<PathBuf>,
-    files: Vec<(AtomicFile, PathBuf)>,
-}
-
-impl Outputs {
-    /// The path with `suffix`.
-    pub fn path(&self, suffix: &str) -> Option<PathBuf> {
-        let mut name = self.prefix.as_ref()?.as_os_str().to_owned();
-        name.push(suffix);
-        Some(PathBuf::from(name))
-    }
-
-    fn write(
-        &mut self,
-        suffix: &str,
-        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
-    ) -> Result<()> {
-        let file = self.written(suffix, fill)?;
-        self.files.extend(file);
-        Ok(())
-    }
-
-    /// A file that is written and still stands aside; none if nothing is to be written.
-    fn written(
-        &self,
-        suffix: &str,
-        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>,
-    ) -> Result<Option<(AtomicFile, PathBuf)>> {
-        let Some(path) = self.path(suffix) else { return Ok(None) };
-        let file = AtomicFile::create(&path, true)?;
-        let mut out = BufWriter::with_capacity(1 << 17, file.file());
-        fill(&mut out, &path)?;
-        out.flush().map_err(|e| Error::io(&path, &e))?;
-        drop(out);
-        Ok(Some((file, path)))
-    }
-
-    /// Gives the files their names, on several threads, because most of it is waiting.
-    fn commit(self, threads: usize) -> Result<Vec<(PathBuf, u64)>> {
-        let files: Vec<_> = self.files.into_iter().map(|file| Mutex::new(Some(file))).collect();
-        let done = crew::each(&mut vec![(); threads], files.len(), |(), i| {
-            let mut slot = files[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((file, path)) = slot.take() else { return Ok(None) };
-            let size = file.file().metadata().map_err(|e| Error::io(&path, &e))?.len();
-            file.commit()?;
-            Ok(Some((path, size)))
-        });
-        let done: Result<Vec<_>> = done.into_iter().collect();
-        Ok(done?.into_iter().flatten().collect())
-    }
 }
 
 /// Adds what only the caller can write (tables), before anything takes its name.

@@ -29,6 +29,7 @@ pub mod job;
 pub mod kmer;
 pub mod mask;
 pub mod options;
+mod outputs;
 pub mod pool;
 pub mod rank;
 mod read;

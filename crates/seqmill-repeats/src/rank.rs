@@ -70,9 +70,10 @@ pub struct Ranking {
 
 impl Ranking {
     /// Lets go of the lists that no seed has any more.
-    pub(crate) fn compact(&mut self) -> Result<()> {
+    pub(crate) fn compact(&mut self, threads: usize) -> Result<()> {
         let mut order: Vec<u32> = (0..self.seeds.len() as u32).collect();
-        order.sort_unstable_by_key(|i| self.seeds[*i as usize].offset);
+        let seeds = &self.seeds;
+        crew::sort_by_key(threads, &mut order, |i| seeds[*i as usize].offset);
         let mut to = 0;
         for i in order {
             let seed = &mut self.seeds[i as usize];
@@ -144,7 +145,7 @@ impl Search<'_> {
         let bytes = candidates.len() * size_of::<Candidate>();
         let room = self.job.budget.must_reserve(self.accounts.index, bytes as u64);
         if room.is_ok() && candidates.len() >= LEAST_DIGITS {
-            order::by_digits(candidates, self.text.len());
+            order::by_digits(candidates, self.text.len(), self.threads);
         } else {
             crew::sort_by_key(self.threads, candidates, order::key);
         }

@@ -182,11 +182,11 @@ impl Run<'_> {
             || Pipe::new(&pools, self.options.pipeline, self.job, self.books.pipeline, share);
         let mut claiming = pipe();
         let (mut ranking, ranked) = self.ranking(k, index_bytes, &mut claiming, clock)?;
+        let (state, fresh) = self.begin(&ranking, !ranked)?;
         let scoring = Scoring::new(parameters, k);
         let most = ranking.seeds.iter().map(|s| s.forward as usize + s.reverse as usize).max();
         let worker_bytes = Worker::bytes_for(&scoring, most.unwrap_or(0)) * threads as u64;
         leases.push(lease(self.books.extension, worker_bytes, "extension")?);
-        let (state, fresh) = self.loop_state(&ranking)?;
         let resumed = if !fresh {
             Some("find")
         } else if ranked {
@@ -203,7 +203,7 @@ impl Run<'_> {
         let mut held = lease(self.books.output, 0, "families")?;
         let work = |worker: &mut Worker, work: Work| worker.work(&sight, work);
         let (state, finding) = flow::run(&mut workers, &work, |desk| {
-            let finder = Finder::new(sight, parameters, &mut ranking, pipe(), state, fresh);
+            let finder = Finder::new(sight, parameters, &mut ranking, pipe(), state);
             self.run_loop(finder, desk, &mut held)
         })?;
         leases.push(held);
@@ -297,12 +297,25 @@ impl Run<'_> {
         clock.stage("count", ranking.figures.windows);
         let mask = Mask::new(self.text.len());
         claim(&mut ranking, self.text, &mask, k, parameters, threads, (self.job, pipe))?;
-        ranking.compact()?;
+        ranking.compact(threads)?;
         clock.stage("claim", ranking.figures.candidates);
-        if let Some(path) = path {
-            state::save_ranking(&path, &ranking)?;
-        }
         Ok((ranking, false))
+    }
+
+    /// The state the loop begins with, and whether it is a new one; a new ranking is kept.
+    fn begin(&self, ranking: &Ranking, keep: bool) -> Result<(LoopState, bool)> {
+        let kept = self.state.filter(|_| keep).map(|state| state.file(RANKING_FILE));
+        let save = || kept.as_ref().map_or(Ok(()), |path| state::save_ranking(path, ranking));
+        if self.options.resources.threads == 1 {
+            save()?;
+            return self.loop_state(ranking);
+        }
+        std::thread::scope(|scope| {
+            let saving = scope.spawn(save);
+            let state = self.loop_state(ranking);
+            saving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            state
+        })
     }
 
     fn loop_state(&self, ranking: &Ranking) -> Result<(LoopState, bool)> {
@@ -314,8 +327,12 @@ impl Run<'_> {
             }
         }
         let mask = || Mask::new(self.text.len());
-        let state = LoopState { masked: Arc::new(mask()), covered: mask(), ..LoopState::default() };
-        Ok((state, true))
+        let seeds = (0..).zip(&ranking.seeds);
+        let mut waiting: Vec<_> = seeds.map(|(i, seed)| (seed.count, seed.kmer, i)).collect();
+        // In the order of the queue, which finds it so.
+        waiting.sort_unstable();
+        let (masked, covered) = (Arc::new(mask()), mask());
+        Ok((LoopState { masked, covered, waiting, ..LoopState::default() }, true))
     }
 
     fn run_loop(

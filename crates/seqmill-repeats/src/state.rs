@@ -6,7 +6,7 @@ use crate::rank::{Ranking, Seed};
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, Lease, Result};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -17,15 +17,27 @@ const LOOP_MAGIC: u64 = 0x3150_4f4f_4c53_4d53;
 const BUFFER_BYTES: usize = 1 << 16;
 
 struct Out<'a> {
-    file: BufWriter<&'a File>,
+    file: &'a File,
+    /// What is neither hashed nor written yet.
+    buffer: Vec<u8>,
     hash: Xxh3,
     path: &'a Path,
 }
 
 impl Out<'_> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|e| Error::io(self.path, &e))
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.hash.update(&self.buffer);
+        self.file.write_all(&self.buffer).map_err(|e| Error::io(self.path, &e))?;
+        self.buffer.clear();
+        Ok(())
     }
 
     fn word(&mut self, value: u64) -> Result<()> {
@@ -40,14 +52,13 @@ impl Out<'_> {
 /// Writes a file whole, with its checksum at the end.
 fn save(path: &Path, magic: u64, fill: impl FnOnce(&mut Out<'_>) -> Result<()>) -> Result<()> {
     let aside = AtomicFile::create(path, true)?;
-    let file = BufWriter::with_capacity(BUFFER_BYTES, aside.file());
-    let mut out = Out { file, hash: Xxh3::new(), path };
+    let buffer = Vec::with_capacity(BUFFER_BYTES);
+    let mut out = Out { file: aside.file(), buffer, hash: Xxh3::new(), path };
     out.word(magic)?;
     fill(&mut out)?;
-    let digest = out.hash.digest();
-    out.word(digest)?;
-    out.file.flush().map_err(|e| Error::io(path, &e))?;
-    drop(out);
+    out.flush()?;
+    out.word(out.hash.digest())?;
+    out.flush()?;
     aside.commit()
 }
 

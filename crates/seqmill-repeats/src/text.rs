@@ -92,6 +92,22 @@ fn pack_eight(letters: &[u8]) -> Option<u64> {
 /// Letter of a code.
 pub const LETTERS: [u8; 5] = *b"ACGTN";
 
+/// The letters of four bases.
+const FOUR_LETTERS: [[u8; 4]; 256] = {
+    let mut table = [[0; 4]; 256];
+    let mut i = 0;
+    while i < 256 {
+        let codes = [i >> 6, i >> 4 & 3, i >> 2 & 3, i & 3];
+        let mut at = 0;
+        while at < 4 {
+            table[i][at] = LETTERS[codes[at]];
+            at += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
 /// Why letters were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -305,12 +321,18 @@ impl Text {
         for run in self.runs[first..].iter().take_while(|run| run.start < to) {
             let (begin, end) = (run.start.max(from), run.end.min(to));
             let own = &mut out[(begin - from) as usize..(end - from) as usize];
-            for (at, part) in (begin..).step_by(WORD_BASES).zip(own.chunks_mut(WORD_BASES)) {
-                let mut bases = self.bases(at);
-                for letter in part {
-                    *letter = LETTERS[(bases >> 62) as usize];
-                    bases <<= 2;
+            let mut words = own.chunks_exact_mut(WORD_BASES);
+            let mut at = begin;
+            for word in &mut words {
+                for (four, byte) in word.chunks_exact_mut(4).zip(self.bases(at).to_be_bytes()) {
+                    four.copy_from_slice(&FOUR_LETTERS[usize::from(byte)]);
                 }
+                at += WORD_BASES as u32;
+            }
+            let mut bases = if at < end { self.bases(at) } else { 0 };
+            for letter in words.into_remainder() {
+                *letter = LETTERS[(bases >> 62) as usize];
+                bases <<= 2;
             }
         }
     }

@@ -214,6 +214,7 @@ def _getctg(*, archive: str, queries: tuple[str, ...], output: str, **options: A
             pieces=find_queries(reader, queries),
             line_width=options["line_width"],
             gzip=options["gzip"] or False,
+            verify=True,
             threads=options["threads"],
             memory=None,
             progress="none",

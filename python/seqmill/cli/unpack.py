@@ -87,6 +87,9 @@ _JOINED: Final = {"regions": "region", "regions_file": "region"}
     help="Decode everything, compare lengths, bounds and checksums, and print the faults.",
 )
 @grouped_option(
+    "input", "--no-verify", is_flag=True, help="Do not compare checksums of samples that go out."
+)
+@grouped_option(
     "input",
     "--subset",
     multiple=True,
@@ -178,6 +181,7 @@ def _unpack(
         regions_file=options["regions_file"],
         line_width=options["line_width"],
         gzip=options["gzip"],
+        verify=not options["no_verify"],
         threads=options["threads"],
         memory=options["memory"],
         progress=session.progress,

@@ -38,6 +38,8 @@ _TABLES_MAX: Final = 512
 _RANGES_MAX: Final = 4096
 _MERGED_FOR_A_COUNTED: Final = 4
 """K-mers of partial tables that are merged in the time in which one base is counted, about."""
+_BATCHES_AT_ONCE: Final = 4
+"""What takes no longer to merge than so many batches to count is merged by the last step."""
 _REPAIRS: Final = 3
 # What the last step does to the sums; partial tables are never filtered.
 _OF_THE_LAST_STEP: Final = ("min_count", "max_count", "pretty", "kmer_text", "hist_max")
@@ -250,14 +252,17 @@ class Counting:
     def _plan_ranges(self, partial: Sequence[UnitResult]) -> dict[str, Any]:
         """Fix the ranges: each takes about as long to merge as a batch takes to count.
 
-        Merging streams, so that memory sets no bound to a range; where all would be one range the
-        last step merges the tables, and nothing is written twice.
+        Merging streams, so that memory sets no bound to a range. Ranges are written twice, and to
+        write them one behind the other takes half as long as to merge the tables: where there would
+        be few of them, the last step merges the tables instead.
         """
         tables = _names(partial)
         paths = [self.running.journal.parts / name for name in tables]
         kmers = sum(int(result.stats["stored"]) for result in partial)
         each = _MERGED_FOR_A_COUNTED * int(self.options["unit_bases"])
         ranges = min(ceil(kmers / each), _RANGES_MAX)
+        if ranges <= _BATCHES_AT_ONCE:
+            ranges = 1
         bounds: list[str] = []
         if len(tables) > 1 and ranges > 1:
             bounds = self._with_sound_parts(lambda: _native.kmers_boundaries(paths, ranges))

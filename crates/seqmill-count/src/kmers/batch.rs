@@ -141,13 +141,16 @@ impl Batch {
         let (first, shift) = (at / 32, 2 * (at % 32) as u32);
         let count = R::BYTES / 8;
         let mut out = R::default();
+        let mut left = 2 * n;
         for i in 0..count {
             let high = self.packed[first + i] << shift;
             // Two shifts: one by 64 is none.
             let low = (self.packed[first + i + 1] >> 1) >> (63 - shift);
-            out = out.with_word(count - 1 - i, high | low);
+            let behind = u64::MAX.checked_shr(left).unwrap_or(0);
+            out = out.with_word(count - 1 - i, (high | low) & !behind);
+            left = left.saturating_sub(u64::BITS);
         }
-        out.and(R::ones(2 * n).up(R::BITS - 2 * n))
+        out
     }
 }
 

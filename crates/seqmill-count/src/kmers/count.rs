@@ -296,7 +296,8 @@ fn merge_units<K: Kmer>(
     mut report: CountReport,
 ) -> Result<CountReport> {
     let tables = parts.iter().map(|path| SkmTable::open(path)).collect::<Result<Vec<_>>>()?;
-    let rules = MergeRules { keep: options.keep, ..MergeRules::default() };
+    let rules =
+        MergeRules { keep: options.keep, threads: options.threads, ..MergeRules::default() };
     let footer = footer(&report.inputs, &options.footer);
     let merged = merge_tables::<K>(&tables, rules, KeyRange::ALL, &footer, output, force, job)?;
     report.total = merged.total;

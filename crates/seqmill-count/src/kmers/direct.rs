@@ -1,7 +1,7 @@
 //! Short k-mers: a counter for each that there is.
 
 use super::batch::Batch;
-use super::engine::{BatchSource, Counted, Phase, Rules};
+use super::engine::{BatchSource, Counted, Phase, Rules, filter};
 use super::histogram::Histogram;
 use super::lanes::Lanes;
 use super::skm::SkmWriter;
@@ -120,7 +120,7 @@ fn give(
         }
         histogram.add(&counts);
         if let Some(table) = &mut table {
-            rules.filter(&mut kmers, &mut counts);
+            filter(rules.keep, &mut kmers, &mut counts);
             table.put(&kmers, &counts)?;
         }
     }

@@ -49,24 +49,29 @@ pub(super) struct Rules {
 impl Rules {
     /// Whether all counts are kept.
     pub(super) fn keeps_all(&self) -> bool {
-        self.keep.0 <= 1 && self.keep.1 == u64::MAX
+        keeps_all(self.keep)
     }
+}
 
-    /// Removes k-mers whose count is not kept.
-    pub(super) fn filter<K: Word>(&self, kmers: &mut Vec<K>, counts: &mut Vec<u64>) {
-        if self.keeps_all() {
-            return;
-        }
-        let mut to = 0;
-        for from in 0..kmers.len() {
-            if (self.keep.0..=self.keep.1).contains(&counts[from]) {
-                (kmers[to], counts[to]) = (kmers[from], counts[from]);
-                to += 1;
-            }
-        }
-        kmers.truncate(to);
-        counts.truncate(to);
+/// Whether no count is outside of these.
+pub(super) fn keeps_all(keep: (u64, u64)) -> bool {
+    keep.0 <= 1 && keep.1 == u64::MAX
+}
+
+/// Removes k-mers whose count is not kept.
+pub(super) fn filter<K: Word>(keep: (u64, u64), kmers: &mut Vec<K>, counts: &mut Vec<u64>) {
+    if keeps_all(keep) {
+        return;
     }
+    let mut to = 0;
+    for from in 0..kmers.len() {
+        if (keep.0..=keep.1).contains(&counts[from]) {
+            (kmers[to], counts[to]) = (kmers[from], counts[from]);
+            to += 1;
+        }
+    }
+    kmers.truncate(to);
+    counts.truncate(to);
 }
 
 /// Seconds of a phase.
@@ -280,7 +285,7 @@ impl<'a, K: Kmer> Engine<'a, K> {
 
 /// Keeps the first error that is not an echo: threads that are told to stop end as cancelled, and
 /// may come to say so before the one that has failed.
-fn keep_cause(kept: &mut Option<Error>, error: Error) {
+pub(super) fn keep_cause(kept: &mut Option<Error>, error: Error) {
     let is_echo = |error: &Error| error.kind() == ErrorKind::Cancelled;
     if kept.as_ref().is_none_or(|kept| is_echo(kept) && !is_echo(&error)) {
         *kept = Some(error);

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 const DENSE: usize = 4096;
 /// Counts below this are counted in several tables at once.
 const SMALL: usize = 64;
+/// Counts that are looked at together.
+const GROUP: usize = 16;
 
 /// Numbers of distinct k-mers by count.
 #[derive(Debug, Clone)]
@@ -26,12 +28,21 @@ impl Histogram {
         // Neighbours are mostly the same count: each adds to another table than the one before, so
         // that none waits for it.
         let mut small = [[0_u64; SMALL]; 4];
-        for (i, count) in counts.iter().enumerate() {
-            match usize::try_from(*count).ok().filter(|count| *count < SMALL) {
-                Some(count) => small[i % 4][count] += 1,
-                None => self.add_many(*count, 1),
+        let mut ones = 0;
+        for group in counts.chunks(GROUP) {
+            // Mostly all are 1.
+            if group.iter().fold(0, |other, count| other | (count ^ 1)) == 0 {
+                ones += group.len() as u64;
+                continue;
+            }
+            for (i, count) in group.iter().enumerate() {
+                match usize::try_from(*count).ok().filter(|count| *count < SMALL) {
+                    Some(count) => small[i % 4][count] += 1,
+                    None => self.add_many(*count, 1),
+                }
             }
         }
+        self.add_many(1, ones);
         for count in 0..SMALL {
             let number = small.iter().map(|table| table[count]).sum::<u64>();
             if number > 0 {

@@ -5,7 +5,7 @@ mod bam;
 use super::batch::{BATCH_BYTES, Batch, RECORD_BREAK};
 use super::engine::BatchSource;
 use bam::BamReads;
-pub use bam::ReadFlags;
+pub use bam::{ReadFlags, is_bam};
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, Job, Lease, Progress, Result};
 use seqmill_io::Source;
@@ -241,7 +241,7 @@ impl<'a> Inputs<'a> {
 
     fn open_next(&mut self, path: &Path) -> Result<Open> {
         let source = open_sequence(path, self.rules.archives, &self.job, self.account)?;
-        if bam::is_bam(source.as_ref())? {
+        if is_bam(source.as_ref())? {
             let reads = BamReads::new(source, self.rules, &self.job, self.account)?;
             return Ok(Open::Bam(Box::new(reads)));
         }

@@ -2,19 +2,23 @@
 
 mod cursor;
 mod join;
+mod packed;
 mod ranges;
 
 pub use cursor::KeyRange;
 pub(in crate::kmers) use cursor::TableCursor;
 pub use ranges::key_boundaries;
 
+use super::engine::{filter, keep_cause, keeps_all};
 use super::histogram::Histogram;
-use super::skm::{FILTERED, SkmTable, SkmWriter, TableFacts};
+use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts};
 use super::word::Word;
+use join::Join;
 use seqmill_base::sink::AtomicFile;
 use seqmill_base::{Error, FormatKind, Job, Result};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// How counts of several tables become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,11 +56,18 @@ pub struct MergeRules {
     pub keep: (u64, u64),
     /// Take tables from which k-mers were filtered.
     pub allow_filtered: bool,
+    /// Threads; fewer are used where the memory budget has no room for them.
+    pub threads: usize,
 }
 
 impl Default for MergeRules {
     fn default() -> Self {
-        Self { operation: SetOperation::UnionSum, keep: (0, u64::MAX), allow_filtered: false }
+        Self {
+            operation: SetOperation::UnionSum,
+            keep: (0, u64::MAX),
+            allow_filtered: false,
+            threads: 1,
+        }
     }
 }
 
@@ -116,8 +127,8 @@ const MERGE_BYTES: u64 = 4 << 20;
 /// Tables that can be merged at once in so much memory.
 pub(in crate::kmers) fn tables_at_once<K: Word>(room: u64) -> usize {
     // The index of the result needs some of it, too.
-    let room = (room - room / 8).saturating_sub(MERGE_BYTES + join::claim_bytes(0, K::BYTES));
-    let each = join::claim_bytes(1, K::BYTES) - join::claim_bytes(0, K::BYTES);
+    let room = (room - room / 8).saturating_sub(MERGE_BYTES + join::claim_bytes(0, K::BYTES, 1));
+    let each = join::claim_bytes(1, K::BYTES, 1) - join::claim_bytes(0, K::BYTES, 1);
     usize::try_from(room / each).unwrap_or(usize::MAX)
 }
 
@@ -134,30 +145,19 @@ pub fn merge_tables<K: Word>(
     check_mergeable(tables, rules.allow_filtered)?;
     let facts = tables.first().map(|t| *t.facts()).ok_or_else(|| Error::internal("no table"))?;
     let account = job.budget.account("merge", u64::MAX);
-    let claim = join::claim_bytes(tables.len(), K::BYTES) + MERGE_BYTES;
-    let _buffers = job.budget.must_reserve(account, claim)?;
+    let free = job.budget.pool().saturating_sub(job.budget.reserved());
+    let claim = |threads| join::claim_bytes(tables.len(), K::BYTES, threads) + MERGE_BYTES;
+    // The index of the result needs room, too.
+    let fits = |threads: &usize| *threads <= 1 || claim(*threads) <= free / 2;
+    let threads = (1..=rules.threads.max(1)).rev().find(fits).unwrap_or(1);
+    let _buffers = job.budget.must_reserve(account, claim(threads))?;
     let index = job.budget.must_reserve(account, 0)?;
     let file = AtomicFile::create(output, force)?;
-    let mut writer = SkmWriter::<K>::new(file.file(), output, facts.k, index);
-    let mut merged = Merged::default();
-    let (mut kept, mut kept_counts) = (Vec::new(), Vec::new());
-    let keeps_all = rules.keep.0 <= 1 && rules.keep.1 == u64::MAX;
-    join::join(tables, rules.operation, range, |kmers, counts| {
-        job.cancel.check()?;
-        merged.histogram.add(counts);
-        if keeps_all {
-            return writer.put(kmers, counts);
-        }
-        kept.clear();
-        kept_counts.clear();
-        for (kmer, count) in kmers.iter().zip(counts) {
-            if (rules.keep.0..=rules.keep.1).contains(count) {
-                kept.push(*kmer);
-                kept_counts.push(*count);
-            }
-        }
-        writer.put(&kept, &kept_counts)
-    })?;
+    let blocks = OrderedBlocks::new(SkmWriter::<K>::new(file.file(), output, facts.k, index));
+    let join = Join::new(tables, rules.operation, range);
+    let histogram = join_on_threads(&join, rules.keep, threads, &blocks, job)?;
+    let writer = blocks.into_writer()?;
+    let mut merged = Merged { histogram, ..Merged::default() };
     merged.distinct = merged.histogram.distinct();
     merged.stored = writer.distinct();
     let flags = tables.iter().fold(0, |flags, t| flags | t.facts().flags);
@@ -171,7 +171,7 @@ pub fn merge_tables<K: Word>(
         Error::format(FormatKind::Other, "the sum of all counts is beyond 64 bits")
     })?;
     let facts = TableFacts {
-        flags: flags | if keeps_all { 0 } else { FILTERED },
+        flags: flags | if keeps_all(rules.keep) { 0 } else { FILTERED },
         distinct: merged.stored,
         total: merged.total,
         ..facts
@@ -179,4 +179,52 @@ pub fn merge_tables<K: Word>(
     merged.bytes = writer.finish(&facts, footer)?;
     file.commit()?;
     Ok(merged)
+}
+
+/// Joins slabs and writes them in order; gives the histogram of what there was before the filter.
+fn join_on_threads<K: Word>(
+    join: &Join<'_, K>,
+    keep: (u64, u64),
+    threads: usize,
+    blocks: &OrderedBlocks<'_, K>,
+    job: &Job,
+) -> Result<Histogram> {
+    let histogram = Mutex::new(Histogram::default());
+    let failure = Mutex::new(None);
+    let one = || {
+        let _guard = FailOnPanic(blocks);
+        let mut own = Histogram::default();
+        let worked = join.work(|number, kmers, counts| {
+            job.cancel.check()?;
+            own.add(counts);
+            filter(keep, kmers, counts);
+            blocks.put(number, kmers, counts, true)
+        });
+        if let Err(error) = worked {
+            keep_cause(&mut failure.lock().unwrap_or_else(PoisonError::into_inner), error);
+            blocks.fail();
+        }
+        histogram.lock().unwrap_or_else(PoisonError::into_inner).absorb(&own);
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(one);
+        }
+        one();
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(histogram.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+/// Lets the others go when a thread panics: they would wait for its slab.
+struct FailOnPanic<'b, 'f, K: Word>(&'b OrderedBlocks<'f, K>);
+
+impl<K: Word> Drop for FailOnPanic<'_, '_, K> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
 }

@@ -2,10 +2,10 @@
 //! index of their first k-mers, and what was counted as JSON. All numbers are little-endian.
 
 mod block;
+mod encode;
 mod read;
 mod write;
 
-pub use block::decode_block;
 pub use read::SkmTable;
 pub use write::{OrderedBlocks, SkmWriter, TableFacts};
 

@@ -2,6 +2,7 @@
 
 use super::lanes::Lanes;
 use super::word::Word;
+use std::any::Any;
 
 /// Sub-buckets by the leading bits are about this long.
 const SUB_BUCKET: usize = 8;
@@ -32,26 +33,44 @@ pub(super) struct Layout {
     pub depth: u32,
 }
 
+/// Room that sorting uses again and again.
+pub(super) struct Scratch<K> {
+    sorted: Vec<K>,
+    /// For wide elements: their leading bits with their numbers, as they stand and sorted.
+    heads: [Vec<u64>; 2],
+}
+
+impl<K> Default for Scratch<K> {
+    fn default() -> Self {
+        Self { sorted: Vec::new(), heads: [Vec::new(), Vec::new()] }
+    }
+}
+
+/// Bytes of [`Scratch`] for an element.
+pub(super) const fn scratch_bytes(kmer_bytes: usize) -> usize {
+    if kmer_bytes > size_of::<u64>() { kmer_bytes + 2 * size_of::<u64>() } else { kmer_bytes }
+}
+
 /// Sorts `elements` and sums the weights of equal k-mers. They are then in `elements` (shifted
 /// down by `free`), their counts in `counts`.
 pub(super) fn sort_and_count<K: Word>(
     elements: &mut Vec<K>,
-    spare: &mut Vec<K>,
+    scratch: &mut Scratch<K>,
     counts: &mut Vec<u64>,
     layout: Layout,
     lanes: Lanes,
 ) {
     lanes.run(
-        (elements, spare, counts),
+        (elements, scratch, counts),
         #[inline(always)]
-        |elements, spare, counts| sort_body(elements, spare, counts, layout, lanes),
+        |elements, scratch, counts| sort_body(elements, scratch, counts, layout, lanes),
     );
 }
 
 #[inline(always)]
 fn sort_body<K: Word>(
     elements: &mut Vec<K>,
-    spare: &mut Vec<K>,
+    scratch: &mut Scratch<K>,
     counts: &mut Vec<u64>,
     layout: Layout,
     lanes: Lanes,
@@ -61,23 +80,66 @@ fn sort_body<K: Word>(
         counts.clear();
         return;
     }
+    let sorted = &mut scratch.sorted;
     let sub_bits = (n / SUB_BUCKET).max(1).ilog2().min(SUB_BITS_MAX);
     let sub_bits = sub_bits.min(K::BITS - layout.depth - layout.free);
     if sub_bits == 0 {
         elements.sort_unstable();
-        std::mem::swap(elements, spare);
+        std::mem::swap(elements, sorted);
+    } else if let (Some(words), Some(sorted)) = (as_words(elements), as_words(sorted)) {
+        scatter(words, sorted, layout.depth, sub_bits, lanes);
     } else {
-        scatter(elements, spare, layout.depth, sub_bits, lanes);
+        sort_by_heads(elements, sorted, &mut scratch.heads, layout.depth, sub_bits, lanes);
     }
-    fold_equal(spare, elements, counts, layout.free);
+    fold_equal(sorted, elements, counts, layout.free);
+}
+
+/// Elements as words, if they are.
+#[inline(always)]
+fn as_words(elements: &mut dyn Any) -> Option<&mut Vec<u64>> {
+    elements.downcast_mut()
+}
+
+/// Sorts wide elements from `from` into `to` by what leads them, which is one word with the number
+/// of the element in its low bits: words are sorted many at a time, and each element is moved once.
+#[inline(always)]
+fn sort_by_heads<K: Word>(
+    from: &[K],
+    to: &mut Vec<K>,
+    heads: &mut [Vec<u64>; 2],
+    depth: u32,
+    sub_bits: u32,
+    lanes: Lanes,
+) {
+    let numbers = usize::BITS - from.len().leading_zeros();
+    let below = (1_u64 << numbers) - 1;
+    let [heads, sorted] = heads;
+    heads.clear();
+    heads.extend(from.iter().zip(0..).map(|(element, number)| {
+        (element.up(depth).word(K::BYTES / size_of::<u64>() - 1) & !below) | number
+    }));
+    scatter(heads, sorted, 0, sub_bits, lanes);
+    to.clear();
+    to.extend(sorted.iter().map(|head| from[(head & below) as usize]));
+    // Elements that are led by the same bits are still in any order.
+    let mut begin = 0;
+    for at in 1..=sorted.len() {
+        if at < sorted.len() && (sorted[at] ^ sorted[begin]) & !below == 0 {
+            continue;
+        }
+        if at - begin > 1 {
+            to[begin..at].sort_unstable();
+        }
+        begin = at;
+    }
 }
 
 /// Sorts `from` into `to`: by the leading bits first, then each sub-bucket.
 #[inline(always)]
-fn scatter<K: Word>(from: &[K], to: &mut Vec<K>, depth: u32, sub_bits: u32, lanes: Lanes) {
-    let down = K::BITS - depth - sub_bits;
+fn scatter(from: &[u64], to: &mut Vec<u64>, depth: u32, sub_bits: u32, lanes: Lanes) {
+    let down = u64::BITS - depth - sub_bits;
     let mask = (1_u64 << sub_bits) - 1;
-    let sub = |element: K| (element.down(down).low() & mask) as usize;
+    let sub = |element: u64| ((element >> down) & mask) as usize;
     let mut ends = vec![0_u32; 1 << sub_bits];
     for element in from {
         ends[sub(*element)] += 1;
@@ -88,35 +150,27 @@ fn scatter<K: Word>(from: &[K], to: &mut Vec<K>, depth: u32, sub_bits: u32, lane
         sum += n;
     }
     // What was there before is overwritten.
-    to.resize(from.len(), K::default());
+    to.resize(from.len(), 0);
     for element in from {
         let place = &mut ends[sub(*element)];
         to[*place as usize] = *element;
         *place += 1;
     }
     let mut begin = 0;
-    let vector = K::BITS == 64;
     for end in ends {
         let end = end as usize;
         let part = &mut to[begin..end];
         if part.len() > PASSES_LONGEST {
             part.sort_unstable();
-        } else if !vector {
-            insert(part);
         }
         begin = end;
     }
-    if vector {
-        // SAFETY: `K` has 64 bits, so it is `u64`: the only such number.
-        let words =
-            unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<u64>(), to.len()) };
-        passes(words, lanes);
-        insert(words);
-    }
+    passes(to, lanes);
+    insert(to);
 }
 
 /// Insertion sort, for what is nearly sorted or short.
-fn insert<K: Word>(part: &mut [K]) {
+fn insert(part: &mut [u64]) {
     for i in 1..part.len() {
         let element = part[i];
         let mut at = i;
@@ -214,8 +268,17 @@ fn order_pairs_avx512(pairs: &mut [u64]) {
 
 /// Sums the weights of neighbours that are the same k-mer.
 #[inline(always)]
-fn fold_equal<K: Word>(sorted: &[K], kmers: &mut Vec<K>, counts: &mut Vec<u64>, free: u32) {
-    let Some(first) = sorted.first() else { return };
+pub(super) fn fold_equal<K: Word>(
+    sorted: &[K],
+    kmers: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    free: u32,
+) {
+    let Some(first) = sorted.first() else {
+        kmers.clear();
+        counts.clear();
+        return;
+    };
     let weights = if free >= 64 { u64::MAX } else { (1 << free) - 1 };
     kmers.resize(sorted.len(), K::default());
     counts.resize(sorted.len(), 0);
@@ -308,15 +371,15 @@ mod tests {
                 }
                 for lanes in Lanes::all() {
                     let mut kmers = elements.clone();
-                    let (mut spare, mut counts) = (Vec::new(), Vec::new());
+                    let (mut scratch, mut counts) = (Scratch::default(), Vec::new());
                     let layout = Layout { free: 12, depth: 3 };
-                    sort_and_count(&mut kmers, &mut spare, &mut counts, layout, lanes);
+                    sort_and_count(&mut kmers, &mut scratch, &mut counts, layout, lanes);
                     let found: Vec<_> = kmers.iter().copied().zip(counts.clone()).collect();
                     assert_eq!(found, expected.clone().into_iter().collect::<Vec<_>>());
                     let mut wide: Vec<u128> = elements.iter().map(|e| u128::from(*e)).collect();
                     let layout = Layout { free: 12, depth: 64 };
-                    let mut spare = Vec::new();
-                    sort_and_count(&mut wide, &mut spare, &mut counts, layout, lanes);
+                    let mut scratch = Scratch::default();
+                    sort_and_count(&mut wide, &mut scratch, &mut counts, layout, lanes);
                     let found: Vec<_> =
                         wide.iter().map(|k| *k as u64).zip(counts.clone()).collect();
                     assert_eq!(found, expected.clone().into_iter().collect::<Vec<_>>());

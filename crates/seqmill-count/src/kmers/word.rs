@@ -163,12 +163,14 @@ impl<const N: usize> Default for Wide<N> {
 impl<const N: usize> Word for Wide<N> {
     const BITS: u32 = 64 * N as u32;
 
+    #[inline]
     fn from_low(low: u64) -> Self {
         let mut words = [0; N];
         words[N - 1] = low;
         Self(words)
     }
 
+    #[inline]
     fn low(self) -> u64 {
         self.0[N - 1]
     }
@@ -217,6 +219,7 @@ impl<const N: usize> Word for Wide<N> {
         self
     }
 
+    #[inline]
     fn minus(mut self, other: Self) -> Self {
         let mut borrow = false;
         for i in (0..N).rev() {
@@ -228,6 +231,7 @@ impl<const N: usize> Word for Wide<N> {
         self
     }
 
+    #[inline]
     fn plus(mut self, other: Self) -> Self {
         let mut carry = false;
         for i in (0..N).rev() {
@@ -239,6 +243,7 @@ impl<const N: usize> Word for Wide<N> {
         self
     }
 
+    #[inline]
     fn mirror(self) -> Self {
         let mut out = [0; N];
         for (to, from) in out.iter_mut().rev().zip(self.0) {
@@ -247,15 +252,18 @@ impl<const N: usize> Word for Wide<N> {
         Self(out)
     }
 
+    #[inline]
     fn zeros_above(self) -> u32 {
         let empty = self.0.iter().take_while(|w| **w == 0).count();
         64 * empty as u32 + self.0.get(empty).map_or(0, |w| w.leading_zeros())
     }
 
+    #[inline]
     fn word(self, i: usize) -> u64 {
         self.0[N - 1 - i]
     }
 
+    #[inline]
     fn with_word(mut self, i: usize, value: u64) -> Self {
         self.0[N - 1 - i] = value;
         self

@@ -1,6 +1,6 @@
 //! Archives as input: the text that the FASTA file of their samples would have, made as it is read.
 
-use crate::fasta::{OpenArchive, SequenceArchive};
+use crate::fasta::{OpenArchive, SampleChecks, SequenceArchive};
 use crate::source::{IoMode, Source, open_source};
 use seqmill_base::budget::AccountId;
 use seqmill_base::fingerprint::{Fingerprint, fingerprint, hash_bytes};
@@ -101,13 +101,9 @@ pub fn open_sequence(
             found..found + 1
         }
     };
-    Ok(Arc::new(ArchiveText {
-        archive,
-        path: path.to_path_buf(),
-        samples: range.clone(),
-        place: Mutex::new(Place { sample: range.start, ..Place::default() }),
-        _lease: lease,
-    }))
+    let place = Mutex::new(Place { sample: range.start, ..Place::default() });
+    let path = path.to_path_buf();
+    Ok(Arc::new(ArchiveText { archive, path, samples: range, place, _lease: lease }))
 }
 
 /// The record at hand.
@@ -122,6 +118,10 @@ struct Place {
     /// A record is at hand.
     open: bool,
     letters: Vec<u8>,
+    /// Checks of a text that was read without gaps so far.
+    checks: Option<Box<dyn SampleChecks>>,
+    /// How far it was read.
+    read: u64,
 }
 
 impl Place {
@@ -136,7 +136,8 @@ impl Place {
     }
 }
 
-/// The text of samples, from front to back; going back costs a walk from the beginning.
+/// The text of samples, from front to back; going back costs a walk from the beginning. What is
+/// read without gaps is compared with the checksums that the archive has.
 struct ArchiveText {
     archive: Arc<dyn SequenceArchive>,
     path: PathBuf,
@@ -148,8 +149,13 @@ struct ArchiveText {
 impl ArchiveText {
     /// Takes up the record in which the byte `at` lies; false behind the last one.
     fn go_to(&self, place: &mut Place, at: u64) -> Result<bool> {
-        if at < place.begin {
+        if at < place.begin || at == 0 {
             *place = Place { sample: self.samples.start, ..Place::default() };
+        }
+        if at == 0 {
+            place.checks = Arc::clone(&self.archive).checks(self.samples.clone())?;
+        } else if at != place.read {
+            place.checks = None;
         }
         loop {
             if place.open {
@@ -157,12 +163,21 @@ impl ArchiveText {
                     return Ok(true);
                 }
                 (place.begin, place.contig, place.open) = (place.end(), place.contig + 1, false);
+                if let Some(checks) = &mut place.checks {
+                    checks.end_record();
+                }
             }
             if place.sample >= self.samples.end {
+                if let Some(mut checks) = place.checks.take() {
+                    checks.finish()?;
+                }
                 return Ok(false);
             }
             let record = self.archive.record(place.sample, place.contig)?;
             if let Some((header, length)) = record {
+                if let Some(checks) = &mut place.checks {
+                    checks.record(place.sample, place.contig, &header)?;
+                }
                 (place.header, place.length, place.open) = (header, length, true);
             } else {
                 (place.sample, place.contig) = (place.sample + 1, 0);
@@ -197,6 +212,9 @@ impl ArchiveText {
         while !rest.is_empty() && done < out.len() {
             let n = rest.len().min(room).min(out.len() - done);
             let (line, more) = rest.split_at(n);
+            if let Some(checks) = &mut place.checks {
+                checks.letters(line);
+            }
             out.iter_mut().skip(done).zip(line).for_each(|(slot, letter)| *slot = *letter);
             (rest, room, done) = (more, room - n, done + n);
             if room == 0
@@ -221,7 +239,9 @@ impl Source for ArchiveText {
                 break;
             }
             let within = at - place.begin;
-            done += self.copy(&mut place, within, rest)?;
+            let copied = self.copy(&mut place, within, rest)?;
+            place.read = at + copied as u64;
+            done += copied;
         }
         Ok(done)
     }

@@ -3,13 +3,16 @@
 use super::options::{LetterRule, PackOptions, SampleInput, SampleRule};
 use crate::archive::{Archive, Memory, Sample};
 use crate::batch::short_name;
+use crate::checks::Checks;
 use crate::symbols::{CODE_N, CODES};
 use rustc_hash::FxBuildHasher;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Result};
+use seqmill_io::fasta::SampleChecks;
 use seqmill_io::sequence::{Piece, SequenceFormat, SequenceOptions, SequenceStream};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Bases taken out of another archive at a time.
@@ -48,9 +51,12 @@ pub(crate) struct Notes {
 type Names = hashbrown::HashMap<u128, u32, FxBuildHasher>;
 
 struct ArchiveWalk {
-    archive: Archive,
+    archive: Arc<Archive>,
     samples: VecDeque<(usize, String)>,
-    open: Option<(Sample, usize, u64)>,
+    /// A sample, its number, the contig at hand, and how far it was read.
+    open: Option<(Sample, usize, usize, u64)>,
+    /// What is wrong must not get a checksum that says it is right.
+    checks: Option<Checks>,
 }
 
 /// Everything that goes into an archive, in order.
@@ -110,9 +116,11 @@ impl Input {
                 let share = job.budget.pool() / 4;
                 let held = job.budget.account("source archive", share);
                 std::mem::forget(job.budget.must_reserve(held, share)?);
-                let archive = from.open_again(Memory::of(share))?;
-                let samples = options.archive_samples.clone().into();
-                Some(ArchiveWalk { archive, samples, open: None })
+                let archive = Arc::new(from.open_again(Memory::of(share))?);
+                let samples = options.archive_samples.clone();
+                let numbers: Vec<usize> = samples.iter().map(|(number, _)| *number).collect();
+                let checks = Checks::new(&archive, &numbers)?;
+                Some(ArchiveWalk { archive, samples: samples.into(), open: None, checks })
             }
             None => None,
         };
@@ -374,11 +382,14 @@ impl Input {
     }
 
     fn walk_archive(&mut self, walk: &mut ArchiveWalk) -> Result<bool> {
-        let Some((sample, contig, at)) = walk.open.take() else {
-            let Some((number, name)) = walk.samples.pop_front() else { return Ok(false) };
+        let Some((sample, number, contig, at)) = walk.open.take() else {
+            let Some((number, name)) = walk.samples.pop_front() else {
+                walk.checks.take().map_or(Ok(()), |mut checks| checks.finish())?;
+                return Ok(false);
+            };
             self.file_sample = Some(name.clone());
             self.open_sample(name)?;
-            walk.open = Some((walk.archive.sample(number)?, 0, 0));
+            walk.open = Some((walk.archive.sample(number)?, number, 0, 0));
             return Ok(true);
         };
         let Some(view) = sample.contig(contig) else {
@@ -386,6 +397,9 @@ impl Input {
             return Ok(true);
         };
         if at == 0 {
+            if let Some(checks) = &mut walk.checks {
+                checks.record(number, contig, view.header())?;
+            }
             self.items.push_back(Item::Contig(view.header().to_vec()));
         }
         let left = usize::try_from(view.length() - at).unwrap_or(usize::MAX);
@@ -394,11 +408,18 @@ impl Input {
         translate(&self.letter_buffer, &mut self.codes);
         self.items.push_back(Item::Codes);
         let next = at + self.letter_buffer.len() as u64;
-        if next == view.length() {
+        let is_end = next == view.length();
+        if let Some(checks) = &mut walk.checks {
+            checks.letters(&self.letter_buffer);
+            if is_end {
+                checks.end_record();
+            }
+        }
+        if is_end {
             self.items.push_back(Item::EndContig);
-            walk.open = Some((sample, contig + 1, 0));
+            walk.open = Some((sample, number, contig + 1, 0));
         } else {
-            walk.open = Some((sample, contig, next));
+            walk.open = Some((sample, number, contig, next));
         }
         Ok(true)
     }

@@ -95,7 +95,7 @@ pub(super) fn count_options(value: &Value) -> CountOptions {
             skip_lower: flag(value, "skip_lower"),
             archives: crate::archive::ARCHIVES,
         },
-        threads: usize::try_from(number(value, "threads", 1)).unwrap_or(1).max(1),
+        threads: threads(value),
         tmpdir: decode_path(value["tmpdir"].as_str().unwrap_or(".")),
         unit_bases: number(value, "unit_bases", 1 << 31).max(1),
         footer: chunks.map(|c| ("chunks".to_owned(), Value::Array(c))).into_iter().collect(),
@@ -129,6 +129,10 @@ pub(super) fn output_rules(value: &Value) -> Result<OutputRules> {
     })
 }
 
+fn threads(value: &Value) -> usize {
+    usize::try_from(number(value, "threads", 1)).unwrap_or(1).max(1)
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
@@ -143,6 +147,7 @@ pub(super) fn merge_options(value: &Value) -> Result<MergeOptions> {
             operation,
             keep: keep(value),
             allow_filtered: flag(value, "allow_filtered"),
+            threads: threads(value),
         },
         k: value["k"].as_u64().and_then(|k| u32::try_from(k).ok()),
         canonical: value["canonical"].as_bool(),

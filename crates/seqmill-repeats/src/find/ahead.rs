@@ -75,7 +75,8 @@ impl<'p> Window<'p> {
     ) -> Result<()> {
         let pieces = 2 * desk.threads();
         let batch_size = (self.size / pieces).clamp(1, self.pipe.options.batch_size.max(1));
-        while queue.len() > 0
+        // All threads work on a large seed, and what is like it would be worked out in vain meanwhile.
+        while queue.peek().is_some_and(|next| !solve::is_large(next.count as usize))
             && self.ahead.len() + batch_size <= self.size
             && self.copies < AHEAD_COPIES
             && self.pipe.is_open()

@@ -7,6 +7,7 @@
 
 use super::{Candidate, Ranking, Seed};
 use crate::batch::{BatchSeed, CandidateBatch, Pipe};
+use crate::crew;
 use crate::flow::{self, Desk};
 use crate::mask::Mask;
 use crate::options::Parameters;
@@ -80,7 +81,7 @@ pub(crate) fn claim(
             pipe.taken(batch.lease.bytes());
         }
     })?;
-    seeds.sort_unstable_by_key(|seed| (u32::MAX - seed.count, seed.first));
+    crew::sort_by_key(threads, &mut seeds, |seed| (u32::MAX - seed.count, seed.first));
     ranking.seeds = seeds;
     Ok(())
 }

@@ -73,7 +73,9 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let tables = usize::try_from(for_tables / (slots / 4)).unwrap_or(1).clamp(1, search.threads);
     let mut held_tables = reserve(slots / 4 * tables as u64 + marks_bytes)?;
     let layout = Layout::new(slots);
-    let tables = vec![vec![0; (slots / 4) as usize]; tables];
+    // Each from fresh pages: a copy of the first one would touch all of them here.
+    let tables = (0..tables).map(|_| vec![0; (slots / 4) as usize]).collect();
+
     let table = counters::count(search, layout, tables, &mut ranking)?;
     let mut marks = vec![[0_u64; HALVES]; search.text.len().div_ceil(64) as usize];
     let admitted = counters::flag(search, layout, &table, &mut marks)?;

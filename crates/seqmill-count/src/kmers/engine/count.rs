@@ -1,12 +1,12 @@
 //! Buckets to sorted k-mers and their counts.
 
-use super::Engine;
 use super::expand::Buckets;
+use super::{Engine, filter};
 use crate::kmers::arena::BLOCK_BYTES;
 use crate::kmers::batch::BATCH_BYTES;
 use crate::kmers::histogram::Histogram;
 use crate::kmers::skm::OrderedBlocks;
-use crate::kmers::sort::{Layout, sort_and_count};
+use crate::kmers::sort::{Layout, Scratch, scratch_bytes, sort_and_count};
 use crate::kmers::store::{Store, Writer};
 use crate::kmers::word::Kmer;
 use seqmill_base::Result;
@@ -16,9 +16,9 @@ use std::sync::{Mutex, PoisonError};
 /// Bits of a bucket too big for the scratch that make smaller ones.
 const CHILD_BITS: u32 = 8;
 
-/// Bytes of scratch for each element: two arrays of k-mers, counts, encoded blocks.
-const fn scratch_bytes(kmer_bytes: usize) -> usize {
-    3 * kmer_bytes + 8
+/// Bytes for each element: k-mers, room to sort them, counts, encoded blocks.
+const fn element_bytes(kmer_bytes: usize) -> usize {
+    2 * kmer_bytes + scratch_bytes(kmer_bytes) + size_of::<u64>()
 }
 
 impl<K: Kmer> Engine<'_, K> {
@@ -41,7 +41,7 @@ impl<K: Kmer> Engine<'_, K> {
             let mut give = |kmers: &mut Vec<K>, counts: &mut Vec<u64>, last: bool| {
                 own.add(counts);
                 let Some(table) = table else { return Ok(()) };
-                self.rules.filter(kmers, counts);
+                filter(self.rules.keep, kmers, counts);
                 table.put(bucket, kmers, counts, last)
             };
             let high = K::from_low(bucket as u64).up_all(2 * self.rules.k - buckets.bits);
@@ -62,16 +62,16 @@ impl<K: Kmer> Engine<'_, K> {
         arrays: &mut Arrays<K>,
         give: &mut Give<'_, K>,
     ) -> Result<()> {
-        let most = self.room.scratch as usize / scratch_bytes(K::BYTES);
+        let most = self.room.scratch as usize / element_bytes(K::BYTES);
         let items = store.items(shard);
         if items == 0 {
             return Ok(());
         }
         if items <= most as u64 {
-            let Arrays { elements, spare, counts } = arrays;
+            let Arrays { elements, scratch, counts } = arrays;
             store.drain(shard, elements, most + BLOCK_BYTES, |elements| {
                 let layout = Layout { free: shape.free, depth: shape.depth };
-                sort_and_count(elements, spare, counts, layout, self.lanes);
+                sort_and_count(elements, scratch, counts, layout, self.lanes);
                 for kmer in elements.iter_mut() {
                     *kmer = kmer.or(shape.bucket);
                 }
@@ -136,12 +136,12 @@ struct Shape<K> {
 
 struct Arrays<K> {
     elements: Vec<K>,
-    spare: Vec<K>,
+    scratch: Scratch<K>,
     counts: Vec<u64>,
 }
 
 impl<K> Default for Arrays<K> {
     fn default() -> Self {
-        Self { elements: Vec::new(), spare: Vec::new(), counts: Vec::new() }
+        Self { elements: Vec::new(), scratch: Scratch::default(), counts: Vec::new() }
     }
 }

@@ -32,7 +32,7 @@ impl Default for ReadFlags {
 }
 
 /// Whether a file is BAM.
-pub(super) fn is_bam(source: &dyn Source) -> Result<bool> {
+pub fn is_bam(source: &dyn Source) -> Result<bool> {
     let mut head = vec![0; 1 << 16];
     let got = source.read_at(&mut head, 0)?;
     head.truncate(got);

@@ -117,6 +117,10 @@ impl<'t, K: Word> Strand<'t, K> {
         self.kmers.drain(..self.used);
         self.counts.drain(..self.used);
         self.used = 0;
+        // Blocks are whole: what is there when the last is read is less than wanted.
+        let most = least + BLOCK_KMERS - self.kmers.len();
+        self.kmers.reserve_exact(most);
+        self.counts.reserve_exact(most);
         while self.kmers.len() < least && !self.ended {
             let before = self.kmers.len();
             let (kmers, counts) = (&mut self.kmers, &mut self.counts);

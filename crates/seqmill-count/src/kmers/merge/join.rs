@@ -1,21 +1,26 @@
 //! Sorted tables joined slab by slab: each slab holds the k-mers of all tables up to one key, and
-//! is joined two runs at a time without a branch that depends on the k-mers.
+//! is joined two runs at a time without a branch that depends on the k-mers. Sums are joined as
+//! packed numbers, unless a slab is so sparse or its counts so great that these do not fit.
 
 use super::SetOperation;
 use super::cursor::{KeyRange, Strand};
+use super::packed::Packed;
 use crate::kmers::skm::{BLOCK_KMERS, SkmTable};
 use crate::kmers::word::Word;
 use seqmill_base::{Error, FormatKind, Result};
 use std::hint::select_unpredictable;
+use std::sync::{Mutex, PoisonError};
 
 /// K-mers of a slab: they stay in the second-level cache.
 const SLAB_KMERS: usize = 1 << 14;
 
 /// Bytes that joining so many tables holds.
-pub(super) fn claim_bytes(tables: usize, kmer_bytes: usize) -> u64 {
-    let held = SLAB_KMERS + 3 * BLOCK_KMERS * tables;
-    // What tables have decoded, and two sets of runs.
-    (3 * held * (kmer_bytes + 8)) as u64
+pub(super) fn claim_bytes(tables: usize, kmer_bytes: usize, threads: usize) -> u64 {
+    let held = SLAB_KMERS + BLOCK_KMERS * tables;
+    // What tables have decoded; for each thread packed numbers and room to merge them, and two
+    // sets of runs.
+    let of_a_thread = 2 * kmer_bytes + 2 * (kmer_bytes + 8);
+    (held * (kmer_bytes + 8 + threads * of_a_thread)) as u64
 }
 
 /// Runs one behind the other: the keys of each ascend.
@@ -29,6 +34,12 @@ struct Runs<K> {
 impl<K> Runs<K> {
     fn new() -> Self {
         Self { kmers: Vec::new(), counts: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Makes room for so many and no more, where there are none.
+    fn reserve(&mut self, kmers: usize) {
+        self.kmers.reserve_exact(kmers);
+        self.counts.reserve_exact(kmers);
     }
 
     fn clear(&mut self) {
@@ -104,6 +115,7 @@ fn cut_alike<K>(run: Run<'_, K>) -> Run<'_, K> {
 fn join_two<K: Word, R: Rule>(left: Run<'_, K>, right: Run<'_, K>, to: &mut Runs<K>) -> bool {
     let begin = to.kmers.len();
     let most = left.0.len() + right.0.len();
+    to.reserve(most);
     to.kmers.resize(begin + most, K::default());
     to.counts.resize(begin + most, 0);
     let (kmers, counts) = (&mut to.kmers[begin..], &mut to.counts[begin..]);
@@ -146,6 +158,7 @@ fn join_two<K: Word, R: Rule>(left: Run<'_, K>, right: Run<'_, K>, to: &mut Runs
 fn fold<K: Word, R: Rule>(runs: &mut Runs<K>, first: usize, spare: &mut Runs<K>) -> Result<()> {
     while runs.ends.len() > first + 1 {
         spare.clear();
+        spare.reserve(runs.kmers.len());
         for number in 0..first {
             let (kmers, counts) = runs.run(number);
             spare.kmers.extend_from_slice(kmers);
@@ -174,20 +187,30 @@ fn fold<K: Word, R: Rule>(runs: &mut Runs<K>, first: usize, spare: &mut Runs<K>)
     Ok(())
 }
 
-/// Gives the k-mers of all tables that lie in `range`, joined, in ascending order.
-pub(super) fn join<K: Word>(
-    tables: &[SkmTable],
-    operation: SetOperation,
-    range: KeyRange<K>,
-    mut give: impl FnMut(&[K], &[u64]) -> Result<()>,
-) -> Result<()> {
-    let mut strands: Vec<Strand<'_, K>> =
-        tables.iter().enumerate().map(|(n, table)| Strand::new(table, n, range)).collect();
-    let (mut runs, mut spare) = (Runs::new(), Runs::new());
-    loop {
-        let least = (SLAB_KMERS / strands.len().max(1)).max(1);
+/// The slabs of tables, one by one.
+struct Slabs<'t, K> {
+    strands: Vec<Strand<'t, K>>,
+    tables: usize,
+    /// How many of each strand, from the first that it holds on, belong to the slab.
+    taken: Vec<usize>,
+    /// How many slabs there were.
+    made: usize,
+}
+
+impl<'t, K: Word> Slabs<'t, K> {
+    fn new(tables: &'t [SkmTable], range: KeyRange<K>) -> Self {
+        let strands = tables.iter().enumerate().map(|(n, table)| Strand::new(table, n, range));
+        Self { strands: strands.collect(), tables: tables.len(), taken: Vec::new(), made: 0 }
+    }
+
+    /// Goes on to the next slab and gives its number, or nothing if there is none.
+    fn next(&mut self) -> Result<Option<usize>> {
+        for (strand, taken) in self.strands.iter_mut().zip(self.taken.drain(..)) {
+            strand.used += taken;
+        }
+        let least = (SLAB_KMERS / self.strands.len().max(1)).max(1);
         let mut failure = Ok(());
-        strands.retain_mut(|strand| match strand.fill(least) {
+        self.strands.retain_mut(|strand| match strand.fill(least) {
             Ok(some) => some,
             Err(error) => {
                 failure = Err(error);
@@ -195,57 +218,105 @@ pub(super) fn join<K: Word>(
             }
         });
         failure?;
-        if strands.is_empty() {
-            return Ok(());
-        }
         // Up to here every table has given all that it has.
-        let open = strands.iter().filter(|strand| !strand.is_last());
+        let open = self.strands.iter().filter(|strand| !strand.is_last());
         let bound = open.filter_map(|strand| strand.kmers.last().copied()).min();
-        if let ([only], SetOperation::UnionSum) = (strands.as_mut_slice(), operation) {
-            give(&only.kmers[only.used..], &only.counts[only.used..])?;
-            only.used = only.kmers.len();
-            continue;
-        }
-        runs.clear();
-        let mut next = 0;
-        for strand in &mut strands {
-            // A table that has ended is an empty run: operations go by the table's number.
-            while next < strand.number && operation != SetOperation::UnionSum {
-                runs.ends.push(runs.kmers.len());
-                next += 1;
-            }
-            next = strand.number + 1;
+        self.taken.extend(self.strands.iter().map(|strand| {
             let left = &strand.kmers[strand.used..];
-            let taken =
-                bound.map_or(left.len(), |bound| left.partition_point(|kmer| *kmer <= bound));
-            if taken == 0 && operation == SetOperation::UnionSum {
-                continue;
+            bound.map_or(left.len(), |bound| left.partition_point(|kmer| *kmer <= bound))
+        }));
+        self.made += 1;
+        Ok((!self.strands.is_empty()).then_some(self.made - 1))
+    }
+
+    /// What of the slab each table has that has any: its number and the run.
+    fn runs(&self) -> impl Iterator<Item = (usize, Run<'_, K>)> {
+        let strands = self.strands.iter().zip(&self.taken).filter(|(_, taken)| **taken > 0);
+        strands.map(|(strand, taken)| {
+            let places = strand.used..strand.used + taken;
+            (strand.number, (&strand.kmers[places.clone()], &strand.counts[places]))
+        })
+    }
+
+    /// Copies a run of every table; those without any are empty.
+    fn copy(&self, to: &mut Runs<K>) {
+        to.clear();
+        to.reserve(self.taken.iter().sum());
+        for (number, (kmers, counts)) in self.runs() {
+            to.ends.resize(number, to.kmers.len());
+            to.kmers.extend_from_slice(kmers);
+            to.counts.extend_from_slice(counts);
+            to.ends.push(to.kmers.len());
+        }
+        to.ends.resize(self.tables, to.kmers.len());
+    }
+
+    /// Packs the slab; false if it does not fit.
+    fn pack(&self, packed: &mut Packed<K>) -> bool {
+        let least = self.runs().filter_map(|(_, (kmers, _))| kmers.first()).min();
+        let greatest = self.runs().filter_map(|(_, (kmers, _))| kmers.last()).max();
+        let (Some(least), Some(greatest)) = (least, greatest) else { return false };
+        packed.begin(*least, *greatest, self.taken.iter().sum())
+            && self.runs().all(|(_, (kmers, counts))| packed.push(kmers, counts))
+    }
+}
+
+/// The k-mers of all tables that lie in a range, joined by any number of threads.
+pub(super) struct Join<'t, K> {
+    slabs: Mutex<Slabs<'t, K>>,
+    operation: SetOperation,
+}
+
+impl<'t, K: Word> Join<'t, K> {
+    pub(super) fn new(tables: &'t [SkmTable], operation: SetOperation, range: KeyRange<K>) -> Self {
+        Self { slabs: Mutex::new(Slabs::new(tables, range)), operation }
+    }
+
+    /// Joins slabs until there are no more and gives each with its number: slabs ascend, and so do
+    /// k-mers within.
+    pub(super) fn work(
+        &self,
+        mut give: impl FnMut(usize, &mut Vec<K>, &mut Vec<u64>) -> Result<()>,
+    ) -> Result<()> {
+        let (mut runs, mut spare, mut packed) = (Runs::new(), Runs::new(), Packed::new());
+        loop {
+            let (number, is_packed) = {
+                let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(number) = slabs.next()? else { return Ok(()) };
+                let is_packed = self.operation == SetOperation::UnionSum
+                    && slabs.runs().nth(1).is_some()
+                    && slabs.pack(&mut packed);
+                if !is_packed {
+                    slabs.copy(&mut runs);
+                }
+                (number, is_packed)
+            };
+            if is_packed {
+                packed.sum(&mut runs.kmers, &mut runs.counts);
+            } else {
+                self.fold_runs(&mut runs, &mut spare)?;
             }
-            runs.kmers.extend_from_slice(&left[..taken]);
-            runs.counts.extend_from_slice(&strand.counts[strand.used..strand.used + taken]);
-            runs.ends.push(runs.kmers.len());
-            strand.used += taken;
+            give(number, &mut runs.kmers, &mut runs.counts)?;
         }
-        while next < tables.len() && operation != SetOperation::UnionSum {
-            runs.ends.push(runs.kmers.len());
-            next += 1;
-        }
-        match operation {
-            SetOperation::UnionSum => fold::<K, Sum>(&mut runs, 0, &mut spare)?,
-            SetOperation::IntersectMin => fold::<K, Least>(&mut runs, 0, &mut spare)?,
+    }
+
+    fn fold_runs(&self, runs: &mut Runs<K>, spare: &mut Runs<K>) -> Result<()> {
+        match self.operation {
+            SetOperation::UnionSum => fold::<K, Sum>(runs, 0, spare),
+            SetOperation::IntersectMin => fold::<K, Least>(runs, 0, spare),
             SetOperation::Subtract | SetOperation::Difference => {
-                fold::<K, Sum>(&mut runs, 1, &mut spare)?;
+                fold::<K, Sum>(runs, 1, spare)?;
                 if runs.ends.len() > 1 {
                     spare.clear();
-                    if operation == SetOperation::Subtract {
-                        join_two::<K, Less>(runs.run(0), runs.run(1), &mut spare);
+                    if self.operation == SetOperation::Subtract {
+                        join_two::<K, Less>(runs.run(0), runs.run(1), spare);
                     } else {
-                        join_two::<K, Lacking>(runs.run(0), runs.run(1), &mut spare);
+                        join_two::<K, Lacking>(runs.run(0), runs.run(1), spare);
                     }
-                    std::mem::swap(&mut runs, &mut spare);
+                    std::mem::swap(runs, spare);
                 }
+                Ok(())
             }
         }
-        give(&runs.kmers, &runs.counts)?;
     }
 }

@@ -1,4 +1,4 @@
-//! One block: k-mers as differences to the first in Elias-Fano form, and their counts.
+//! Reading one block: k-mers as differences to the first in Elias-Fano form, and their counts.
 
 use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
@@ -9,114 +9,17 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Bytes before the low bits: n, l and h.
 const FIXED_BYTES: usize = 8;
 /// A count byte of this value is followed up among the escapes.
-const ESCAPE: u64 = 255;
-
-/// Puts bits into words, the least significant first.
-struct BitWriter<'o> {
-    words: std::slice::IterMut<'o, [u8; 8]>,
-    pending: u64,
-    filled: u32,
-}
-
-impl BitWriter<'_> {
-    /// Adds the low `bits` (1 to 64) of `value`, which has no others.
-    #[inline(always)]
-    fn put(&mut self, value: u64, bits: u32) {
-        self.pending |= value << self.filled;
-        self.filled += bits;
-        if self.filled >= 64 {
-            self.flush();
-            self.filled -= 64;
-            // Two shifts: one by 64 is none. `bits - filled` bits were written.
-            self.pending = (value >> 1) >> (bits - self.filled - 1);
-        }
-    }
-
-    #[inline(always)]
-    fn flush(&mut self) {
-        if let Some(word) = self.words.next() {
-            *word = self.pending.to_le_bytes();
-        }
-    }
-}
-
-/// The low bits of each of `n` differences whose greatest is `last`.
-fn low_bits<K: Word>(last: K, n: usize) -> u32 {
-    // The logarithm of `last / n` without a division.
-    let n = K::from_low(n as u64);
-    let (long, short) = (K::BITS - last.zeros_above(), K::BITS - n.zeros_above());
-    if last < n {
-        return 0;
-    }
-    let places = long - short;
-    if n.up(places) > last { places - 1 } else { places }
-}
-
-/// Appends a block of sorted k-mers, none twice.
-pub(super) fn encode_block<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u8>) {
-    let begin = out.len();
-    let n = kmers.len();
-    let (Some(first), Some(last)) = (kmers.first().copied(), kmers.last()) else { return };
-    let span = last.minus(first);
-    let l = low_bits(span, n);
-    let high_bits = span.down_all(l).low() as usize + n;
-    let h = high_bits.div_ceil(8);
-    out.extend_from_slice(&(n as u16).to_le_bytes());
-    out.extend_from_slice(&(l as u16).to_le_bytes());
-    out.extend_from_slice(&(h as u32).to_le_bytes());
-    let (low, low_bytes) = (out.len(), (n * l as usize).div_ceil(8));
-    out.reserve(low_bytes + h + n + 64);
-    // Whole words, each written once it is full; then cut to what is needed.
-    out.resize(low + low_bytes.next_multiple_of(8), 0);
-    if l > 0 {
-        let words = out[low..].as_chunks_mut::<8>().0.iter_mut();
-        let mut bits = BitWriter { words, pending: 0, filled: 0 };
-        let mask = K::ones(l);
-        for kmer in kmers {
-            let low = kmer.minus(first).and(mask);
-            if K::BITS == 64 {
-                bits.put(low.low(), l);
-                continue;
-            }
-            for word in 0..l.div_ceil(64) {
-                bits.put(low.word(word as usize), (l - 64 * word).min(64));
-            }
-        }
-        bits.flush();
-    }
-    out.truncate(low + low_bytes);
-    let high = out.len();
-    out.resize(high + h.next_multiple_of(8), 0);
-    let words = out[high..].as_chunks_mut::<8>().0;
-    let (mut word, mut bits) = (0, 0_u64);
-    for (j, kmer) in kmers.iter().enumerate() {
-        let at = kmer.minus(first).down_all(l).low() as usize + j;
-        if at / 64 != word {
-            words[word] = bits.to_le_bytes();
-            (word, bits) = (at / 64, 0);
-        }
-        bits |= 1 << (at % 64);
-    }
-    words[word] = bits.to_le_bytes();
-    out.truncate(high + h);
-    out.extend(counts.iter().map(|count| (*count).min(ESCAPE) as u8));
-    for count in counts.iter().filter(|count| **count >= ESCAPE) {
-        let mut rest = count - ESCAPE;
-        while rest >= 0x80 {
-            out.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        out.push(rest as u8);
-    }
-    let sum = xxh3_64(&out[begin..]);
-    out.extend_from_slice(&sum.to_le_bytes());
-}
+pub(super) const ESCAPE: u64 = 255;
+/// Bits that are found in eight bytes wherever they begin in the first.
+const WINDOW_BITS: u32 = 57;
 
 /// The parts of a block.
 struct Parts<'b> {
     n: usize,
     l: u32,
     low: &'b [u8],
+    /// The low bits and what follows them up to the end of the block.
+    low_on: &'b [u8],
     high: &'b [u8],
     counts: &'b [u8],
     escapes: &'b [u8],
@@ -131,10 +34,11 @@ fn parts(block: &[u8], bits: u32) -> Option<Parts<'_>> {
     if n == 0 || n > super::BLOCK_KMERS || l >= bits {
         return None;
     }
+    let low_on = block.get(FIXED_BYTES..)?;
     let (low, rest) = body.split_at_checked(low_bytes)?;
     let (high, rest) = rest.split_at_checked(h)?;
     let (counts, escapes) = rest.split_at_checked(n)?;
-    Some(Parts { n, l, low, high, counts, escapes })
+    Some(Parts { n, l, low, low_on, high, counts, escapes })
 }
 
 /// Whether the checksum at the end of a block is right.
@@ -147,7 +51,7 @@ pub(super) fn is_sound(block: &[u8]) -> bool {
 #[inline(always)]
 fn bits_at(bytes: &[u8], at: usize, bits: u32) -> u64 {
     let from = bytes.get(at / 8..).unwrap_or_default();
-    if bits <= 57
+    if bits <= WINDOW_BITS
         && let Some(word) = from.first_chunk()
     {
         return (u64::from_le_bytes(*word) >> (at % 8)) & ((1 << bits) - 1);
@@ -162,55 +66,91 @@ fn bits_at(bytes: &[u8], at: usize, bits: u32) -> u64 {
     if bits == 64 { value } else { value & ((1 << bits) - 1) }
 }
 
+/// The low bits that begin at a place.
 #[inline(always)]
-fn low_of<K: Word>(parts: &Parts<'_>, j: usize) -> K {
-    let begin = j * parts.l as usize;
-    if K::BITS == 64 {
-        return if parts.l == 0 {
-            K::default()
-        } else {
-            K::from_low(bits_at(parts.low, begin, parts.l))
-        };
-    }
+fn low_at<K: Word>(parts: &Parts<'_>, at: usize) -> K {
     let mut low = K::default();
     for word in 0..parts.l.div_ceil(64) {
         let bits = (parts.l - 64 * word).min(64);
-        low = low.with_word(word as usize, bits_at(parts.low, begin + 64 * word as usize, bits));
+        low = low.with_word(word as usize, bits_at(parts.low, at + 64 * word as usize, bits));
     }
     low
 }
 
 /// Appends the k-mers and counts of a block; `None` if it is malformed.
-pub fn decode_block<K: Word>(
+pub(super) fn decode_block<K: Word>(
     block: &[u8],
     first: K,
     kmers: &mut Vec<K>,
     counts: &mut Vec<u64>,
+    lanes: Lanes,
 ) -> Option<()> {
     let parts = parts(block, K::BITS)?;
-    let mut j = 0;
-    for (i, eight) in parts.high.chunks(8).enumerate() {
+    let begin = kmers.len();
+    kmers.resize(begin + parts.n, K::default());
+    let places = kmers.get_mut(begin..)?;
+    lanes.run(
+        (&parts, places, &mut *counts),
+        #[inline(always)]
+        |parts, places, counts| {
+            decode_highs(parts, places)?;
+            add_lows(parts, first, places);
+            decode_counts(parts, counts)
+        },
+    )
+}
+
+/// The high bits of each difference.
+#[inline(always)]
+fn decode_highs<K: Word>(parts: &Parts<'_>, places: &mut [K]) -> Option<()> {
+    let mut places = places.iter_mut();
+    let mut passed = 0_u64;
+    for eight in parts.high.chunks(8) {
         let mut bytes = [0; 8];
         bytes[..eight.len()].copy_from_slice(eight);
         let mut bits = u64::from_le_bytes(bytes);
         while bits != 0 {
-            let at = 64 * i + bits.trailing_zeros() as usize;
+            // Ones are k-mers, zeros are what the high bits count.
+            *places.next()? = K::from_low(passed.wrapping_add(u64::from(bits.trailing_zeros())));
             bits &= bits - 1;
-            if j == parts.n {
-                return None;
-            }
-            let high = K::from_low((at - j) as u64).up(parts.l);
-            kmers.push(first.plus(high.or(low_of(&parts, j))));
-            j += 1;
+            passed = passed.wrapping_sub(1);
         }
+        passed = passed.wrapping_add(64);
     }
-    if j != parts.n {
-        return None;
+    places.next().is_none().then_some(())
+}
+
+/// Puts the low bits below the high ones and adds the first k-mer: apart from the high bits, so
+/// that many go at a time.
+#[inline(always)]
+fn add_lows<K: Word>(parts: &Parts<'_>, first: K, places: &mut [K]) {
+    let l = parts.l;
+    let narrow = K::BITS == 64 && l <= WINDOW_BITS;
+    let mask = if narrow { (1 << l) - 1 } else { 0 };
+    for (j, place) in places.iter_mut().enumerate() {
+        let at = j * l as usize;
+        let low = if narrow {
+            // Behind the low bits there is the rest of the block, no less than a window.
+            let window = parts.low_on.get(at / 8..).and_then(<[u8]>::first_chunk);
+            K::from_low((u64::from_le_bytes(*window.unwrap_or(&[0; 8])) >> (at % 8)) & mask)
+        } else {
+            low_at(parts, at)
+        };
+        *place = first.plus(place.up(l).or(low));
     }
+}
+
+#[inline(always)]
+fn decode_counts(parts: &Parts<'_>, counts: &mut Vec<u64>) -> Option<()> {
+    let begin = counts.len();
+    counts.extend(parts.counts.iter().map(|count| u64::from(*count)));
     let mut escapes = parts.escapes;
-    for count in parts.counts {
-        let count = u64::from(*count);
-        counts.push(if count == ESCAPE { ESCAPE + take_leb(&mut escapes)? } else { count });
+    let escaped =
+        parts.counts.iter().fold(0, |n, count| n + u32::from(u64::from(*count) == ESCAPE));
+    if escaped > 0 {
+        for count in counts.get_mut(begin..)?.iter_mut().filter(|count| **count == ESCAPE) {
+            *count += take_leb(&mut escapes)?;
+        }
     }
     escapes.is_empty().then_some(())
 }
@@ -313,7 +253,7 @@ impl<'b, K: Word> Finder<'b, K> {
             if j >= parts.n {
                 return None;
             }
-            let found: K = low_of(parts, j);
+            let found: K = low_at(parts, j * parts.l as usize);
             if found == low {
                 return count_at(parts, j);
             }
@@ -375,6 +315,7 @@ fn count_at(parts: &Parts<'_>, j: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::encode_block;
     use super::*;
     use crate::kmers::word::Wide;
 
@@ -399,11 +340,16 @@ mod tests {
             let counts: Vec<u64> =
                 kmers.iter().map(|_| if next() % 9 == 0 { next() >> 8 } else { 254 }).collect();
             let mut block = Vec::new();
-            encode_block(&kmers, &counts, &mut block);
+            encode_block(&kmers, &counts, &mut block, Lanes::Scalar);
             assert!(is_sound(&block));
-            let (mut found, mut found_counts) = (Vec::new(), Vec::new());
-            decode_block(&block, kmers[0], &mut found, &mut found_counts).unwrap();
-            assert_eq!((&found, &found_counts), (&kmers, &counts));
+            for lanes in Lanes::all() {
+                let mut again = Vec::new();
+                encode_block(&kmers, &counts, &mut again, lanes);
+                assert_eq!(again, block, "{lanes:?}");
+                let (mut found, mut found_counts) = (Vec::new(), Vec::new());
+                decode_block(&block, kmers[0], &mut found, &mut found_counts, lanes).unwrap();
+                assert_eq!((&found, &found_counts), (&kmers, &counts), "{lanes:?}");
+            }
             let count_of = |kmer: &K| kmers.binary_search(kmer).map_or(0, |i| counts[i]);
             let mut wanted: Vec<K> = kmers.clone();
             wanted.extend(kmers.iter().map(|kmer| kmer.plus(K::from_low(1))));
@@ -433,15 +379,5 @@ mod tests {
         check::<u128>(126);
         check::<Wide<4>>(256);
         check::<Wide<8>>(510);
-    }
-
-    #[test]
-    fn low_bits_are_the_logarithm() {
-        for last in [0_u64, 1, 4, 5, 511, 512, 513, 1 << 40, u64::MAX] {
-            for n in [1, 2, 5, 512] {
-                let expected = (last / n as u64).checked_ilog2().unwrap_or(0);
-                assert_eq!(low_bits(last, n), expected, "{last} {n}");
-            }
-        }
     }
 }

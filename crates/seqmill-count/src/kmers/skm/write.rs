@@ -1,7 +1,8 @@
 //! Writing tables: in order from one thread, or encoded by many and put in order.
 
-use super::block::encode_block;
+use super::encode::encode_block;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
+use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 use seqmill_base::{Error, Lease, Result};
 use seqmill_table::write_behind::WriteBehind;
@@ -29,6 +30,14 @@ pub struct TableFacts {
     pub total: u64,
 }
 
+/// How blocks are encoded.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    /// Words of a k-mer.
+    words: usize,
+    lanes: Lanes,
+}
+
 /// Encoded blocks and where each begins.
 #[derive(Default)]
 struct Encoded {
@@ -39,11 +48,11 @@ struct Encoded {
 }
 
 impl Encoded {
-    fn push<K: Word>(&mut self, kmers: &[K], counts: &[u64], words: usize) {
+    fn push<K: Word>(&mut self, kmers: &[K], counts: &[u64], form: Form) {
         let Some(first) = kmers.first() else { return };
         let before = self.bytes.len();
-        encode_block(kmers, counts, &mut self.bytes);
-        self.firsts.extend((0..words).map(|i| first.word(i)));
+        encode_block(kmers, counts, &mut self.bytes, form.lanes);
+        self.firsts.extend((0..form.words).map(|i| first.word(i)));
         self.lengths.push((self.bytes.len() - before) as u32);
     }
 
@@ -58,7 +67,7 @@ impl Encoded {
 pub struct SkmWriter<'f, K> {
     file: &'f File,
     path: PathBuf,
-    k: u32,
+    form: Form,
     at: u64,
     firsts: Vec<u64>,
     offsets: Vec<u64>,
@@ -77,7 +86,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
         Self {
             file,
             path: path.to_path_buf(),
-            k,
+            form: Form { words: key_words(k), lanes: Lanes::detect() },
             at: HEADER_BYTES as u64,
             firsts: Vec::new(),
             offsets: Vec::new(),
@@ -99,7 +108,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             self.counts.extend_from_slice(&counts[..missing]);
             (kmers, counts) = (&kmers[missing..], &counts[missing..]);
             if self.kmers.len() == BLOCK_KMERS {
-                self.encoded.push(&self.kmers, &self.counts, key_words(self.k));
+                self.encoded.push(&self.kmers, &self.counts, self.form);
                 self.distinct += BLOCK_KMERS as u64;
                 self.kmers.clear();
                 self.counts.clear();
@@ -108,7 +117,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
         while kmers.len() >= BLOCK_KMERS {
             let (block, rest) = kmers.split_at(BLOCK_KMERS);
             let (block_counts, rest_counts) = counts.split_at(BLOCK_KMERS);
-            self.encoded.push(block, block_counts, key_words(self.k));
+            self.encoded.push(block, block_counts, self.form);
             self.distinct += BLOCK_KMERS as u64;
             (kmers, counts) = (rest, rest_counts);
             if self.encoded.bytes.len() >= WRITE_BYTES {
@@ -157,7 +166,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
     pub fn finish(mut self, facts: &TableFacts, footer: &serde_json::Value) -> Result<u64> {
         let kmers = std::mem::take(&mut self.kmers);
         let counts = std::mem::take(&mut self.counts);
-        self.encoded.push(&kmers, &counts, key_words(self.k));
+        self.encoded.push(&kmers, &counts, self.form);
         self.write_encoded()?;
         self.offsets.push(self.at);
         let index_at = self.at;
@@ -221,13 +230,13 @@ struct Order<'f, K> {
 pub struct OrderedBlocks<'f, K> {
     order: Mutex<Order<'f, K>>,
     changed: Condvar,
-    words: usize,
+    form: Form,
 }
 
 impl<'f, K: Word> OrderedBlocks<'f, K> {
     /// Puts blocks in order for `writer`.
     pub fn new(writer: SkmWriter<'f, K>) -> Self {
-        let words = key_words(writer.k);
+        let form = writer.form;
         let order = Order {
             writer,
             turn: 0,
@@ -238,7 +247,7 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
             failed: false,
             spare: Vec::new(),
         };
-        Self { order: Mutex::new(order), changed: Condvar::new(), words }
+        Self { order: Mutex::new(order), changed: Condvar::new(), form }
     }
 
     fn lock(&self) -> MutexGuard<'_, Order<'f, K>> {
@@ -290,10 +299,10 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
         let mut encoded = order.spare.pop().unwrap_or_default();
         drop(order);
         self.changed.notify_all();
-        encoded.push(&head, &head_counts, self.words);
+        encoded.push(&head, &head_counts, self.form);
         let blocks = kmers[fill..end].chunks(BLOCK_KMERS);
         for (kmers, counts) in blocks.zip(counts[fill..end].chunks(BLOCK_KMERS)) {
-            encoded.push(kmers, counts, self.words);
+            encoded.push(kmers, counts, self.form);
         }
         let mut order = self.wait(self.lock(), |o| o.written == number)?;
         order.writer.append(&encoded)?;
