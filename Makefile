@@ -16,7 +16,7 @@ EXTRAS := arrow,polars,report,dask,remote,test,lint
 DOCS_EXTRAS := docs
 PYTEST_ARGS ?=
 FUZZ_SEED ?= 1
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 14
 FUZZ_INPUTS ?= 100000
 comma := ,
 
@@ -50,7 +50,7 @@ help:
 	@echo "make lint    rustfmt, clippy, ruff, mypy"
 	@echo "make format  let rustfmt and ruff rewrite the sources"
 	@echo "make docs    the manual, into site/"
-	@echo "make fuzz    mutated inputs for FUZZ_SECONDS (20) each, or FUZZ_INPUTS of them; FUZZ_SEED=1"
+	@echo "make fuzz    mutated inputs for FUZZ_SECONDS (14) each, or FUZZ_INPUTS of them; FUZZ_SEED=1"
 	@echo "make bench   build with fat LTO into $(BENCH_VENV), run every script of bench/, then write"
 	@echo "             docs/benchmarks.md from the results (make bench-page: only that)"
 	@echo "make clean   remove what the targets above made"
@@ -88,7 +88,7 @@ endif
 
 # At length: make fuzz FUZZ_INPUTS=100000 FUZZ_SECONDS=3600. Inputs that fail stay in target/fuzz.
 fuzz:
-	for kind in convert archives kmers repeats; do \
+	for kind in convert archives coverage fetch kmers repeats; do \
 		cargo run --release -q -p seqmill-fuzz -- --kind $$kind --inputs $(FUZZ_INPUTS) \
 			--seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --keep target/fuzz || exit 1; \
 	done

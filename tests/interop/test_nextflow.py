@@ -176,9 +176,6 @@ def test_chunks_and_threads_do_not_show(
     words = [f"{names[word]}{Path(word).suffix}" if word in names else word for word in words]
     assert flow.run(*words) == 0, flow.told
     check_small(flow.folder / "results", 5)
-    indices = list((flow.folder / "work").rglob("*.fai"))
-    # That of INDEX, and a link to it in each task that reads the reference.
-    assert len(indices) > len(BOUNDS)
 
 
 def test_filter_strand_format_and_bed(nextflow: MakeNextflow) -> None:

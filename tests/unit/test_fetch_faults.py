@@ -169,3 +169,22 @@ def test_threads_and_batches_take_turns_on_files_that_are_closed(tmp_path: Path)
         rows = store.fetch_many(windows, threads=threads)
         assert rows.tobytes() == b"".join(expected)
     assert rows.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b">a\r\nACGT\r\nAC T\r\nACGT\r\n", "behind a short"),
+        (b">a\nAC T\nACGT\n", "different line lengths"),
+        (b">a\nACGT\nA\xfdGT\n", "byte 0xfd"),
+    ],
+)
+def test_lines_in_which_no_position_is_right_are_refused(
+    tmp_path: Path, text: bytes, told: str
+) -> None:
+    """Windows behind such a line were shifted; the error names the file."""
+    path = tmp_path / "x.fa"
+    path.write_bytes(text)
+    with pytest.raises(errors.FormatError, match=told) as caught:
+        FastaStore.open(path)
+    assert caught.value.path == str(path)

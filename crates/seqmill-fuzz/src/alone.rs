@@ -98,6 +98,11 @@ impl Case {
         Ok(Self { bytes, path, suffix, story, outcomes: Vec::new(), fault: None })
     }
 
+    /// Says anew what was done to the input and beside it.
+    pub(crate) fn tell(&mut self, story: String) {
+        self.story = story;
+    }
+
     /// Counts an outcome.
     pub(crate) fn count(&mut self, outcome: String) {
         self.outcomes.push(outcome);

@@ -4,7 +4,7 @@
 //! ```text
 //! seqmill-fuzz --inputs 100000 --seed 1 [--seconds T] [--first N] [--keep DIR] [--work DIR]
 //! seqmill-fuzz --seed 1 --case N        runs one case again and tells everything
-//! seqmill-fuzz --kind archives|kmers|repeats --inputs 100000 --seed 1    another job's inputs
+//! seqmill-fuzz --kind archives|coverage|fetch|kmers|repeats --inputs 100000 --seed 1    another job's inputs
 //! ```
 //!
 //! Case `n` is a function of the seed, `n` and the corpus alone. A worker process runs the cases
@@ -23,7 +23,9 @@ mod archive;
 mod bam;
 mod case;
 mod corpus;
+mod coverage;
 mod cram;
+mod fetch;
 mod frame;
 mod index;
 mod kmers;
@@ -48,6 +50,10 @@ pub(crate) enum Kind {
     Convert,
     /// AGC archives.
     Archives,
+    /// Regions and sequences whose coverage is measured, also in shares.
+    Coverage,
+    /// FASTA of which windows are read, with its side files.
+    Fetch,
     /// Sequences whose k-mers are counted, and tables of them.
     Kmers,
     /// Genomes in which repeats are looked for.
@@ -113,9 +119,14 @@ fn parse_kind(word: &str) -> Result<Kind, String> {
     Ok(match word {
         "convert" => Kind::Convert,
         "archives" => Kind::Archives,
+        "coverage" => Kind::Coverage,
+        "fetch" => Kind::Fetch,
         "kmers" => Kind::Kmers,
         "repeats" => Kind::Repeats,
-        _ => return Err(format!("--kind {word:?}: convert, archives, kmers or repeats")),
+        _ => {
+            let known = "convert, archives, coverage, fetch, kmers or repeats";
+            return Err(format!("--kind {word:?}: {known}"));
+        }
     })
 }
 
@@ -124,6 +135,8 @@ fn main() -> ExitCode {
         let alone = arguments.worker || arguments.case.is_some();
         let ran = match arguments.kind {
             Kind::Archives => archive::run(&arguments),
+            Kind::Coverage => coverage::run(&arguments),
+            Kind::Fetch => fetch::run(&arguments),
             Kind::Kmers => kmers::run(&arguments),
             Kind::Repeats => repeats::run(&arguments),
             Kind::Convert if alone => worker::run(&arguments),

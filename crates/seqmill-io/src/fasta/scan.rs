@@ -189,8 +189,15 @@ impl FaiScanner {
     fn line(&mut self, rest: &[u8]) -> Result<usize> {
         let end = memchr(b'\n', rest);
         let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        let bases = count_graphic(piece);
+        if bases < piece.len() as u64
+            && let Some(byte) =
+                piece.iter().find(|byte| !byte.is_ascii_graphic() && !is_space(**byte))
+        {
+            return Err(self.wrong(format!("byte {byte:#04x} is neither a base nor white space")));
+        }
         self.line.0 += piece.len() as u64;
-        self.line.1 += count_graphic(piece);
+        self.line.1 += bases;
         if end.is_some() {
             self.end_line()?;
         }
@@ -205,11 +212,13 @@ impl FaiScanner {
         if self.current.line_width == 0 {
             self.current.line_width = width;
             self.current.line_bases = bases;
-        } else if self.current.line_width > width {
-            self.state = State::Outside;
-        } else if self.current.line_width < width {
+        } else if self.current.line_width < width || self.current.line_bases < bases {
             let name = String::from_utf8_lossy(&self.current.name).into_owned();
             return Err(self.wrong(format!("different line lengths in contig {name:?}")));
+        } else if self.current.line_width > width || self.current.line_bases > bases {
+            // Behind a line with fewer bases, be it as long as the others, no base is where the
+            // index says.
+            self.state = State::Outside;
         }
         self.line_number += 1;
         Ok(())
@@ -247,6 +256,22 @@ mod tests {
     }
 
     /// What samtools 1.16 wrote for these texts.
+    #[test]
+    fn lines_of_one_length_have_as_many_bases() {
+        for (text, lines) in [
+            (&b">a\r\nACGT\r\nAC T\r\nACGT\r\n"[..], "unexpected"),
+            (b">a\nACGT\nA\xfdT\n", "byte 0xfd"),
+            (b">a\nACGT\nA\0T\n", "byte 0x00"),
+            (b">a\nACGT\nAC T\nACGT\n", "unexpected"),
+            (b">a\nAC T\nACGT\n", "different line lengths"),
+            (b">a\nA C G\nACGT\n", "different line lengths"),
+        ] {
+            assert!(scan(text, 100).unwrap_err().to_string().contains(lines), "{text:?}");
+        }
+        // The last line may have fewer.
+        assert_eq!(scan(b">a\nACGT\nAC T\n>b\nA\n", 3).unwrap(), "a\t7\t3\t4\t5\nb\t1\t16\t1\t2\n");
+    }
+
     #[test]
     fn contigs_are_found_as_samtools_finds_them() {
         for (text, expected) in [
