@@ -25,6 +25,8 @@ const CHUNK_BASES: u64 = 1 << 20;
 const CHUNK_PIECES: usize = 4096;
 /// The part of the memory that the open archive gets.
 const ARCHIVE_SHARE: u64 = 2;
+/// The part of it that there must be for each thread: letters, text, and text that waits.
+const THREAD_BYTES: u64 = 4 * CHUNK_BASES;
 
 /// What is wanted of an archive.
 #[derive(Debug, Clone, Deserialize)]
@@ -303,6 +305,11 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
     let account = job.budget.account("archive", share);
     let _held = job.budget.must_reserve(account, share)?;
     let archive = Arc::new(from.open_again(Memory::of(share))?);
+    let room = usize::try_from(share / THREAD_BYTES).unwrap_or(usize::MAX);
+    let threads = options.threads.min(room).max(1);
+    // What a thread decodes into stays with it.
+    let letters = job.budget.account("letters", threads as u64 * CHUNK_BASES);
+    let _letters = job.budget.must_reserve(letters, threads as u64 * CHUNK_BASES)?;
     let target = Target::open(&options.output, options.force)?;
     let wants_index = options.gzip.is_some() && options.output != Path::new("-");
     let planner = std::sync::Mutex::new(Planner {
@@ -328,6 +335,7 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
         run_stages(
             &archive,
             options,
+            threads,
             |lease| lock().next_chunk(lease),
             checks,
             &mut gzi,
@@ -353,6 +361,7 @@ pub fn unpack(from: &Archive, options: &UnpackOptions, job: &Job) -> Result<Unpa
 fn run_stages(
     archive: &Archive,
     options: &UnpackOptions,
+    threads: usize,
     next: impl FnMut(Lease) -> Result<Option<Chunk>> + Send,
     checks: Option<Checks>,
     gzi: &mut GziIndex,
@@ -360,7 +369,6 @@ fn run_stages(
     mut write: impl FnMut(&[u8]) -> Result<()> + Send,
     job: &Job,
 ) -> (Result<()>, Vec<StageFigures>) {
-    let threads = options.threads.max(1);
     let width = options.line_width;
     let room = (2 * threads as u64 + 2) * 2 * CHUNK_BASES;
     let plans = job.budget.account("plan", 1 << 20);
@@ -370,8 +378,7 @@ fn run_stages(
         "decode",
         0,
         texts,
-        // The letters of one record before they are cut into lines come on top.
-        |chunk: &Chunk| chunk.text_bytes + CHUNK_BASES,
+        |chunk: &Chunk| chunk.text_bytes,
         Vec::new,
         move |letters, chunk, mut lease| {
             let mut bytes = Vec::with_capacity(usize::try_from(chunk.text_bytes).unwrap_or(0));

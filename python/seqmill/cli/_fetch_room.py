@@ -10,7 +10,7 @@ __all__ = ["Room"]
 
 _MOST_BASES: Final = 8 << 20
 _LEAST_BASES: Final = 1 << 16
-_OBJECT_BYTES: Final = 3 << 20
+_OBJECT_BYTES: Final = 4 << 20
 """Rows of a batch as Python objects, and what the allocator does not give back."""
 _THREAD_BYTES: Final = 2 << 20
 """What a thread has read and inflated, and its stack."""
