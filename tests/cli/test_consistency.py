@@ -1,8 +1,10 @@
 """All commands speak alike: options, help pages, exit codes."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from seqmill import cli
 from seqmill.cli._options import EXIT_CODES, JobCommand
 from seqmill.errors import ExitCode
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, RunCommand
 
 # The letters of these belong to them in every command.
 SHARED = {
@@ -150,3 +152,25 @@ def test_completion_knows_every_option(shell: str) -> None:
         offered = {one.value for one in completion.get_completions(path.split()[1:], "--")}
         wanted = {name for one in options_of(path) for name in one.opts if name.startswith("--")}
         assert not wanted - offered, path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "{}", "-o", "out.parquet"),
+        ("coverage", "{}", "-o", "out"),
+        ("repeats", "{}", "-o", "out"),
+        ("pack", "-o", "out.agc", "{}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_names_that_are_no_text_are_refused(
+    words: tuple[str, ...], run_seqmill: RunCommand, tmp_path: Path
+) -> None:
+    """Linux allows any bytes in them; tables, reports and states hold text."""
+    name = os.fsdecode(b"\xff.fa")
+    (tmp_path / name).write_text(">a\nACGTACGTACGTACGTACGTACGTACGTACGTACGT\n")
+    ended = run_seqmill(*(word.format(name) for word in words), cwd=tmp_path)
+    assert ended.returncode == ExitCode.usage, ended.stderr
+    assert re.search(r"udcff(\.fa)?: is not UTF-8; give the file another name", ended.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -3,7 +3,7 @@
 use crate::arrow::{LastError, schema_capsule, stream_capsule};
 use crate::attention::attentive;
 use crate::error::to_python;
-use crate::job::{new_job, run};
+use crate::job::{new_job, read_options, run};
 use crate::remote::{RemoteFiles, engine_side};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,10 +12,6 @@ use seqmill_base::{CancelToken, Error, Job};
 use seqmill_convert::{Batches, Inputs, Options, Semantic};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
-
-fn parse(text: &str) -> PyResult<Options> {
-    serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("options: {e}")))
-}
 
 /// Converts inputs into one output; options and result are JSON (see `seqmill.alignments`).
 #[pyfunction]
@@ -27,7 +23,7 @@ pub(crate) fn convert(
     overview: bool,
     remote: Option<Py<RemoteFiles>>,
 ) -> PyResult<String> {
-    let mut options = parse(options_json)?;
+    let mut options: Options = read_options(py, options_json)?;
     options.remote = engine_side(remote.as_ref());
     let job = new_job(py, &options.resources)?;
     let _watch = options.remote.as_ref().map(|r| r.stop_with(job.cancel.clone()));
@@ -59,7 +55,7 @@ pub(crate) fn make_chunk_index(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Vec<std::path::PathBuf>> {
-    let options = parse(options_json)?;
+    let options: Options = read_options(py, options_json)?;
     let job = new_job(py, &options.resources)?;
     run(py, &job, progress.as_ref(), move |job| seqmill_convert::index_only(&options, job))?
         .map_err(|e| to_python(py, &e))
@@ -95,7 +91,7 @@ impl AlignmentScan {
     #[new]
     #[pyo3(signature = (options_json, remote = None))]
     fn new(py: Python<'_>, options_json: &str, remote: Option<Py<RemoteFiles>>) -> PyResult<Self> {
-        let mut options = parse(options_json)?;
+        let mut options: Options = read_options(py, options_json)?;
         options.remote = engine_side(remote.as_ref());
         let inputs = if options.remote.is_some() {
             // Whoever waits for a server can be interrupted.

@@ -2,8 +2,7 @@
 
 use crate::arrow::{LastError, schema_capsule, stream_capsule};
 use crate::error::to_python;
-use crate::job::{new_job, run};
-use pyo3::exceptions::PyValueError;
+use crate::job::{new_job, read_options, run};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use seqmill_base::{Job, Result};
@@ -68,8 +67,7 @@ fn do_work<T: Send + 'static>(
     progress: Option<&Py<PyAny>>,
     work: fn(&Options, &Job) -> WithWarnings<T>,
 ) -> PyResult<(T, Vec<String>)> {
-    let mut options: Options = serde_json::from_str(options_json)
-        .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    let mut options: Options = read_options(py, options_json)?;
     options.archives = crate::archive::ARCHIVES;
     let (threads, memory) = (options.threads, options.memory);
     let resources = Resources { threads, memory, ..Resources::default() };

@@ -2,11 +2,13 @@
 //! calling thread waiting for it, seeing to signals and progress.
 
 use crate::error::to_python;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use seqmill_base::process::memory_figures;
 use seqmill_base::{Budget, Error, Job};
 use seqmill_convert::Resources;
+use serde::de::DeserializeOwned;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,21 @@ const AWAY: Duration = Duration::from_millis(50);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Stack, allocator caches and compressor state of one thread.
 const THREAD_BYTES: u64 = 1 << 20;
+
+/// Reads the options of a call, which are JSON.
+pub(crate) fn read_options<T: DeserializeOwned>(py: Python<'_>, text: &str) -> PyResult<T> {
+    serde_json::from_str(text).map_err(|error| {
+        // Python writes a byte of a name that is no text as half of a character.
+        let lone = text.find("\\udc").filter(|_| error.is_syntax());
+        let Some(at) = lone else {
+            return PyValueError::new_err(format!("options: {error}"));
+        };
+        let begin = text[..at].rfind('"').map_or(0, |quote| quote + 1);
+        let end = text[at..].find('"').map_or(text.len(), |quote| at + quote);
+        let what = format!("{}: is not UTF-8; give the file another name", &text[begin..end]);
+        to_python(py, &Error::input(what))
+    })
+}
 
 /// A job with the budget of `resources`: what the process holds already, the threads and a
 /// twentieth for fragmentation are taken off (`workflow.md` A.3).

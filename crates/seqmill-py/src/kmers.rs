@@ -8,9 +8,8 @@ pub(crate) use profile::{KmerProfile, kmers_profile, kmers_profile_table};
 pub(crate) use table::{KmerTable, KmerTableStream};
 
 use crate::error::to_python;
-use crate::job::{new_job, run};
+use crate::job::{new_job, read_options, run};
 use options::{count_options, dump_options, merge_options, output_rules};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use seqmill_base::metrics::StageFigures;
 use seqmill_base::{Error, Job, Result};
@@ -20,10 +19,6 @@ use seqmill_io::region_list::{RegionList, SequenceNames};
 use seqmill_io::sequence::{Piece, SequenceOptions, SequenceStream, open_sequence, plan_parts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-pub(crate) fn parse(text: &str) -> PyResult<Value> {
-    serde_json::from_str(text).map_err(|e| PyValueError::new_err(format!("options: {e}")))
-}
 
 pub(crate) fn resources(options: &Value) -> Resources {
     Resources {
@@ -84,7 +79,7 @@ pub(crate) fn kmers_count(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let options = parse(options_json)?;
+    let options: Value = read_options(py, options_json)?;
     let job = new_job(py, &resources(&options))?;
     let count = count_options(&options);
     let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
@@ -101,7 +96,7 @@ pub(crate) fn kmers_merge(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let options = parse(options_json)?;
+    let options: Value = read_options(py, options_json)?;
     let job = new_job(py, &resources(&options))?;
     let merge = merge_options(&options).map_err(|e| to_python(py, &e))?;
     let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
@@ -152,7 +147,7 @@ pub(crate) fn kmers_dump(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<u64> {
-    let options = parse(options_json)?;
+    let options: Value = read_options(py, options_json)?;
     let job = new_job(py, &resources(&options))?;
     let rules = output_rules(&options).map_err(|e| to_python(py, &e))?;
     let dump = dump_options(&options);

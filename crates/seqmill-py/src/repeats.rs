@@ -2,7 +2,7 @@
 
 use crate::arrow::{LastError, stream_capsule};
 use crate::error::to_python;
-use crate::job::{new_job, run};
+use crate::job::{new_job, read_options, run};
 use arrow_array::builder::{
     Float32Builder, Int32Builder, Int64Builder, StringBuilder, StringDictionaryBuilder,
 };
@@ -379,8 +379,7 @@ pub(crate) fn find_repeats(
     options_json: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<RepeatRun> {
-    let mut options: Options = serde_json::from_str(options_json)
-        .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    let mut options: Options = read_options(py, options_json)?;
     options.archives = crate::archive::ARCHIVES;
     // Fewer threads rather than a budget that is too small (`workflow.md` A.4).
     let room = options.resources.memory.saturating_sub(memory_figures().rss.unwrap_or(0));

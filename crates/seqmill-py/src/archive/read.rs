@@ -4,7 +4,7 @@ use super::document;
 use super::tables::{ArchiveTable, TableKind};
 use crate::error::to_python;
 use crate::fetch::arguments::{Name, Output, name_to_python};
-use crate::job::{new_job, run};
+use crate::job::{new_job, read_options, run};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -234,8 +234,7 @@ pub(crate) fn archive_unpack(
     memory: u64,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let options: UnpackOptions = serde_json::from_str(options_json)
-        .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    let options: UnpackOptions = read_options(py, options_json)?;
     let job = new_job(py, &Resources { threads: options.threads, memory, ..Resources::default() })?;
     let archive = Arc::clone(&reader.archive);
     let work = move |job: &Job| seqmill_pack::unpack(&archive, &options, job);

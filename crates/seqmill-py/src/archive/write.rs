@@ -3,8 +3,7 @@
 use super::document;
 use super::read::ArchiveReader;
 use crate::error::to_python;
-use crate::job::{new_job, run};
-use pyo3::exceptions::PyValueError;
+use crate::job::{new_job, read_options, run};
 use pyo3::prelude::*;
 use seqmill_base::Job;
 use seqmill_convert::Resources;
@@ -24,8 +23,7 @@ pub(crate) fn archive_pack(
     progress: Option<Py<PyAny>>,
     source: Option<&ArchiveReader>,
 ) -> PyResult<String> {
-    let options: PackOptions = serde_json::from_str(options_json)
-        .map_err(|e| PyValueError::new_err(format!("options: {e}")))?;
+    let options: PackOptions = read_options(py, options_json)?;
     let resources = Resources { threads: options.threads, memory, ..Resources::default() };
     let job = new_job(py, &resources)?;
     let from = source.map(|reader| Arc::clone(&reader.archive));

@@ -1,9 +1,9 @@
 //! Open tables: look-ups, arrays, streams, profiles.
 
-use super::{parse, resources};
+use super::resources;
 use crate::arrow::{LastError, schema_capsule, stream_capsule};
 use crate::error::to_python;
-use crate::job::{new_job, run};
+use crate::job::{new_job, read_options, run};
 use pyo3::buffer::{Element, PyBuffer};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -127,7 +127,7 @@ impl KmerTable {
     /// Checks every block.
     #[pyo3(signature = (options_json = "{}"))]
     fn verify(&self, py: Python<'_>, options_json: &str) -> PyResult<()> {
-        let job = new_job(py, &resources(&parse(options_json)?))?;
+        let job = new_job(py, &resources(&read_options(py, options_json)?))?;
         let table = Arc::clone(&self.table);
         run(py, &job, None, move |job| verify_table(&table, job))?.map_err(|e| to_python(py, &e))
     }
