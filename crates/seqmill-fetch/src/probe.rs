@@ -71,7 +71,9 @@ impl Part {
         match self {
             Self::FirstLine if length > line_bases && line_width > line_bases => {
                 let begin = offset + line_bases.saturating_sub(LINE_PART_BYTES);
-                Some((begin, offset + line_width))
+                // Whatever an index says stands between two lines.
+                let gap = (line_width - line_bases).min(LINE_PART_BYTES);
+                Some((begin, offset + line_bases + gap))
             }
             Self::FirstLine => None,
             Self::Behind => {
@@ -242,6 +244,18 @@ mod tests {
             (b">a\nAC", true, b"a", Header::Wrong),
         ] {
             assert_eq!(judge_header(text, start, name), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_at_is_bounded() {
+        for (line_bases, line_width) in [(1 << 20, 1 << 40), (1 << 20, (1 << 20) + 1), (60, 61)] {
+            let length = 3 * line_bases;
+            let geometry = FaiRecord { length, line_bases, line_width, ..FaiRecord::default() };
+            for part in Part::ALL {
+                let (begin, end) = part.span(&geometry).unwrap();
+                assert!(end - begin <= 2 * LINE_PART_BYTES, "{part:?} {line_width}");
+            }
         }
     }
 

@@ -57,7 +57,9 @@ fn read_plainly(file: &[u8]) -> Option<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();
     for line in file.split(|byte| *byte == b'\n') {
         if let Some(header) = line.strip_prefix(b">") {
-            let name = header.split(|byte| is_space(*byte)).next().unwrap_or_default();
+            // samtools leaves out white space before the name.
+            let mut words = header.split(|byte| is_space(*byte));
+            let name = words.find(|word| !word.is_empty()).unwrap_or_default();
             records.push((name.to_vec(), Vec::new()));
         } else if let Some((_, bases)) = records.last_mut() {
             bases.extend(line.iter().filter(|byte| byte.is_ascii_graphic()));
@@ -217,8 +219,8 @@ fn draw_place(store: &Store, contig: &Contig<'_>, random: &mut Random) -> Result
 fn reverse(bases: &mut [u8]) {
     bases.reverse();
     for base in bases {
-        let place = b"ACGTRYKMBVDHacgtrykmbvdh".iter().position(|known| known == base);
-        *base = place.map_or(*base, |place| b"TGCAYRMKVBHDtgcayrmkvbhd"[place]);
+        let place = b"ACGTURYKMBVDHacgturykmbvdh".iter().position(|known| known == base);
+        *base = place.map_or(*base, |place| b"TGCAAYRMKVBHDtgcaayrmkvbhd"[place]);
     }
 }
 

@@ -67,6 +67,10 @@ impl GziIndex {
             if compressed <= c || uncompressed < u {
                 return Err(wrong(format!("block index is not sorted at entry {}", (at - 8) / 16)));
             }
+            if compressed.max(uncompressed) > i64::MAX as u64 {
+                let entry = (at - 8) / 16;
+                return Err(wrong(format!("block index is beyond any file at entry {entry}")));
+            }
             index.entries.push((compressed, uncompressed));
         }
         Ok(index)
@@ -89,5 +93,7 @@ mod tests {
         assert_eq!(GziIndex::from_bytes(&bytes, path).unwrap(), index);
         assert!(GziIndex::from_bytes(&bytes[..20], path).is_err());
         assert!(GziIndex::from_bytes(&[0xff; 24], path).is_err());
+        let far = GziIndex { entries: vec![(0, 0), (1 << 63, 65280)] };
+        assert!(GziIndex::from_bytes(&far.to_bytes(), path).is_err());
     }
 }
