@@ -5,15 +5,14 @@ use crate::alone::{self, Case, Limits};
 use crate::frame::{gzip, reframe_anyhow};
 use crate::random::Random;
 use crate::{bam, mutate, text};
+use seqmill_base::fingerprint::hash_file;
 use seqmill_base::{Budget, Error, ErrorKind, Job, Result};
 use seqmill_count::coverage::{
     Mates, Options, Semantic, Share, Value, assemble, measure, measure_share, plan_shares,
 };
 use std::collections::BTreeMap;
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use xxhash_rust::xxh3::Xxh3;
 
 const MEMORY_BYTES: [u64; 2] = [64 << 20, 32 << 20];
 const LIMITS: Limits =
@@ -23,7 +22,7 @@ const SHARES_MAX: usize = 40;
 const NAMES: [&str; 4] = ["chr1", "chr2", "odd:name", "c 3"];
 
 /// Hashes of the files of a result, by name.
-type Files = BTreeMap<PathBuf, u64>;
+type Files = BTreeMap<PathBuf, String>;
 
 /// Alignments or sequences, mostly damaged, and the end of their name.
 fn draw_input(random: &mut Random) -> (Vec<u8>, &'static str, String) {
@@ -150,21 +149,6 @@ fn job(options: &Options) -> Result<Job> {
     Ok(Job::new(Budget::new(options.memory, 0)?))
 }
 
-fn hash_file(path: &Path) -> Result<u64> {
-    let failed = |e: std::io::Error| Error::io(path, &e);
-    let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(failed)?);
-    let mut hash = Xxh3::new();
-    loop {
-        let part = file.fill_buf().map_err(failed)?;
-        let length = part.len();
-        if length == 0 {
-            return Ok(hash.digest());
-        }
-        hash.update(part);
-        file.consume(length);
-    }
-}
-
 fn read_files(folder: &Path) -> Result<Files> {
     let mut files = Files::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -174,7 +158,7 @@ fn read_files(folder: &Path) -> Result<Files> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let hash = hash_file(&path)?;
+                let (_, hash) = hash_file(&path)?;
                 files.insert(path.strip_prefix(folder).unwrap_or(&path).to_path_buf(), hash);
             }
         }
@@ -186,7 +170,7 @@ fn measure_whole(options: &Options) -> Result<Files> {
     measure(options, &job(options)?).0?;
     let mut files = read_files(&options.output)?;
     if let Some(path) = &options.per_base {
-        files.insert(PathBuf::from("per base"), hash_file(path)?);
+        files.insert(PathBuf::from("per base"), hash_file(path)?.1);
         std::fs::remove_file(path).map_err(|e| Error::io(path, &e))?;
     }
     Ok(files)
