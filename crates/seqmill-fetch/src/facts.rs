@@ -85,15 +85,15 @@ pub(crate) fn gather(
         Ok(()) => {}
         Err(error) => match error.kind() {
             ErrorKind::Format(kind) => {
-                let text = error.at_path(&path).to_string();
-                facts.fail(kind.class_name().to_owned(), text);
+                let error = error.at_path(&path);
+                let (place, told) = (place_of(&error, &path), error.to_string());
+                let told = told.strip_prefix(&format!("{}: ", place.display())).unwrap_or(&told);
+                facts.fail(kind.class_name().to_owned(), failure_text(base, place, told));
             }
             // What a server refuses it may give at the next attempt.
             ErrorKind::Io if files.remote().is_none() && error.errno().is_some_and(is_of_file) => {
-                let place = error.place().path.as_deref().unwrap_or(&path);
-                let place = place.strip_prefix(base).unwrap_or(place).display().to_string();
                 let kind = format!("{SYSTEM_ERROR}{}", error.errno().unwrap_or(0));
-                facts.fail(kind, place);
+                facts.fail(kind, failure_text(base, place_of(&error, &path), ""));
             }
             _ => return Err(error),
         },
@@ -102,6 +102,21 @@ pub(crate) fn gather(
     facts.fai_digest =
         side_digest(&files, &with_suffix(&path, contig_list_suffix(options.content)));
     Ok(facts)
+}
+
+/// The file that an error is of: the one that was read, or one beside it.
+fn place_of<'e>(error: &'e Error, path: &'e Path) -> &'e Path {
+    error.place().path.as_deref().unwrap_or(path)
+}
+
+/// What is kept of an error: its file, which may move with the folder, and what it told.
+fn failure_text(base: &Path, place: &Path, told: &str) -> String {
+    format!("{}\0{told}", place.strip_prefix(base).unwrap_or(place).display())
+}
+
+/// File and words of what was kept.
+pub(crate) fn split_failure(text: &str) -> (&str, &str) {
+    text.split_once('\0').unwrap_or((text, ""))
 }
 
 /// An error number in the place of a class name.

@@ -4,7 +4,7 @@ use crate::archives::Archives;
 use crate::blocks::Stretch;
 use crate::cache::BlockCache;
 use crate::encode::Encoder;
-use crate::facts::system_errno;
+use crate::facts::{split_failure, system_errno};
 use crate::files::{OpenFile, OpenFiles, changed};
 use crate::flat::{FileRecord, Format};
 use crate::gzip::recompressed_path;
@@ -284,25 +284,14 @@ impl Store {
             return Ok(None);
         }
         let (kind, text) = self.index.failure(&record)?;
+        let text = String::from_utf8_lossy(text);
+        let (place, told) = split_failure(&text);
+        let path = self.root.base().join(place);
         if let Some(errno) = system_errno(kind) {
-            let path = self.root.base().join(OsStr::from_bytes(text));
             return Ok(Some(Error::io(&path, &std::io::Error::from_raw_os_error(errno))));
         }
         let kind = FormatKind::from_class_name(kind).unwrap_or(FormatKind::Other);
-        let text = String::from_utf8_lossy(text);
-        let path = self.path(file)?;
-        // The text begins with a path: that of the file, of one beside it, or of its copy.
-        let known = [Some(&path), self.options.cache_directory.as_ref()];
-        let begin = known.into_iter().flatten().map(|path| path.display().to_string());
-        let place = begin.filter(|begin| text.starts_with(begin.as_str())).find_map(|begin| {
-            let end = begin.len() + text.get(begin.len()..)?.find(": ")?;
-            text.split_at_checked(end)
-        });
-        Ok(Some(match place {
-            Some((place, rest)) => Error::format(kind, rest.trim_start_matches(": ").to_owned())
-                .at_path(Path::new(place)),
-            None => Error::format(kind, text.into_owned()).at_path(&path),
-        }))
+        Ok(Some(Error::format(kind, told).at_path(&path)))
     }
 
     /// The file of a name, which may carry its suffix.
