@@ -255,7 +255,6 @@ mod tests {
         Ok(String::from_utf8(scanner.finish()?.to_bytes()).unwrap())
     }
 
-    /// What samtools 1.16 wrote for these texts.
     #[test]
     fn lines_of_one_length_have_as_many_bases() {
         for (text, lines) in [
@@ -272,6 +271,7 @@ mod tests {
         assert_eq!(scan(b">a\nACGT\nAC T\n>b\nA\n", 3).unwrap(), "a\t7\t3\t4\t5\nb\t1\t16\t1\t2\n");
     }
 
+    /// What samtools 1.16 wrote for these texts.
     #[test]
     fn contigs_are_found_as_samtools_finds_them() {
         for (text, expected) in [
