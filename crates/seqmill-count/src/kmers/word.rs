@@ -69,6 +69,16 @@ pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
         all.down(Self::BITS - bits)
     }
 
+    /// The same numbers, if one word is all they have.
+    fn as_words(_: &[Self]) -> Option<&[u64]> {
+        None
+    }
+
+    /// The same numbers, if one word is all they have.
+    fn as_words_mut(_: &mut [Self]) -> Option<&mut [u64]> {
+        None
+    }
+
     /// The reverse complement of the k-mer in the low `2 * k` bits.
     #[must_use]
     #[inline]
@@ -85,7 +95,7 @@ fn mirror_word(word: u64) -> u64 {
 }
 
 macro_rules! native {
-    ($type:ty) => {
+    ($type:ty $(, $more:item)*) => {
         impl Word for $type {
             const BITS: u32 = <$type>::BITS;
             #[inline]
@@ -143,11 +153,22 @@ macro_rules! native {
                 let shift = 64 * i;
                 (self & !(<$type>::from(u64::MAX) << shift)) | (<$type>::from(value) << shift)
             }
+            $($more)*
         }
     };
 }
 
-native!(u64);
+native!(
+    u64,
+    #[inline]
+    fn as_words(numbers: &[Self]) -> Option<&[u64]> {
+        Some(numbers)
+    },
+    #[inline]
+    fn as_words_mut(numbers: &mut [Self]) -> Option<&mut [u64]> {
+        Some(numbers)
+    }
+);
 native!(u128);
 
 /// A number of `N` words, the highest first, so that it is ordered as its words are.
