@@ -3,6 +3,17 @@
 
 use std::fmt::Debug;
 
+/// Numbers that a machine has.
+#[derive(Debug)]
+pub enum Native<'n> {
+    /// Of one word.
+    One(&'n [u64]),
+    /// Of two.
+    Two(&'n [u128]),
+    /// None.
+    Other,
+}
+
 /// An unsigned number of fixed width.
 pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
     /// Bits.
@@ -69,9 +80,9 @@ pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
         all.down(Self::BITS - bits)
     }
 
-    /// The same numbers, if one word is all they have.
-    fn as_words(_: &[Self]) -> Option<&[u64]> {
-        None
+    /// The same numbers as those of the machine that they are.
+    fn as_native(_: &[Self]) -> Native<'_> {
+        Native::Other
     }
 
     /// The same numbers, if one word is all they have.
@@ -161,15 +172,21 @@ macro_rules! native {
 native!(
     u64,
     #[inline]
-    fn as_words(numbers: &[Self]) -> Option<&[u64]> {
-        Some(numbers)
+    fn as_native(numbers: &[Self]) -> Native<'_> {
+        Native::One(numbers)
     },
     #[inline]
     fn as_words_mut(numbers: &mut [Self]) -> Option<&mut [u64]> {
         Some(numbers)
     }
 );
-native!(u128);
+native!(
+    u128,
+    #[inline]
+    fn as_native(numbers: &[Self]) -> Native<'_> {
+        Native::Two(numbers)
+    }
+);
 
 /// A number of `N` words, the highest first, so that it is ordered as its words are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

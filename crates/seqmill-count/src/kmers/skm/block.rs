@@ -132,7 +132,9 @@ fn decode_groups<K: Word>(
     lanes: Lanes,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if let (Lanes::Avx512Vbmi, Some(words)) = (lanes, K::as_words_mut(kmers)) {
+    if lanes == Lanes::Avx512Vbmi
+        && let Some(words) = K::as_words_mut(kmers)
+    {
         // SAFETY: `detect` has found the instructions.
         return unsafe { permute::decode(parts.low_on, parts.l, places, first.low(), words) };
     }

@@ -5,13 +5,13 @@ use super::block::ESCAPE;
 #[cfg(target_arch = "x86_64")]
 use super::permute;
 use crate::kmers::lanes::Lanes;
-use crate::kmers::word::Word;
+use crate::kmers::word::{Native, Word};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bits beside whole words for which eight bytes are enough wherever they begin in the first, with
 /// some left, and that are no fewer than a byte may lack.
 const WINDOW_BITS: std::ops::RangeInclusive<u32> = 7..=56;
-/// Bytes that are written at a time at most.
+/// Bytes that are written at a time.
 pub(super) const WINDOW_BYTES: usize = 64;
 /// Words of all high bits: what lies above the low bits is below two for each k-mer, and each has
 /// one more.
@@ -85,7 +85,7 @@ fn encode_body<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u8>, lanes: L
     out.extend_from_slice(&(h as u32).to_le_bytes());
     let (low, low_bytes) = (out.len(), (n * l as usize).div_ceil(8));
     // Whole windows are written, and then cut to what is needed.
-    out.resize(low + low_bytes + WINDOW_BYTES, 0);
+    out.resize(low + low_bytes + 2 * WINDOW_BYTES, 0);
     let mut high = HighBits::default();
     let done = encode_groups(kmers, first, l, &mut out[low..], &mut high, lanes);
     let (left, places) = (&kmers[done..], &mut out[low + done / 8 * l as usize..]);
@@ -120,9 +120,17 @@ fn encode_groups<K: Word>(
     lanes: Lanes,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if let (Lanes::Avx512Vbmi, Some(words)) = (lanes, K::as_words(kmers)) {
-        // SAFETY: `detect` has found the instructions.
-        return unsafe { permute::encode(words, first.low(), l, low, high) };
+    if lanes == Lanes::Avx512Vbmi {
+        return match K::as_native(kmers) {
+            // SAFETY: `detect` has found the instructions.
+            Native::One(words) => unsafe { permute::encode(words, first.low(), l, low, high) },
+            Native::Two(pairs) => {
+                let first = u128::from(first.word(1)) << 64 | u128::from(first.low());
+                // SAFETY: as above.
+                unsafe { permute::encode_long(pairs, first, l, low, high) }
+            }
+            Native::Other => 0,
+        };
     }
     0
 }
