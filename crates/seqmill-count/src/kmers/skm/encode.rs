@@ -5,8 +5,8 @@ use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bits of which any number fits into eight bytes, wherever it begins in the first.
-const NARROW_BITS: u32 = 56;
+/// Fewest low bits that reach behind the byte they begin in, wherever that is.
+const LEAST_LOW_BITS: u32 = 7;
 
 /// Puts bits into words, the least significant first.
 struct BitWriter<'o> {
@@ -74,9 +74,9 @@ fn encode_body<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u8>) {
     out.extend_from_slice(&(h as u32).to_le_bytes());
     let (low, low_bytes) = (out.len(), (n * l as usize).div_ceil(8));
     // Whole words, each written once it is full; then cut to what is needed.
-    out.resize(low + low_bytes + size_of::<u64>(), 0);
-    if K::BITS == 64 && l <= NARROW_BITS {
-        encode_narrow_lows(kmers, first, l, &mut out[low..]);
+    out.resize(low + low_bytes + K::BYTES, 0);
+    if K::LOW_FIRST && (LEAST_LOW_BITS..=K::BITS - 8).contains(&l) {
+        encode_native_lows(kmers, first, l, &mut out[low..]);
     } else {
         encode_lows(kmers, first, l, &mut out[low..]);
     }
@@ -101,21 +101,24 @@ fn encode_body<K: Word>(kmers: &[K], counts: &[u64], out: &mut Vec<u8>) {
     }
 }
 
-/// Low bits of which each fits into eight bytes wherever in the first of them it begins: without a
-/// branch, as every one writes all eight.
+/// Low bits of which each fits into a number wherever in its first byte it begins, and reaches
+/// behind that byte: every one writes a whole number, with what of its first byte is of the one
+/// before. No step needs the result of another.
 #[inline(always)]
-fn encode_narrow_lows<K: Word>(kmers: &[K], first: K, l: u32, out: &mut [u8]) {
-    let mask = (1 << l) - 1;
-    // What of the byte at hand was there before.
-    let (mut at, mut before) = (0, 0);
+fn encode_native_lows<K: Word>(kmers: &[K], first: K, l: u32, out: &mut [u8]) {
+    let mask = K::ones(l);
+    let (mut at, mut before) = (0, K::default());
     for kmer in kmers {
-        let word = before | ((kmer.minus(first).low() & mask) << (at % 8));
-        if let Some(place) = out.get_mut(at / 8..).and_then(<[u8]>::first_chunk_mut) {
-            *place = word.to_le_bytes();
+        let low = kmer.minus(first).and(mask);
+        let inside = at as u32 % 8;
+        let number = low.up(inside).or(before.down(l - inside));
+        if let Some(place) = out.get_mut(at / 8..at / 8 + K::BYTES) {
+            for (i, word) in place.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                *word = number.word(i).to_le_bytes();
+            }
         }
-        let behind = at + l as usize;
-        before = word >> (8 * (behind / 8 - at / 8));
-        at = behind;
+        before = low;
+        at += l as usize;
     }
 }
 
@@ -147,6 +150,33 @@ fn put_leb(mut rest: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn low_bits_are_written_alike() {
+        fn check<K: Word>(x: &mut u64) {
+            for l in LEAST_LOW_BITS..=K::BITS - 8 {
+                for n in [1, 2, 9, 512] {
+                    let mut kmer = || {
+                        let words = (0..K::BYTES / 8).fold(K::default(), |kmer, i| {
+                            *x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            kmer.with_word(i, *x ^ (*x >> 31))
+                        });
+                        words.down(8)
+                    };
+                    let kmers: Vec<K> = (0..n).map(|_| kmer()).collect();
+                    let bytes = (n * l as usize).div_ceil(8);
+                    let (mut found, mut expected) =
+                        (vec![0; bytes + K::BYTES], vec![0; bytes + K::BYTES]);
+                    encode_native_lows(&kmers, K::from_low(5), l, &mut found);
+                    encode_lows(&kmers, K::from_low(5), l, &mut expected);
+                    assert_eq!(found[..bytes], expected[..bytes], "{l} {n}");
+                }
+            }
+        }
+        let mut x = 3;
+        check::<u64>(&mut x);
+        check::<u128>(&mut x);
+    }
 
     #[test]
     fn low_bits_are_the_logarithm() {
