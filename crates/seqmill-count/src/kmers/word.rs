@@ -20,6 +20,8 @@ pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
     const BITS: u32;
     /// Bytes.
     const BYTES: usize = Self::BITS as usize / 8;
+    /// Whether the low bytes come first in memory, so that high ones without a bit can be left out.
+    const LOW_FIRST: bool = false;
 
     /// The number with the given low 64 bits.
     fn from_low(low: u64) -> Self;
@@ -109,6 +111,7 @@ macro_rules! native {
     ($type:ty $(, $more:item)*) => {
         impl Word for $type {
             const BITS: u32 = <$type>::BITS;
+            const LOW_FIRST: bool = cfg!(target_endian = "little");
             #[inline]
             fn from_low(low: u64) -> Self {
                 <$type>::from(low)
