@@ -14,6 +14,7 @@ from seqmill.engine import LocalEngine, UnitResult
 from seqmill.engine import coverage as coverage_module
 from seqmill.engine import kmers as kmers_module
 from seqmill.engine.kmers import plan_batches
+from seqmill.engine.parts import is_whole, publish
 from seqmill.errors import FormatError, InputError, NotFoundError, OutputExistsError
 from seqmill.kmers import run_count
 from tests.engine_jobs import count, measure, write_genome
@@ -141,6 +142,34 @@ def test_damaged_partial_table_is_counted_again(
     monkeypatch.setattr(kmers_module.Counting, "_merge", merge)
     assert count(genome, tmp_path / "a", engine=engine, unit_bases=UNIT) == whole
     assert len(spoiled) == 2
+
+
+def test_parts_that_are_tables_have_a_digest_that_their_writer_tells(
+    engine: LocalEngine, genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every changed byte of a table makes another digest or an error."""
+    seen: list[tuple[Path, dict[str, Any]]] = []
+    original = kmers_module.Counting._merge
+
+    def merge(self: Any, partial: list[UnitResult]) -> list[str]:
+        file = partial[0].files[0]
+        part = self.running.journal.parts / file["name"]
+        shutil.copyfile(part, tmp_path / file["name"])
+        seen.append((tmp_path / file["name"], dict(file)))
+        return original(self, partial)
+
+    monkeypatch.setattr(kmers_module.Counting, "_merge", merge)
+    count(genome, tmp_path / "a", engine=engine, unit_bases=UNIT)
+    table, file = seen[0]
+    assert "xxh3" not in file
+    assert _native.kmers_digest(table) == (file["bytes"], file["skm"])
+    assert is_whole(tmp_path, [file])
+    data = table.read_bytes()
+    for place in [*range(70), *range(70, len(data), 397), *range(len(data) - 70, len(data))]:
+        table.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        assert not is_whole(tmp_path, [file]), place
+    table.write_bytes(data)
+    assert publish(table, tmp_path / file["name"], file["skm"]) == [file]
 
 
 def _spoil(path: Path, damage: str) -> None:

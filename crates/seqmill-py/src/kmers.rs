@@ -49,6 +49,7 @@ fn answer(report: &CountReport, job: &Job) -> String {
         "distinct": report.distinct,
         "stored": report.stored,
         "bytes": report.bytes,
+        "digest": format!("{:016x}", report.digest),
         "spilled": report.spilled,
         "threads": report.threads,
         "resumed_units": report.resumed_units,
@@ -120,6 +121,15 @@ pub(crate) fn kmers_boundaries(
         kmers::key_boundaries(&tables, ranges, job)
     };
     run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
+}
+
+/// Size and digest (16 hex digits) of a table, whose checksums must all be right.
+#[pyfunction]
+pub(crate) fn kmers_digest(py: Python<'_>, path: PathBuf) -> PyResult<(u64, String)> {
+    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let work = move |job: &Job| kmers::skm::SkmTable::open(&path)?.digest(|| job.cancel.check());
+    let file = run(py, &job, None, work)?.map_err(|e| to_python(py, &e))?;
+    Ok((file.bytes, format!("{:016x}", file.digest)))
 }
 
 /// Parts of about so many bytes into which the text of a sequence file can be cut.

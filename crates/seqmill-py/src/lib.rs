@@ -75,6 +75,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmers::kmers_count, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_merge, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_boundaries, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_digest, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::sequence_parts, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_dump, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;

@@ -33,6 +33,7 @@ def run_count_unit(work: Mapping[str, Any], output: Path, resources: Resources) 
         "records": sum(found["records"] for _, found in facts),
         "bytes": answer["bytes"],
         "stored": answer["stored"],
+        "table_digest": answer["digest"],
         "spilled": answer["spilled"],
         "warnings": answer["warnings"],
     }
@@ -57,7 +58,8 @@ def run_merge_unit(work: Mapping[str, Any], output: Path, resources: Resources) 
         if bad:
             error.bad_parts = bad  # type: ignore[union-attr]
         raise
-    return {"bytes": answer["bytes"], "stored": answer["stored"]}
+    told = {"bytes": answer["bytes"], "stored": answer["stored"]}
+    return {**told, "table_digest": answer["digest"]}
 
 
 def _places(tmpdir: str | None, output: Path, resources: Resources) -> dict[str, Any]:

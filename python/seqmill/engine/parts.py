@@ -1,4 +1,8 @@
-"""Parts: files and folders that units leave, with sizes and hashes."""
+"""Parts: files and folders that units leave, with sizes and hashes.
+
+A k-mer table holds a checksum of each of its blocks. Who writes one tells a digest of these, so
+that it need not be read again to be hashed.
+"""
 
 import errno
 import glob
@@ -7,12 +11,15 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from seqmill import _native
-from seqmill.errors import InternalError
+from seqmill.errors import FormatError, InternalError
 
 __all__ = ["describe_part", "is_whole", "move_into_place", "publish", "remove", "remove_leavings"]
+
+_TABLE: Final = "skm"
+"""The digest of a file that is a k-mer table; other files have a hash as `xxh3`."""
 
 
 def describe_part(path: Path, name: str) -> list[dict[str, Any]]:
@@ -33,8 +40,15 @@ def _files(path: Path, name: str) -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
-def publish(scratch: Path, target: Path) -> list[dict[str, Any]]:
+def publish(scratch: Path, target: Path, table_digest: str | None = None) -> list[dict[str, Any]]:
     """Give a finished part its name; a unit that made nothing has no files.
+
+    Parameters
+    ----------
+    scratch, target
+        Where the part lies, and its place.
+    table_digest
+        The digest that the part has, if it is a k-mer table.
 
     Raises
     ------
@@ -42,11 +56,20 @@ def publish(scratch: Path, target: Path) -> list[dict[str, Any]]:
         If there is a part of this name with other bytes: a unit must be a function of its
         descriptor.
     """
-    files = describe_part(scratch, target.name)
+    if table_digest is None:
+        files = describe_part(scratch, target.name)
+    else:
+        size = scratch.stat().st_size
+        files = [{"name": target.name, "bytes": size, _TABLE: table_digest}]
     if not files:
         return []
     if target.exists():
-        if describe_part(target, target.name) != files:
+        is_alike = (
+            describe_part(target, target.name) == files
+            if table_digest is None
+            else is_whole(target.parent, files)
+        )
+        if not is_alike:
             message = f"{target}: two runs of one unit gave different bytes"
             raise InternalError(message)
         return files
@@ -56,7 +79,7 @@ def publish(scratch: Path, target: Path) -> list[dict[str, Any]]:
         # A folder cannot replace one that a run at the same time has put there.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
             raise
-        return publish(scratch, target)
+        return publish(scratch, target, table_digest)
     return files
 
 
@@ -67,11 +90,20 @@ def is_whole(folder: Path, files: Sequence[Mapping[str, Any]], *, sizes_only: bo
         try:
             if path.stat().st_size != file["bytes"]:
                 return False
-            if not sizes_only and _native.hash_file(path)[1] != file["xxh3"]:
+            if not sizes_only and not _has_digest(path, file):
                 return False
         except FileNotFoundError:
             return False
     return True
+
+
+def _has_digest(path: Path, file: Mapping[str, Any]) -> bool:
+    if _TABLE not in file:
+        return _native.hash_file(path)[1] == str(file["xxh3"])
+    try:
+        return _native.kmers_digest(path)[1] == str(file[_TABLE])
+    except FormatError:
+        return False
 
 
 def remove(path: Path) -> None:

@@ -83,7 +83,8 @@ def run_unit(descriptor: Mapping[str, Any]) -> dict[str, Any]:
             scratch = Path(unit.folder) / f"{unit.name}.tmp.{worker.replace(':', '.')}.{_number()}"
             try:
                 stats = _runner(unit.kind)(_work(unit), scratch, _resources(unit))
-                files = publish(scratch, Path(unit.folder) / unit.name)
+                digest = stats.pop("table_digest", None)
+                files = publish(scratch, Path(unit.folder) / unit.name, digest)
             finally:
                 _clear(scratch)
     except Exception as error:  # noqa: BLE001 - whatever it is, the client decides

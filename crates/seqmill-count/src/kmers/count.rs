@@ -6,7 +6,7 @@ use super::histogram::Histogram;
 use super::input::{InputFacts, Inputs, TextRules};
 use super::merge::{KeyRange, MergeRules, merge_tables};
 use super::room::Room;
-use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts};
+use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts, TableFile};
 use super::word::{Kmer, Wide};
 use seqmill_base::checkpoint::StateDirectory;
 use seqmill_base::sink::AtomicFile;
@@ -64,6 +64,8 @@ pub struct CountReport {
     pub spilled: u64,
     /// Bytes of the table.
     pub bytes: u64,
+    /// Its digest ([`TableFile::digest`]).
+    pub digest: u64,
     /// Counting threads that the budget allowed.
     pub threads: usize,
     /// Units that an earlier run had finished.
@@ -249,18 +251,18 @@ fn count_units<K: Kmer + NewEngine>(
             // No file holds as many bases.
             total: counted.histogram.total().unwrap_or(u64::MAX),
         };
-        let bytes = writer.finish(&facts, &footer(&report.inputs, &options.footer))?;
+        let written = writer.finish(&facts, &footer(&report.inputs, &options.footer))?;
         add_phases(&mut report.phases, &counted.phases);
         report.spilled += counted.spilled;
         file.commit()?;
         unit += 1;
         let Some(state) = state else {
-            return Ok(finish_single(report, &counted, stored, bytes));
+            return Ok(finish_single(report, &counted, stored, written));
         };
         if unit == 1 && !more && filtered.keep == options.keep {
             seqmill_base::sink::refuse_existing(output, force)?;
             seqmill_base::sink::publish(&aside, output)?;
-            return Ok(finish_single(report, &counted, stored, bytes));
+            return Ok(finish_single(report, &counted, stored, written));
         }
         state.save_checkpoint(&Checkpoint { units: unit, inputs: report.inputs.clone() })?;
         if !more {
@@ -277,13 +279,13 @@ fn finish_single(
     mut report: CountReport,
     counted: &Counted,
     stored: u64,
-    bytes: u64,
+    written: TableFile,
 ) -> CountReport {
     report.total = counted.histogram.total().unwrap_or(u64::MAX);
     report.distinct = counted.histogram.distinct();
     report.histogram = counted.histogram.clone();
     report.stored = stored;
-    report.bytes = bytes;
+    (report.bytes, report.digest) = (written.bytes, written.digest);
     report
 }
 
@@ -303,7 +305,7 @@ fn merge_units<K: Kmer>(
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;
-    report.bytes = merged.bytes;
+    (report.bytes, report.digest) = (merged.file.bytes, merged.file.digest);
     report.histogram = merged.histogram;
     Ok(report)
 }

@@ -423,7 +423,7 @@ fn merge_into(
     report.total = merged.total;
     report.distinct = merged.distinct;
     report.stored = merged.stored;
-    report.bytes = merged.bytes;
+    (report.bytes, report.digest) = (merged.file.bytes, merged.file.digest);
     report.histogram = merged.histogram;
     write_histograms(rules, &report.histogram)?;
     report.bytes += publish(path, &from_table(rules), job)?;

@@ -11,7 +11,7 @@ pub use ranges::key_boundaries;
 
 use super::engine::{filter, keep_cause, keeps_all};
 use super::histogram::Histogram;
-use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts};
+use super::skm::{FILTERED, OrderedBlocks, SkmTable, SkmWriter, TableFacts, TableFile};
 use super::word::Word;
 use join::Join;
 use seqmill_base::sink::AtomicFile;
@@ -80,8 +80,8 @@ pub struct Merged {
     pub distinct: u64,
     /// K-mers in the result.
     pub stored: u64,
-    /// Bytes of the result.
-    pub bytes: u64,
+    /// The file of the result.
+    pub file: TableFile,
     /// Before the filter.
     pub histogram: Histogram,
 }
@@ -176,7 +176,7 @@ pub fn merge_tables<K: Word>(
         total: merged.total,
         ..facts
     };
-    merged.bytes = writer.finish(&facts, footer)?;
+    merged.file = writer.finish(&facts, footer)?;
     file.commit()?;
     Ok(merged)
 }

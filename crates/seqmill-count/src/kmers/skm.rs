@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use read::SkmTable;
-pub use write::{OrderedBlocks, SkmWriter, TableFacts};
+pub use write::{OrderedBlocks, SkmWriter, TableFacts, TableFile};
 
 /// First bytes.
 pub const MAGIC: [u8; 4] = *b"SKM1";

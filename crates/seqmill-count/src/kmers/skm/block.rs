@@ -44,6 +44,11 @@ fn parts(block: &[u8], bits: u32) -> Option<Parts<'_>> {
     Some(Parts { n, l, low, low_on, high, counts, escapes })
 }
 
+/// The bytes of the checksum at the end of a block.
+pub(super) fn checksum_of(block: &[u8]) -> &[u8] {
+    block.last_chunk::<8>().map_or(block, <[u8; 8]>::as_slice)
+}
+
 /// Whether the checksum at the end of a block is right.
 pub(super) fn is_sound(block: &[u8]) -> bool {
     let Some((body, sum)) = block.split_last_chunk::<8>() else { return false };

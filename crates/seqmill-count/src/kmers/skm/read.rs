@@ -1,7 +1,7 @@
 //! Reading tables through a map: nothing is loaded that is not asked for.
 
-use super::block::{decode_block, find_all, is_sound};
-use super::write::TableFacts;
+use super::block::{checksum_of, decode_block, find_all, is_sound};
+use super::write::{TableFacts, TableFile};
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
 use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
@@ -305,6 +305,20 @@ impl SkmTable {
             return Err(Error::format(FormatKind::Other, text).at_path(&self.path));
         }
         Ok(())
+    }
+
+    /// Checks the checksums of all blocks; gives what [`super::TableFile`] says of the file.
+    pub fn digest(&self, mut step: impl FnMut() -> Result<()>) -> Result<TableFile> {
+        let mut digest = Xxh3::new();
+        for block in 0..self.blocks {
+            step()?;
+            digest.update(checksum_of(self.block(block)?));
+            self.done_with(block);
+        }
+        // As they are written: the header last.
+        digest.update(&self.map[self.index_at..]);
+        digest.update(&self.map[..HEADER_BYTES]);
+        Ok(TableFile { bytes: self.bytes(), digest: digest.digest() })
     }
 
     /// Says that blocks are read in order, and that this one is done with: what was read is given

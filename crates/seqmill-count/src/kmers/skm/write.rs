@@ -1,5 +1,6 @@
 //! Writing tables: in order from one thread, or encoded by many and put in order.
 
+use super::block::checksum_of;
 use super::encode::encode_block;
 use super::{BLOCK_KMERS, END_MAGIC, HEADER_BYTES, MAGIC, VERSION, key_words};
 use crate::kmers::lanes::Lanes;
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Blocks that the sequential writer collects before it writes them.
 const WRITE_BYTES: usize = 1 << 18;
@@ -32,6 +33,16 @@ pub struct TableFacts {
     pub distinct: u64,
     /// Occurrences, before filters.
     pub total: u64,
+}
+
+/// What a table is in its file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableFile {
+    /// Bytes.
+    pub bytes: u64,
+    /// A checksum of the checksums of all blocks and of what is no block, as
+    /// [`super::SkmTable::digest`] finds it.
+    pub digest: u64,
 }
 
 /// How blocks are encoded.
@@ -98,6 +109,7 @@ pub struct SkmWriter<'f, K> {
     kmers: Vec<K>,
     counts: Vec<u64>,
     encoded: Encoded,
+    digest: Xxh3,
 }
 
 impl<'f, K: Word> SkmWriter<'f, K> {
@@ -118,6 +130,7 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             kmers: Vec::new(),
             counts: Vec::new(),
             encoded: Encoded::default(),
+            digest: Xxh3::new(),
         }
     }
 
@@ -173,9 +186,13 @@ impl<'f, K: Word> SkmWriter<'f, K> {
         }
         let at = self.at;
         self.firsts.extend_from_slice(&encoded.firsts);
+        let mut blocks = encoded.bytes.as_slice();
         for length in &encoded.lengths {
             self.offsets.push(self.at);
             self.at += u64::from(*length);
+            let (block, others) = blocks.split_at(*length as usize);
+            self.digest.update(checksum_of(block));
+            blocks = others;
         }
         Ok(at)
     }
@@ -185,8 +202,8 @@ impl<'f, K: Word> SkmWriter<'f, K> {
         self.distinct + self.kmers.len() as u64
     }
 
-    /// Writes what is left, index, footer and header. Returns the bytes of the file.
-    pub fn finish(mut self, facts: &TableFacts, footer: &serde_json::Value) -> Result<u64> {
+    /// Writes what is left, index, footer and header.
+    pub fn finish(mut self, facts: &TableFacts, footer: &serde_json::Value) -> Result<TableFile> {
         let kmers = std::mem::take(&mut self.kmers);
         let counts = std::mem::take(&mut self.counts);
         self.encoded.push(&kmers, &counts, self.form);
@@ -206,8 +223,13 @@ impl<'f, K: Word> SkmWriter<'f, K> {
         tail.extend_from_slice(&length.to_le_bytes());
         tail.extend_from_slice(&END_MAGIC);
         self.target.write(&tail, footer_at)?;
-        self.target.write(&header_bytes(facts, index_at, footer_at), 0)?;
-        Ok(footer_at + tail.len() as u64)
+        let header = header_bytes(facts, index_at, footer_at);
+        self.target.write(&header, 0)?;
+        for part in [&index, &tail, header.as_slice()] {
+            self.digest.update(part);
+        }
+        let bytes = footer_at + tail.len() as u64;
+        Ok(TableFile { bytes, digest: self.digest.digest() })
     }
 }
 
