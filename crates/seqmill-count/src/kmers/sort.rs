@@ -298,7 +298,7 @@ fn order_pairs(pairs: &mut [u64], lanes: Lanes) {
         Lanes::Avx2 => unsafe { order_pairs_avx2(pairs) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `detect` has found the instructions.
-        Lanes::Avx512 => unsafe { order_pairs_avx512(pairs) },
+        Lanes::Avx512 | Lanes::Avx512Vbmi => unsafe { order_pairs_avx512(pairs) },
     }
 }
 
