@@ -1,6 +1,7 @@
 //! One stock of blocks of 4 KiB for everything that waits to be counted.
 
 use seqmill_base::{Error, Lease, Result};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,11 +18,40 @@ pub(super) fn prefer_large_pages(base: *mut u8, length: usize) {
     unsafe { libc::madvise(begin.cast(), length, libc::MADV_HUGEPAGE) };
 }
 
+/// Bytes of a large page.
+const LARGE_PAGE: usize = 2 << 20;
+
 /// Blocks that are free: those given back, the latest first, then those never used, so that as
 /// little memory as possible is ever touched.
 struct Free {
     returned: Vec<u32>,
+    /// Blocks never used, of one large page for each thread: two that touch a page for the first
+    /// time at once would both clear one.
+    pages: Vec<Range<u32>>,
+    /// The first of those behind these pages.
     untouched: u32,
+}
+
+impl Free {
+    /// A block for a thread; `blocks` is the number of all, `offset` what the first is behind the
+    /// begin of a large page.
+    fn take(&mut self, thread: usize, blocks: u32, offset: u32) -> Option<u32> {
+        if let Some(block) = self.returned.pop() {
+            return Some(block);
+        }
+        if self.pages.len() <= thread {
+            self.pages.resize(thread + 1, 0..0);
+        }
+        if self.pages[thread].is_empty() && self.untouched < blocks {
+            let begin = self.untouched;
+            let per_page = (LARGE_PAGE / BLOCK_BYTES) as u32;
+            let left = per_page - (begin + offset) % per_page;
+            self.untouched = begin.saturating_add(left).min(blocks);
+            self.pages[thread] = begin..self.untouched;
+        }
+        // At the end what the others have not used yet.
+        self.pages[thread].next().or_else(|| self.pages.iter_mut().find_map(Iterator::next))
+    }
 }
 
 /// The stock.
@@ -65,7 +95,7 @@ impl Arena {
         Ok(Self {
             base: base.cast(),
             blocks,
-            free: Mutex::new(Free { returned: Vec::new(), untouched: 0 }),
+            free: Mutex::new(Free { returned: Vec::new(), pages: Vec::new(), untouched: 0 }),
             soft: AtomicU32::new(blocks),
             used: AtomicU32::new(0),
             _lease: lease,
@@ -92,20 +122,14 @@ impl Arena {
         self.soft.store(blocks.min(self.blocks), Ordering::Relaxed);
     }
 
-    /// Takes a block, if the limit allows.
-    pub(super) fn take(&self) -> Option<u32> {
+    /// Takes a block for a thread, if the limit allows.
+    pub(super) fn take(&self, thread: usize) -> Option<u32> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if self.used() >= self.soft_limit() {
             return None;
         }
-        let block = match free.returned.pop() {
-            Some(block) => block,
-            None if free.untouched < self.blocks => {
-                free.untouched += 1;
-                free.untouched - 1
-            }
-            None => return None,
-        };
+        let offset = (self.base as usize % LARGE_PAGE / BLOCK_BYTES) as u32;
+        let block = free.take(thread, self.blocks, offset)?;
         self.used.fetch_add(1, Ordering::Relaxed);
         Some(block)
     }
@@ -137,5 +161,30 @@ impl Drop for Arena {
         let length = self.blocks.max(1) as usize * BLOCK_BYTES;
         // SAFETY: the mapping was made by `new` with this length and nobody uses it any more.
         unsafe { libc::munmap(self.base.cast(), length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seqmill_base::Budget;
+
+    #[test]
+    fn all_blocks_are_given_once() {
+        let budget = Budget::new(16 << 20, 0).unwrap();
+        let lease = budget.must_reserve(budget.account("blocks", 0), 11 << 20).unwrap();
+        let arena = Arena::new(lease).unwrap();
+        let mut first: Vec<u32> = (0..3).map(|thread| arena.take(thread).unwrap()).collect();
+        let page = |block: u32| arena.place(block) as usize / LARGE_PAGE;
+        assert!(page(first[0]) != page(first[1]) && page(first[1]) != page(first[2]));
+        // One thread gets all, also what the others have begun.
+        while let Some(block) = arena.take(1) {
+            first.push(block);
+        }
+        first.sort_unstable();
+        assert_eq!(first, (0..arena.blocks()).collect::<Vec<_>>());
+        arena.give(&[7, 5]);
+        assert_eq!([arena.take(0), arena.take(2), arena.take(0)], [Some(5), Some(7), None]);
+        assert_eq!(arena.used(), arena.blocks());
     }
 }

@@ -15,6 +15,7 @@ use super::room::Room;
 use super::skm::OrderedBlocks;
 use super::store::{SpillFile, Store};
 use super::word::{Kmer, Word};
+use count::Arrays;
 use records::RecordLayout;
 use seqmill_base::budget::human_bytes;
 use seqmill_base::process::thread_cpu_time;
@@ -150,15 +151,18 @@ impl<'a, K: Kmer> Engine<'a, K> {
     ) -> Result<Counted> {
         let mut counted = Counted::default();
         self.arena.set_soft_limit(FIRST_MERGE_BLOCKS);
-        counted.phases.push(self.on_all_threads("split", |_| self.split(source))?);
+        counted.phases.push(self.on_all_threads("split", |thread| self.split(source, thread))?);
         self.arena.set_soft_limit(self.arena.blocks());
         let buckets = self.make_buckets();
         let next = AtomicUsize::new(0);
-        counted.phases.push(self.on_all_threads("expand", |_| self.expand(&buckets, &next))?);
+        counted
+            .phases
+            .push(self.on_all_threads("expand", |thread| self.expand(&buckets, &next, thread))?);
         let next = AtomicUsize::new(0);
         let histogram = Mutex::new(Histogram::default());
-        let phase = self.on_all_threads("count", |_| {
-            let counted = self.count(&buckets, &next, &histogram, table);
+        let phase = self.on_all_threads("count", |thread| {
+            let arrays = Arrays::new(thread);
+            let counted = self.count(&buckets, &next, arrays, &histogram, table);
             if counted.is_err()
                 && let Some(table) = table
             {

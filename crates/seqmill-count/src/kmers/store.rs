@@ -85,7 +85,10 @@ impl<T: Word> Store<T> {
 
     /// Items of a shard. Only once all writers have ended.
     pub(super) fn items(&self, shard: usize) -> u64 {
-        let content = lock(&self.shards[shard]);
+        self.items_of(&lock(&self.shards[shard]))
+    }
+
+    fn items_of(&self, content: &Content) -> u64 {
         let spilled = content.spilled.iter().map(|s| u64::from(s.blocks) * u64::from(s.items));
         let partial = content.partial.iter().map(|p| u64::from(p.1));
         let full = content.full.len() as u64 * self.per_block as u64;
@@ -193,17 +196,22 @@ impl<T: Word> Store<T> {
         };
         let limit = limit.max(self.per_block);
         items.clear();
+        items.reserve_exact(limit.min(self.items_of(&content) as usize));
         let whole = content.full.iter().map(|b| (*b, self.per_block as u32));
+        // Given back together: other threads want them as well.
+        let mut free = Vec::new();
         for (block, n) in whole.chain(content.partial.iter().copied()) {
             if items.len() + n as usize > limit {
+                self.arena.give(&std::mem::take(&mut free));
                 take(items)?;
                 items.clear();
             }
             // SAFETY: the block is of this shard alone.
             let bytes = unsafe { std::slice::from_raw_parts(self.arena.place(block), BLOCK_BYTES) };
             self.unpack(bytes, n as usize, items);
-            self.arena.give(&[block]);
+            free.push(block);
         }
+        self.arena.give(&free);
         let mut read = Vec::new();
         for spilled in content.spilled {
             for first in (0..spilled.blocks).step_by(READ_BLOCKS) {
@@ -314,7 +322,7 @@ mod tests {
         let store = Store::<T>::new(Arc::clone(&arena), file, 16, width);
         let mut expected = vec![Vec::new(); 16];
         for writers in 0..3 {
-            let mut writer = Writer::new(&store);
+            let mut writer = Writer::new(&store, writers as usize);
             for item in 0..50_000_u64 {
                 let shard = (item % 15) as usize;
                 let mut relieve = || store.spill_full(8).map(|_| ());

@@ -28,11 +28,11 @@ impl<K: Kmer> Engine<'_, K> {
         &self,
         buckets: &Buckets<K>,
         next: &AtomicUsize,
+        mut arrays: Arrays<K>,
         histogram: &Mutex<Histogram>,
         table: Option<&OrderedBlocks<'_, K>>,
     ) -> Result<()> {
         let mut own = Histogram::default();
-        let mut arrays = Arrays::default();
         let waiting = waiting_bytes(self.room.scratch);
         let mut ahead = table.map(|table| Ahead::new(table, waiting));
         loop {
@@ -77,7 +77,7 @@ impl<K: Kmer> Engine<'_, K> {
             return Ok(());
         }
         if items <= most as u64 {
-            let Arrays { elements, scratch, counts } = arrays;
+            let Arrays { elements, scratch, counts, .. } = arrays;
             store.drain(shard, elements, most + BLOCK_BYTES, |elements| {
                 let layout = Layout { free: shape.free, depth: shape.depth };
                 sort_and_count(elements, scratch, counts, layout, self.lanes);
@@ -95,7 +95,7 @@ impl<K: Kmer> Engine<'_, K> {
         let bits = key_bits.min(CHILD_BITS);
         let down = K::BITS - shape.depth - bits;
         let child = self.new_store(1 << bits, store.width());
-        let mut writer = Writer::new(&child);
+        let mut writer = Writer::new(&child, arrays.thread);
         let mut relieve = || self.relieve();
         store.drain(shard, &mut arrays.elements, most.min(1 << 16), |elements| {
             for element in elements.iter() {
@@ -143,14 +143,17 @@ struct Shape<K> {
     bucket: K,
 }
 
-struct Arrays<K> {
+/// What a thread counts in.
+pub(super) struct Arrays<K> {
+    thread: usize,
     elements: Vec<K>,
     scratch: Scratch<K>,
     counts: Vec<u64>,
 }
 
-impl<K> Default for Arrays<K> {
-    fn default() -> Self {
-        Self { elements: Vec::new(), scratch: Scratch::default(), counts: Vec::new() }
+impl<K> Arrays<K> {
+    pub(super) fn new(thread: usize) -> Self {
+        let (elements, counts) = (Vec::new(), Vec::new());
+        Self { thread, elements, scratch: Scratch::default(), counts }
     }
 }

@@ -53,8 +53,13 @@ impl<K: Kmer> Engine<'_, K> {
     }
 
     /// Bins to elements in buckets.
-    pub(super) fn expand(&self, buckets: &Buckets<K>, next: &AtomicUsize) -> Result<()> {
-        let mut writer = Writer::new(&buckets.store);
+    pub(super) fn expand(
+        &self,
+        buckets: &Buckets<K>,
+        next: &AtomicUsize,
+        thread: usize,
+    ) -> Result<()> {
+        let mut writer = Writer::new(&buckets.store, thread);
         let limit = MERGE_BYTES / K::Record::BYTES;
         let (mut records, mut places) = (Vec::with_capacity(limit), Vec::new());
         loop {

@@ -25,11 +25,11 @@ fn bin_of(hash: u32, bins: u64) -> usize {
 
 impl<K: Kmer> Engine<'_, K> {
     /// Text to super-k-mers in bins.
-    pub(super) fn split(&self, source: &Mutex<dyn BatchSource + '_>) -> Result<()> {
+    pub(super) fn split(&self, source: &Mutex<dyn BatchSource + '_>, thread: usize) -> Result<()> {
         let k = self.rules.k as usize;
         let mut batch = Batch::default();
         let mut minimizers = Minimizers::new(k, self.lanes);
-        let mut bins = Writer::new(&self.bins);
+        let mut bins = Writer::new(&self.bins, thread);
         let mut scratch = (Vec::new(), Vec::new());
         let bin_count = self.bins.shards() as u64;
         let (mut records, mut occurrences) = (0, 0);

@@ -19,6 +19,8 @@ const WRITE_BYTES: usize = 1 << 18;
 /// Portions that threads leave to others to be written, and the bytes of each at most.
 const LEFT_PORTIONS: usize = 4;
 const LEFT_BYTES: usize = 1 << 18;
+/// Buffers up to this are kept for other portions.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// What a table says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -398,7 +400,7 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
             self.target.write(&encoded.bytes, at)?;
             encoded.clear();
             order = self.lock();
-            if encoded.bytes.capacity() <= 2 * LEFT_BYTES || order.spare.is_empty() {
+            if encoded.bytes.capacity() <= KEPT_BYTES || order.spare.is_empty() {
                 order.spare.push(encoded);
             }
         }

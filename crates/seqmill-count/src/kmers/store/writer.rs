@@ -8,6 +8,7 @@ use seqmill_base::Result;
 /// One thread's open block of each shard.
 pub(in crate::kmers) struct Writer<'s, T: Word> {
     store: &'s Store<T>,
+    thread: usize,
     /// Where the next item goes. It has no room there: the block is full, or there is none.
     next: Vec<*mut u8>,
 }
@@ -21,8 +22,9 @@ fn is_full<T: Word>(place: *mut u8) -> bool {
 }
 
 impl<'s, T: Word> Writer<'s, T> {
-    pub(in crate::kmers) fn new(store: &'s Store<T>) -> Self {
-        Self { store, next: vec![std::ptr::null_mut(); store.shards()] }
+    /// For one thread, which has a number below that of all threads.
+    pub(in crate::kmers) fn new(store: &'s Store<T>, thread: usize) -> Self {
+        Self { store, thread, next: vec![std::ptr::null_mut(); store.shards()] }
     }
 
     /// Adds an item. `relieve` makes room when the arena is full.
@@ -60,7 +62,7 @@ impl<'s, T: Word> Writer<'s, T> {
             self.store.add_full(shard, arena.block_at(last));
         }
         let block = loop {
-            if let Some(block) = arena.take() {
+            if let Some(block) = arena.take(self.thread) {
                 break block;
             }
             relieve()?;
