@@ -2,6 +2,7 @@
 
 use super::Candidate;
 use crate::crew;
+use seqmill_base::large_pages::of_large_pages;
 use std::sync::{Mutex, PoisonError};
 
 /// Bits of a digit.
@@ -35,7 +36,8 @@ pub(super) fn by_digits(candidates: &mut Vec<Candidate>, length: u32, threads: u
 /// A part by itself, the last digit first; what was there before is lost.
 fn sorted_part(part: &mut [Candidate], length: u32) -> Vec<Candidate> {
     let empty = Candidate { first: 0, offset: 0, forward: 0, reverse: 0 };
-    let mut memory = vec![empty; part.len()];
+    let mut memory = of_large_pages(Vec::with_capacity(part.len()));
+    memory.resize(part.len(), empty);
     let (mut from, mut to, mut moved) = (part, &mut memory[..], false);
     for shift in (0..u32::BITS - length.leading_zeros()).step_by(BITS as usize) {
         pass(from, to, |c| (c.first >> shift) as usize & (DIGITS - 1));
