@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod fingerprint;
 pub mod job;
+pub mod large_pages;
 pub mod metrics;
 pub mod pipeline;
 pub mod prefetch;

@@ -44,6 +44,9 @@ pub fn each<W: Send, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Fewer items are sorted by one thread: to start another and to merge takes longer.
+const LEAST_SORTED: usize = 1 << 17;
+
 /// Sorts with several threads; equal items keep no order.
 pub fn sort<T: Copy + Ord + Send + Sync>(threads: usize, items: &mut [T]) {
     sort_by_key(threads, items, |item| *item);
@@ -55,7 +58,7 @@ pub fn sort_by_key<T: Send + Sync, K: Ord>(
     items: &mut [T],
     key: impl Fn(&T) -> K + Copy + Send + Sync,
 ) {
-    if threads <= 1 || items.len() < 1 << 14 {
+    if threads <= 1 || items.len() < LEAST_SORTED {
         items.sort_unstable_by_key(key);
         return;
     }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn sorts_like_one_thread() {
-        let mut items: Vec<u64> = (0..100_000).map(crate::kmer::mix).collect();
+        let mut items: Vec<u64> = (0..300_000).map(crate::kmer::mix).collect();
         let mut expected = items.clone();
         expected.sort_unstable();
         sort(3, &mut items);

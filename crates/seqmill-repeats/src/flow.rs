@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How batches travel; nothing here shows in a result.
@@ -76,6 +77,9 @@ impl Gauge {
     }
 }
 
+/// Looks at what is to be done, or was done, before a thread sleeps.
+const PAUSES: u32 = 1000;
+
 /// What is to be done and what was done.
 struct State<T, R> {
     waiting: VecDeque<(u64, T)>,
@@ -97,6 +101,9 @@ struct State<T, R> {
 
 struct Shared<T, R> {
     state: Mutex<State<T, R>>,
+    /// How often something was sent, and how often something was done.
+    sent: AtomicU64,
+    ended: AtomicU64,
     /// There is something to do, or nothing more will come.
     work: Condvar,
     /// Something was done.
@@ -108,8 +115,31 @@ impl<T, R> Shared<T, R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of the state until `count` changes or some microseconds have gone: most waiting is
+    /// over by then, and to sleep and to be woken takes longer.
+    fn pause<'l>(
+        &'l self,
+        state: MutexGuard<'l, State<T, R>>,
+        count: &AtomicU64,
+    ) -> MutexGuard<'l, State<T, R>> {
+        let before = count.load(Ordering::Relaxed);
+        drop(state);
+        for _ in 0..PAUSES {
+            if count.load(Ordering::Relaxed) != before {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.lock()
+    }
+
     /// Lets the desk wait until something was done.
-    fn wait_done<'l>(&self, mut state: MutexGuard<'l, State<T, R>>) -> MutexGuard<'l, State<T, R>> {
+    fn wait_done<'l>(&'l self, state: MutexGuard<'l, State<T, R>>) -> MutexGuard<'l, State<T, R>> {
+        let before = self.ended.load(Ordering::Relaxed);
+        let mut state = self.pause(state, &self.ended);
+        if state.broken || self.ended.load(Ordering::Relaxed) != before {
+            return state;
+        }
         state.desk_waits = true;
         let mut state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.desk_waits = false;
@@ -196,6 +226,8 @@ pub(crate) fn run<W: Send, T: Send, R: Send, A>(
             closed: false,
             broken: false,
         }),
+        sent: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
         work: Condvar::new(),
         done: Condvar::new(),
     };
@@ -222,6 +254,13 @@ fn serve<W, T, R>(shared: &Shared<T, R>, worker: &mut W, work: Work<'_, W, T, R>
             if let Some(taken) = state.take() {
                 break taken;
             }
+            state = shared.pause(state, &shared.sent);
+            if let Some(taken) = state.take() {
+                break taken;
+            }
+            if state.closed || state.broken {
+                return;
+            }
             state.idle += 1;
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
@@ -230,6 +269,7 @@ fn serve<W, T, R>(shared: &Shared<T, R>, worker: &mut W, work: Work<'_, W, T, R>
         let result = work(worker, task);
         let mut state = shared.lock();
         state.put(slot, result);
+        shared.ended.fetch_add(1, Ordering::Relaxed);
         let wake = state.desk_waits;
         drop(state);
         if wake {
@@ -255,6 +295,7 @@ impl<W, T, R> Desk<'_, W, T, R> {
         self.sent += 1;
         let mut state = self.shared.lock();
         state.waiting.push_back((id, task));
+        self.shared.sent.fetch_add(1, Ordering::Relaxed);
         state.results.push_back(None);
         let wake = state.idle > 0;
         drop(state);
@@ -301,6 +342,7 @@ impl<W, T, R> Desk<'_, W, T, R> {
     ) {
         let mut state = self.shared.lock();
         state.urgent.extend(tasks.into_iter().enumerate());
+        self.shared.sent.fetch_add(1, Ordering::Relaxed);
         let count = state.urgent.len();
         state.urgent_left = count;
         state.urgent_results.clear();

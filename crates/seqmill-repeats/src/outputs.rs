@@ -1,7 +1,7 @@
 //! The files of a run.
 
 use crate::crew;
-use seqmill_base::sink::{AtomicFile, sync_directory_of};
+use seqmill_base::sink::{AtomicFile, EarlyWriter, sync_directory_of};
 use seqmill_base::{Error, Result};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Outputs {
     ) -> Result<Option<(AtomicFile, PathBuf)>> {
         let Some(path) = self.path(suffix) else { return Ok(None) };
         let file = AtomicFile::create(&path, true)?;
-        let mut out = BufWriter::with_capacity(1 << 17, file.file());
+        let mut out = BufWriter::with_capacity(1 << 17, EarlyWriter::new(file.file()));
         fill(&mut out, &path)?;
         out.flush().map_err(|e| Error::io(&path, &e))?;
         drop(out);

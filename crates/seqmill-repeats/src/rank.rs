@@ -141,8 +141,8 @@ impl Search<'_> {
     }
 
     /// Sorts by count down, then first place up.
-    fn order(&self, candidates: &mut Vec<Candidate>) {
-        let bytes = candidates.len() * size_of::<Candidate>();
+    fn order(&self, candidates: &mut [Candidate]) {
+        let bytes = size_of_val(candidates);
         let room = self.job.budget.must_reserve(self.accounts.index, bytes as u64);
         if room.is_ok() && candidates.len() >= LEAST_DIGITS {
             order::by_digits(candidates, self.text.len(), self.threads);

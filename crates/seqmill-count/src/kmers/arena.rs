@@ -1,5 +1,6 @@
 //! One stock of blocks of 4 KiB for everything that waits to be counted.
 
+use seqmill_base::large_pages::prefer_large_pages;
 use seqmill_base::{Error, Lease, Result};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,16 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a block; blocks are aligned to it.
 pub(super) const BLOCK_BYTES: usize = 4096;
-
-/// Asks for large pages, for what is wholly touched: a fault for each small one can cost more than
-/// what is done with it. A hint.
-pub(super) fn prefer_large_pages(base: *mut u8, length: usize) {
-    const PAGE: usize = 4096;
-    let begin = base.wrapping_add(base.align_offset(PAGE));
-    let length = (length.saturating_sub(begin as usize - base as usize)) / PAGE * PAGE;
-    // SAFETY: nothing of what the memory holds is changed, whoever it belongs to.
-    unsafe { libc::madvise(begin.cast(), length, libc::MADV_HUGEPAGE) };
-}
 
 /// Bytes of a large page.
 const LARGE_PAGE: usize = 2 << 20;

@@ -1,11 +1,11 @@
 //! Look-ups in a table: single k-mers, arrays of them, windows along sequence.
 
-use super::arena::prefer_large_pages;
 use super::batch::Batch;
 use super::lanes::Lanes;
 use super::skm::{SkmTable, key_words};
 use super::word::{Word, canonical, parse_kmer};
 use crate::with_kmer;
+use seqmill_base::large_pages::prefer_large_pages;
 use seqmill_base::{Error, Job, Result};
 
 /// Look-ups that are put in order together.

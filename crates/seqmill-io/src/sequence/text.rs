@@ -46,6 +46,19 @@ struct Chunk {
     lease: Lease,
 }
 
+/// Memory for a chunk.
+struct Room {
+    data: Vec<u8>,
+    marks: Vec<BlockMark>,
+    lease: Lease,
+}
+
+impl From<Chunk> for Room {
+    fn from(Chunk { data, marks, lease, .. }: Chunk) -> Self {
+        Self { data, marks, lease }
+    }
+}
+
 /// Chunks one after the other from the file.
 enum Producer {
     Plain { source: Arc<dyn Source>, at: u64, end: Option<u64> },
@@ -56,7 +69,7 @@ enum Producer {
 /// What is done to a unit outside of the lock.
 enum Raw {
     Text(Chunk),
-    Unit(crate::bgzf::CompressedUnit, bool, Lease),
+    Unit(crate::bgzf::CompressedUnit, bool, Room),
 }
 
 /// Reserves and hands out the chunks; shared by threads that read ahead.
@@ -68,14 +81,15 @@ struct Feed {
 
 impl Feed {
     /// The next chunk, not inflated yet if it is BGZF.
-    fn next(&mut self, recycled: Option<Chunk>) -> Result<Option<Raw>> {
+    fn next(&mut self, recycled: Option<Room>) -> Result<Option<Raw>> {
         let claim = (CHUNK_BYTES + UNIT_MARGIN) as u64;
-        let (mut data, marks, lease) = if let Some(chunk) = recycled {
-            (chunk.data, chunk.marks, chunk.lease)
+        let mut room = if let Some(room) = recycled {
+            room
         } else {
             let lease = self.job.budget.must_reserve(self.account, claim)?;
-            (Vec::new(), Vec::new(), lease)
+            Room { data: Vec::new(), marks: Vec::new(), lease }
         };
+        let data = &mut room.data;
         data.clear();
         let mut beyond = false;
         let (got, file_end) = match &mut self.producer {
@@ -88,7 +102,7 @@ impl Feed {
                     None => CHUNK_BYTES,
                 };
                 data.resize(most, 0);
-                let got = source.read_at(&mut data, *at)?;
+                let got = source.read_at(data, *at)?;
                 data.truncate(got);
                 *at += got as u64;
                 source.done_until(*at);
@@ -97,7 +111,7 @@ impl Feed {
                 }
                 (got, *at)
             }
-            Producer::Gzip(stream) => (stream.append(&mut data, CHUNK_BYTES)?, stream.consumed()),
+            Producer::Gzip(stream) => (stream.append(data, CHUNK_BYTES)?, stream.consumed()),
             Producer::Bgzf { scanner, marker_missing, stretches } => {
                 let compressed =
                     self.job.budget.must_reserve(self.account, UnitScanner::CLAIM_BYTES)?;
@@ -107,9 +121,10 @@ impl Feed {
                 }
                 let begins = unit.as_ref().is_some_and(|unit| unit.first_record.is_some());
                 *stretches += u32::from(begins);
-                return Ok(unit.map(|unit| Raw::Unit(unit, *stretches > 1, lease)));
+                return Ok(unit.map(|unit| Raw::Unit(unit, *stretches > 1, room)));
             }
         };
+        let Room { data, marks, lease } = room;
         Ok((got > 0).then_some(Raw::Text(Chunk { data, marks, file_end, beyond, lease })))
     }
 
@@ -122,8 +137,8 @@ impl Feed {
 fn finish(raw: Raw, inflater: &mut Inflater) -> Result<Chunk> {
     match raw {
         Raw::Text(chunk) => Ok(chunk),
-        Raw::Unit(unit, beyond, mut lease) => {
-            let (mut data, mut marks) = (Vec::new(), Vec::new());
+        Raw::Unit(unit, beyond, room) => {
+            let Room { mut data, mut marks, mut lease } = room;
             lease.resize(lease.bytes().max(unit.inflated_bytes() as u64))?;
             inflater.inflate_unit(&unit, &mut data, &mut marks)?;
             let before = unit.first_record.unwrap_or(0).min(data.len());
@@ -150,6 +165,8 @@ struct Ahead {
 #[derive(Default)]
 struct Ready {
     chunks: BTreeMap<u64, Result<Option<Chunk>>>,
+    /// What chunks that were taken apart leave.
+    spare: Vec<Room>,
     wanted: u64,
     closed: bool,
 }
@@ -244,10 +261,10 @@ impl Text {
     /// Puts the next chunk into `data`, whose old content is dropped; false at the end.
     pub(super) fn next_chunk(&mut self, data: &mut Vec<u8>) -> Result<bool> {
         self.base += self.length;
-        let mut old = self.current.take();
-        if let Some(old) = &mut old {
+        let old = self.current.take().map(|mut old| {
             old.data = std::mem::take(data);
-        }
+            Room::from(old)
+        });
         let next = match &mut self.mode {
             Mode::Here { feed, inflater } => {
                 let next =
@@ -258,8 +275,7 @@ impl Text {
                 next
             }
             Mode::Ahead { shared, .. } => {
-                drop(old);
-                let next = shared.take();
+                let next = shared.take(old);
                 if matches!(next, Ok(None)) {
                     self.marker_missing = lock(&shared.feed).0.marker_missing();
                 }
@@ -352,9 +368,10 @@ impl Ahead {
                 if ready.closed || feed.2 {
                     return;
                 }
+                let spare = ready.spare.pop();
                 drop(ready);
                 feed.1 += 1;
-                let raw = feed.0.next(None);
+                let raw = feed.0.next(spare);
                 feed.2 = !matches!(raw, Ok(Some(_)));
                 (number, raw)
             };
@@ -368,9 +385,10 @@ impl Ahead {
         }
     }
 
-    /// The next chunk in order.
-    fn take(&self) -> Result<Option<Chunk>> {
+    /// The next chunk in order, for the memory of the one before.
+    fn take(&self, old: Option<Room>) -> Result<Option<Chunk>> {
         let mut ready = lock(&self.ready);
+        ready.spare.extend(old);
         let number = ready.wanted;
         loop {
             match ready.chunks.remove(&number) {

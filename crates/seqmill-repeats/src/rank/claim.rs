@@ -21,6 +21,10 @@ const REFERENCE_BLOCK: usize = 1000;
 /// Lists between asking for the memory of one and reading it.
 const LISTS_AHEAD: usize = 8;
 
+/// Batches that are sent together: threads that ask for one after the other get in each other's
+/// way.
+const SENT_TOGETHER: usize = 4;
+
 /// What the workers read.
 struct Sight<'a> {
     candidates: &'a [Candidate],
@@ -46,39 +50,42 @@ pub(crate) fn claim(
     let handled = if parameters.reprise() && n > 0 { n / block * block } else { n };
     let sight =
         Sight { candidates: &candidates[..handled], positions: &ranking.positions, mask, k };
-    let fetch = |(): &mut (), batch: CandidateBatch| sight.fetch(batch);
+    let fetch = |(): &mut (), mut group: Group| {
+        for batch in &mut group {
+            sight.fetch(batch);
+        }
+        group
+    };
     let mut seeds: Vec<Seed> = Vec::new();
     flow::run(&mut vec![(); threads], &fetch, |desk| {
         let mut next = 0;
+        let mut spare = Vec::new();
         loop {
             job.cancel.check()?;
-            while next < handled && pipe.is_open() {
-                let to = handled.min(next + pipe.options.batch_size);
-                if !send(desk, &candidates, next..to, pipe)? {
-                    break;
-                }
-                next = to;
-            }
+            next = send(desk, &candidates[..handled], next, pipe, &mut spare)?;
             if pipe.in_flight() == 0 {
                 return Ok(());
             }
-            let mut batch = desk.take().ok_or_else(|| Error::internal("a worker is gone"))?;
-            let CandidateBatch { seeds: taken, positions, .. } = &mut batch;
-            for seed in taken.iter() {
-                let count = sight.settle(seed, positions);
-                if count >= parameters.min_frequency {
-                    let candidate = &candidates[seed.number as usize];
-                    seeds.push(Seed {
-                        kmer: text.kmer(candidate.first, k),
-                        first: candidate.first,
-                        count,
-                        offset: u64::from(candidate.offset),
-                        forward: candidate.forward,
-                        reverse: candidate.reverse,
-                    });
+            let mut group = desk.take().ok_or_else(|| Error::internal("a worker is gone"))?;
+            for CandidateBatch { seeds: taken, positions, lease } in &mut group {
+                for seed in taken.iter() {
+                    let count = sight.settle(seed, positions);
+                    if count >= parameters.min_frequency {
+                        let candidate = &candidates[seed.number as usize];
+                        seeds.push(Seed {
+                            kmer: text.kmer(candidate.first, k),
+                            first: candidate.first,
+                            count,
+                            offset: u64::from(candidate.offset),
+                            forward: candidate.forward,
+                            reverse: candidate.reverse,
+                        });
+                    }
                 }
+                pipe.taken(lease.bytes());
             }
-            pipe.taken(batch.lease.bytes());
+            group.clear();
+            spare.push(group);
         }
     })?;
     crew::sort_by_key(threads, &mut seeds, |seed| (u32::MAX - seed.count, seed.first));
@@ -86,17 +93,44 @@ pub(crate) fn claim(
     Ok(())
 }
 
-/// Sends a batch of candidates whose lists are still to be fetched; false if it has to wait.
+/// Batches that change hands together.
+type Group = Vec<CandidateBatch>;
+
+/// Sends the candidates from `next` on, whose lists are still to be fetched, as far as there is
+/// room; where it stopped.
 fn send(
-    desk: &mut Desk<'_, (), CandidateBatch, CandidateBatch>,
+    desk: &mut Desk<'_, (), Group, Group>,
+    candidates: &[Candidate],
+    mut next: usize,
+    pipe: &mut Pipe<'_>,
+    spare: &mut Vec<Group>,
+) -> Result<usize> {
+    loop {
+        let mut group = spare.pop().unwrap_or_default();
+        while group.len() < SENT_TOGETHER && next < candidates.len() && pipe.is_open() {
+            let to = candidates.len().min(next + pipe.options.batch_size);
+            let Some(batch) = batch_of(candidates, next..to, pipe)? else { break };
+            group.push(batch);
+            next = to;
+        }
+        if group.is_empty() {
+            spare.push(group);
+            return Ok(next);
+        }
+        desk.send(group);
+    }
+}
+
+/// A batch of candidates; none if it has to wait for those on their way.
+fn batch_of(
     candidates: &[Candidate],
     range: std::ops::Range<usize>,
     pipe: &mut Pipe<'_>,
-) -> Result<bool> {
+) -> Result<Option<CandidateBatch>> {
     let own = &candidates[range.clone()];
     let places: usize = own.iter().map(|c| c.count() as usize).sum();
     let bytes = (places * 4 + own.len() * size_of::<BatchSeed>()) as u64;
-    let Some(lease) = pipe.reserve(bytes)? else { return Ok(false) };
+    let Some(lease) = pipe.reserve(bytes)? else { return Ok(None) };
     let mut seeds = pipe.pools.seeds.take(own.len());
     let mut from = 0;
     for (number, candidate) in (range.start as u32..).zip(own) {
@@ -105,15 +139,14 @@ fn send(
         from += candidate.count();
     }
     let positions = pipe.pools.positions.take(places);
-    desk.send(CandidateBatch { seeds, positions, lease });
     pipe.sent(own.len(), bytes);
-    Ok(true)
+    Ok(Some(CandidateBatch { seeds, positions, lease }))
 }
 
 impl Sight<'_> {
     /// Fills a batch with what is not taken yet.
-    fn fetch(&self, mut batch: CandidateBatch) -> CandidateBatch {
-        let CandidateBatch { seeds, positions, .. } = &mut batch;
+    fn fetch(&self, batch: &mut CandidateBatch) {
+        let CandidateBatch { seeds, positions, .. } = batch;
         for i in 0..seeds.len() {
             // Lists of candidates of one batch lie anywhere.
             if let Some(later) = seeds.get(i + LISTS_AHEAD) {
@@ -131,7 +164,6 @@ impl Sight<'_> {
             positions.truncate(seed.from as usize + kept);
             (seed.forward, seed.reverse) = (forward as u32, (kept - forward) as u32);
         }
-        batch
     }
 
     /// Takes the places of a seed that are free; how many. All are looked at before one is taken.

@@ -11,6 +11,7 @@ use crate::crew;
 use crate::flow;
 use crate::kmer::{Complexity, reverse_complement, spread};
 use counters::Layout;
+use seqmill_base::large_pages::{Zeroes, of_large_pages};
 use seqmill_base::{Error, Lease, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -74,10 +75,10 @@ pub(super) fn candidates(search: &Search<'_>) -> Result<Ranking> {
     let mut held_tables = reserve(slots / 4 * tables as u64 + marks_bytes)?;
     let layout = Layout::new(slots);
     // Each from fresh pages: a copy of the first one would touch all of them here.
-    let tables = (0..tables).map(|_| vec![0; (slots / 4) as usize]).collect();
+    let tables = (0..tables).map(|_| Zeroes::new((slots / 4) as usize)).collect();
 
     let table = counters::count(search, layout, tables, &mut ranking)?;
-    let mut marks = vec![[0_u64; HALVES]; search.text.len().div_ceil(64) as usize];
+    let mut marks = of_large_pages(vec![[0_u64; HALVES]; search.text.len().div_ceil(64) as usize]);
     let admitted = counters::flag(search, layout, &table, &mut marks)?;
     drop(table);
     held_tables.resize(marks_bytes)?;
@@ -168,6 +169,7 @@ fn scatter(
     let Buckets { places, .. } = buckets;
     if places.len() < total {
         places.reserve_exact(total - places.len());
+        *places = of_large_pages(std::mem::take(places));
         places.resize_with(total, || AtomicU32::new(0));
     }
     let places = &*places;

@@ -2,6 +2,8 @@
 
 use super::Candidate;
 use crate::crew;
+use seqmill_base::large_pages::of_large_pages;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Bits of a digit.
@@ -10,82 +12,84 @@ const DIGITS: usize = 1 << BITS;
 /// Counts from here on share a digit.
 const HIGH: u32 = DIGITS as u32 - 1;
 
+const NONE: Candidate = Candidate { first: 0, offset: 0, forward: 0, reverse: 0 };
+
 /// Sorts by count down, then first place up.
 pub(super) fn key(candidate: &Candidate) -> u64 {
     u64::from(u32::MAX - candidate.count()) << 32 | u64::from(candidate.first)
 }
 
-/// Sorts digit by digit: each thread a part, then the parts are merged. Needs as much memory
-/// again. `length`: first places are below that.
-pub(super) fn by_digits(candidates: &mut Vec<Candidate>, length: u32, threads: usize) {
-    let size = candidates.len().div_ceil(threads).max(1);
-    let parts: Vec<Mutex<&mut [Candidate]>> = candidates.chunks_mut(size).map(Mutex::new).collect();
+/// Sorts digit by digit, each thread what lies between two keys. Needs as much memory again.
+/// `length`: first places are below that.
+pub(super) fn by_digits(candidates: &mut [Candidate], length: u32, threads: usize) {
+    let borders = borders(candidates, threads);
     let mut workers = vec![(); threads];
-    let mut sorted = crew::each(&mut workers, parts.len(), |(), i| {
-        sorted_part(&mut parts[i].lock().unwrap_or_else(PoisonError::into_inner), length)
+    let parts = crew::each(&mut workers, borders.len() - 1, |(), i| {
+        between(candidates, borders[i]..borders[i + 1])
     });
-    drop(parts);
-    match &mut sorted[..] {
-        [] => {}
-        [one] => std::mem::swap(candidates, one),
-        parts => merge(parts, candidates, &mut workers),
-    }
-}
-
-/// A part by itself, the last digit first; what was there before is lost.
-fn sorted_part(part: &mut [Candidate], length: u32) -> Vec<Candidate> {
-    let empty = Candidate { first: 0, offset: 0, forward: 0, reverse: 0 };
-    let mut memory = vec![empty; part.len()];
-    let (mut from, mut to, mut moved) = (part, &mut memory[..], false);
-    for shift in (0..u32::BITS - length.leading_zeros()).step_by(BITS as usize) {
-        pass(from, to, |c| (c.first >> shift) as usize & (DIGITS - 1));
-        std::mem::swap(&mut from, &mut to);
-        moved = !moved;
-    }
-    pass(from, to, |c| (HIGH - c.count().min(HIGH)) as usize);
-    let high = to.partition_point(|c| c.count() >= HIGH);
-    to[..high].sort_unstable_by_key(key);
-    if moved {
-        from.copy_from_slice(to);
-    }
-    memory
-}
-
-/// Merges sorted parts: each thread what lies between two keys.
-fn merge(parts: &[Vec<Candidate>], to: &mut [Candidate], workers: &mut [()]) {
-    let tasks = workers.len();
-    // Parts are alike: what cuts the first one evenly cuts all of them nearly so.
-    let cuts: Vec<Vec<usize>> = (0..=tasks)
-        .map(|task| {
-            let cut = parts[0].get(parts[0].len() * task / tasks).map_or(u64::MAX, key);
-            parts.iter().map(|part| part.partition_point(|c| key(c) < cut)).collect()
-        })
-        .collect();
-    let mut rest = to;
-    let mut slots = Vec::with_capacity(tasks);
-    for task in 0..tasks {
-        let begins = if task == 0 { &vec![0; parts.len()] } else { &cuts[task] };
-        let own = parts.iter().zip(begins.iter().zip(&cuts[task + 1]));
-        let own: Vec<&[Candidate]> = own.map(|(part, (begin, end))| &part[*begin..*end]).collect();
-        let (out, behind) = rest.split_at_mut(own.iter().map(|part| part.len()).sum());
+    let mut rest = candidates;
+    let mut slots = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (own, behind) = rest.split_at_mut(part.len());
         rest = behind;
-        slots.push(Mutex::new((own, out)));
+        slots.push(Mutex::new((part, own)));
     }
-    crew::each(workers, tasks, |(), task| {
-        let mut slot = slots[task].lock().unwrap_or_else(PoisonError::into_inner);
-        let (own, out) = &mut *slot;
-        let head = |part: &[Candidate]| part.first().map_or(u64::MAX, key);
-        let mut heads: Vec<u64> = own.iter().map(|part| head(part)).collect();
-        for place in out.iter_mut() {
-            let mut best = 0;
-            for i in 1..heads.len() {
-                best = if heads[i] < heads[best] { i } else { best };
-            }
-            *place = own[best][0];
-            own[best] = &own[best][1..];
-            heads[best] = head(own[best]);
-        }
+    crew::each(&mut workers, slots.len(), |(), i| {
+        let mut slot = slots[i].lock().unwrap_or_else(PoisonError::into_inner);
+        let (part, own) = &mut *slot;
+        sort_into(part, own, length);
     });
+}
+
+/// Candidates that are looked at to find keys with as many before as behind them.
+const SAMPLED: usize = 1 << 12;
+
+/// Keys that share the candidates out evenly, the first and the last one beyond all.
+fn borders(candidates: &[Candidate], parts: usize) -> Vec<u64> {
+    let every = (candidates.len() / SAMPLED).max(1);
+    let mut sample: Vec<u64> = candidates.iter().step_by(every).map(key).collect();
+    sample.sort_unstable();
+    let middle = (1..parts).filter_map(|i| sample.get(sample.len() * i / parts).copied());
+    std::iter::once(0).chain(middle).chain([u64::MAX]).collect()
+}
+
+/// The candidates with keys in a range, which does not reach the highest one.
+fn between(candidates: &[Candidate], range: Range<u64>) -> Vec<Candidate> {
+    if range == (0..u64::MAX) {
+        let mut all = of_large_pages(Vec::with_capacity(candidates.len()));
+        all.extend_from_slice(candidates);
+        return all;
+    }
+    let is_own = |c: &Candidate| range.contains(&key(c));
+    let count = candidates.iter().filter(|c| is_own(c)).count();
+    let mut own = of_large_pages(Vec::with_capacity(count + 1));
+    own.resize(count + 1, NONE);
+    // Which ones are its own nobody can guess: no branch.
+    let mut kept = 0;
+    for candidate in candidates {
+        own[kept] = *candidate;
+        kept += usize::from(is_own(candidate));
+    }
+    own.truncate(count);
+    own
+}
+
+/// Sorts a part into `to`, the last digit first; the order that it had is lost.
+fn sort_into(part: &mut [Candidate], to: &mut [Candidate], length: u32) {
+    let (mut from, mut other) = (part, to);
+    let mut moved = 0;
+    for shift in (0..u32::BITS - length.leading_zeros()).step_by(BITS as usize) {
+        pass(from, other, |c| (c.first >> shift) as usize & (DIGITS - 1));
+        std::mem::swap(&mut from, &mut other);
+        moved += 1;
+    }
+    pass(from, other, |c| (HIGH - c.count().min(HIGH)) as usize);
+    let high = other.partition_point(|c| c.count() >= HIGH);
+    other[..high].sort_unstable_by_key(key);
+    // An odd number of passes ends where it is wanted.
+    if moved % 2 == 1 {
+        from.copy_from_slice(other);
+    }
 }
 
 /// Sorts by one digit into `other`; what has the same stays in its order.

@@ -5,6 +5,7 @@ use super::{AHEAD, BUCKETS, HALVES, Histogram, half_of, piece, step_of};
 use crate::crew;
 use crate::kmer::{Window, scan, spread};
 use seqmill_base::Result;
+use seqmill_base::large_pages::Zeroes;
 use seqmill_base::prefetch::prefetch;
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
@@ -72,9 +73,9 @@ fn scan_ahead<T: Copy + Default>(
 pub(super) fn count(
     search: &Search<'_>,
     layout: Layout,
-    mut tables: Vec<Vec<u8>>,
+    mut tables: Vec<Zeroes>,
     ranking: &mut Ranking,
-) -> Result<Vec<u8>> {
+) -> Result<Zeroes> {
     let step = step_of(search);
     let tasks = search.text.len().div_ceil(step) as usize;
     let windows = crew::each(&mut tables, tasks, |table, task| {
@@ -148,17 +149,15 @@ pub(super) fn flag(
 const ADDED_TOGETHER: usize = 1 << 16;
 
 /// Adds the counters of all tables up, each to at most three.
-fn add_up(search: &Search<'_>, mut tables: Vec<Vec<u8>>) -> Vec<u8> {
-    let mut sum = std::mem::take(&mut tables[0]);
-    if let [_, others @ ..] = &tables[..]
-        && !others.is_empty()
-    {
+fn add_up(search: &Search<'_>, mut tables: Vec<Zeroes>) -> Zeroes {
+    let mut sum = tables.swap_remove(0);
+    if !tables.is_empty() {
         let slots: Vec<Mutex<&mut [u8]>> = sum.chunks_mut(ADDED_TOGETHER).map(Mutex::new).collect();
         let mut threads = vec![(); search.threads];
         crew::each(&mut threads, slots.len(), |(), task| {
             let mut own = slots[task].lock().unwrap_or_else(PoisonError::into_inner);
             let from = task * ADDED_TOGETHER;
-            for other in others {
+            for other in &tables {
                 for (a, b) in own.iter_mut().zip(&other[from..]) {
                     *a = added(*a, *b);
                 }
