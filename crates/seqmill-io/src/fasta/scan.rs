@@ -105,6 +105,9 @@ impl FaiScanner {
             b'\n' => self.line_number += 1,
             b'\r' => self.state = State::BlankReturn,
             b'@' => return Err(self.wrong("this is FASTQ where FASTA is needed")),
+            _ if self.records.is_empty() && !self.pending => {
+                return Err(self.wrong("text stands before the first >; this is not FASTA"));
+            }
             _ => {
                 let shown = char::from(byte).escape_default();
                 return Err(self.wrong(format!(
@@ -368,6 +371,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_fasta_is_told_as_such() {
+        for text in ["ACGT\n", "\n\nACGT\n>a\nA\n", "\u{fffd}\0"] {
+            assert!(scan(text.as_bytes(), 1).unwrap_err().to_string().contains("not FASTA"));
+        }
+        let error = scan(b">a\n\nACGT\n", 1).unwrap_err().to_string();
+        assert!(error.contains("behind a short or blank line"), "{error}");
     }
 
     #[test]
