@@ -1,6 +1,7 @@
 //! The counter: super-k-mers to bins by minimizer, merged; bins to buckets by prefix; buckets
 //! sorted and counted in order (`kmers.md` §3, §10).
 
+mod ahead;
 mod count;
 mod expand;
 mod records;
@@ -122,7 +123,7 @@ impl<'a, K: Kmer> Engine<'a, K> {
         );
         let arena = Arc::new(Arena::new(lease)?);
         let file = Arc::new(SpillFile::new(tmpdir));
-        let bins = Store::new(Arc::clone(&arena), Arc::clone(&file), room.bins);
+        let bins = Store::new(Arc::clone(&arena), Arc::clone(&file), room.bins, K::Record::BYTES);
         Ok(Self {
             rules,
             job,
@@ -223,8 +224,8 @@ impl<'a, K: Kmer> Engine<'a, K> {
     }
 
     /// A store whose blocks are written to the file when there is no room, until it is left.
-    fn new_store(&self, shards: usize) -> Arc<Store<K>> {
-        let store = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), shards);
+    fn new_store(&self, shards: usize, width: usize) -> Arc<Store<K>> {
+        let store = Store::new(Arc::clone(&self.arena), Arc::clone(&self.file), shards, width);
         let store = Arc::new(store);
         self.stores().push(Arc::clone(&store));
         store

@@ -1,5 +1,6 @@
 //! Which instructions a machine has: the same code is compiled for what every machine has, for AVX2
-//! and for AVX-512, and chosen when it runs.
+//! and for AVX-512, and chosen when it runs. The few loops that permute bytes (AVX-512 VBMI) are
+//! written by hand.
 
 /// Instructions to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub(super) enum Lanes {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vbmi,
 }
 
 impl Lanes {
@@ -24,7 +27,11 @@ impl Lanes {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq");
-            return if wide { Self::Avx512 } else { Self::Avx2 };
+            return match is_x86_feature_detected!("avx512vbmi") {
+                true if wide => Self::Avx512Vbmi,
+                false if wide => Self::Avx512,
+                _ => Self::Avx2,
+            };
         }
         Self::Scalar
     }
@@ -32,13 +39,12 @@ impl Lanes {
     /// All that this machine has.
     #[cfg(test)]
     pub(super) fn all() -> Vec<Self> {
-        let mut lanes = vec![Self::Scalar, Self::detect()];
         #[cfg(target_arch = "x86_64")]
-        if Self::detect() == Self::Avx512 {
-            lanes.push(Self::Avx2);
-        }
-        lanes.dedup();
-        lanes
+        let known = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vbmi];
+        #[cfg(not(target_arch = "x86_64"))]
+        let known = [Self::Scalar];
+        let here = known.iter().position(|lanes| *lanes == Self::detect());
+        known[..=here.unwrap()].to_vec()
     }
 
     /// Does `work` as it is compiled for these instructions, which reach what is inlined into it.
@@ -57,7 +63,7 @@ impl Lanes {
             Self::Avx2 => unsafe { with_avx2(work, a, b, c) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` has found the instructions.
-            Self::Avx512 => unsafe { with_avx512(work, a, b, c) },
+            Self::Avx512 | Self::Avx512Vbmi => unsafe { with_avx512(work, a, b, c) },
         }
     }
 }

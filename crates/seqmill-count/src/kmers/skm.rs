@@ -3,6 +3,8 @@
 
 mod block;
 mod encode;
+#[cfg(target_arch = "x86_64")]
+mod permute;
 mod read;
 mod write;
 

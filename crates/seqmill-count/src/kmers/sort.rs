@@ -12,7 +12,7 @@ const SUB_BITS_MAX: u32 = 13;
 /// Longer sub-buckets are sorted in the ordinary way before the passes.
 const PASSES_LONGEST: usize = 20;
 /// Passes over the whole array that bring neighbours in order.
-const PASSES: usize = 7;
+const PASSES: usize = 10;
 /// Elements that are looked at together for k-mers that are the same.
 const GROUP: usize = 8;
 /// Elements that go through all passes together: they stay in the first-level cache.
@@ -90,7 +90,11 @@ fn sort_body<K: Word>(
     } else if let (Some(words), Some(sorted)) = (as_words(elements), as_words(sorted)) {
         scatter(words, sorted, layout.depth, sub_bits, lanes);
     } else {
-        sort_by_heads(elements, sorted, &mut scratch.heads, layout.depth, sub_bits, lanes);
+        let below = sort_heads(elements, &mut scratch.heads, layout.depth, sub_bits, lanes);
+        let heads = Heads { sorted: &scratch.heads[1], below };
+        fold_in_order(elements, heads, sorted, counts, layout);
+        std::mem::swap(elements, sorted);
+        return;
     }
     fold_equal(sorted, elements, counts, layout.free);
 }
@@ -101,38 +105,94 @@ fn as_words(elements: &mut dyn Any) -> Option<&mut Vec<u64>> {
     elements.downcast_mut()
 }
 
-/// Sorts wide elements from `from` into `to` by what leads them, which is one word with the number
-/// of the element in its low bits: words are sorted many at a time, and each element is moved once.
+/// Sorts what leads wide elements, which is one word with the number of the element in its low
+/// bits: words are sorted many at a time, and each element is moved once. Returns the bits of the
+/// numbers.
 #[inline(always)]
-fn sort_by_heads<K: Word>(
-    from: &[K],
-    to: &mut Vec<K>,
+fn sort_heads<K: Word>(
+    elements: &[K],
     heads: &mut [Vec<u64>; 2],
     depth: u32,
     sub_bits: u32,
     lanes: Lanes,
-) {
-    let numbers = usize::BITS - from.len().leading_zeros();
+) -> u64 {
+    let numbers = usize::BITS - elements.len().leading_zeros();
     let below = (1_u64 << numbers) - 1;
     let [heads, sorted] = heads;
     heads.clear();
-    heads.extend(from.iter().zip(0..).map(|(element, number)| {
+    heads.extend(elements.iter().zip(0..).map(|(element, number)| {
         (element.up(depth).word(K::BYTES / size_of::<u64>() - 1) & !below) | number
     }));
     scatter(heads, sorted, 0, sub_bits, lanes);
-    to.clear();
-    to.extend(sorted.iter().map(|head| from[(head & below) as usize]));
-    // Elements that are led by the same bits are still in any order.
-    let mut begin = 0;
-    for at in 1..=sorted.len() {
-        if at < sorted.len() && (sorted[at] ^ sorted[begin]) & !below == 0 {
+    below
+}
+
+/// What leads wide elements, sorted, with their numbers in the bits `below`.
+#[derive(Clone, Copy)]
+struct Heads<'h> {
+    sorted: &'h [u64],
+    below: u64,
+}
+
+/// Takes elements in the order of their heads and sums the weights of those that are the same
+/// k-mer.
+#[inline(always)]
+fn fold_in_order<K: Word>(
+    elements: &[K],
+    heads: Heads<'_>,
+    kmers: &mut Vec<K>,
+    counts: &mut Vec<u64>,
+    layout: Layout,
+) {
+    let Heads { sorted: heads, below } = heads;
+    let free = layout.free;
+    // Of a short k-mer the head has the weight as well, or a part of it.
+    let behind_key = u64::MAX.checked_shr(K::BITS - layout.depth - free).unwrap_or(0);
+    let ignored = below | behind_key;
+    let same = |a: u64, b: u64| (a ^ b) & !ignored == 0;
+    let weights = if free >= 64 { u64::MAX } else { (1 << free) - 1 };
+    kmers.resize(heads.len(), K::default());
+    counts.resize(heads.len(), 0);
+    let mut run: Vec<K> = Vec::new();
+    let (mut at, mut next) = (0, 0);
+    while next < heads.len() {
+        // Mostly all are led by other bits than the one behind: then they are in order.
+        if let (Some(group), Some(behind)) =
+            (heads[next..].first_chunk::<GROUP>(), heads[next + 1..].first_chunk::<GROUP>())
+            && !group.iter().zip(behind).fold(false, |any, (a, b)| any | same(*a, *b))
+        {
+            let outputs = kmers[at..at + GROUP].iter_mut().zip(&mut counts[at..at + GROUP]);
+            for (head, (kmer, count)) in group.iter().zip(outputs) {
+                let element = elements[(head & below) as usize];
+                *kmer = element.down(free);
+                *count = element.low() & weights;
+            }
+            at += GROUP;
+            next += GROUP;
             continue;
         }
-        if at - begin > 1 {
-            to[begin..at].sort_unstable();
+        // Elements that are led by the same bits are still in any order.
+        let first = heads[next];
+        run.clear();
+        while let Some(head) = heads.get(next).filter(|head| same(first, **head)) {
+            run.push(elements[(head & below) as usize]);
+            next += 1;
         }
-        begin = at;
+        if run.len() > 1 {
+            run.sort_unstable();
+        }
+        let begin = at;
+        for element in &run {
+            let kmer = element.down(free);
+            if at == begin || kmers[at - 1] != kmer {
+                (kmers[at], counts[at]) = (kmer, 0);
+                at += 1;
+            }
+            counts[at - 1] += element.low() & weights;
+        }
     }
+    kmers.truncate(at);
+    counts.truncate(at);
 }
 
 /// Sorts `from` into `to`: by the leading bits first, then each sub-bucket.
@@ -171,16 +231,43 @@ fn scatter(from: &[u64], to: &mut Vec<u64>, depth: u32, sub_bits: u32, lanes: La
 }
 
 /// Insertion sort, for what is nearly sorted or short.
+#[inline(always)]
 fn insert(part: &mut [u64]) {
-    for i in 1..part.len() {
-        let element = part[i];
-        let mut at = i;
-        while at > 0 && element < part[at - 1] {
-            part[at] = part[at - 1];
-            at -= 1;
+    let mut next = 1;
+    while next < part.len() {
+        let end = (next + GROUP).min(part.len());
+        if !any_pair(part, next, |before, element| before > element) {
+            next = end;
+            continue;
         }
-        part[at] = element;
+        for i in next..end {
+            let element = part[i];
+            let mut at = i;
+            while at > 0 && element < part[at - 1] {
+                part[at] = part[at - 1];
+                at -= 1;
+            }
+            part[at] = element;
+        }
+        next = end;
     }
+}
+
+/// Whether any of a group of elements from `next` on and the one before it are so, many looked at
+/// together; true as well at the end, where there is no whole group.
+#[inline(always)]
+fn any_pair<T>(elements: &[T], next: usize, are_so: impl Fn(&T, &T) -> bool) -> bool {
+    let before = &elements[next - 1..];
+    let (Some(before), Some(group)) =
+        (before.first_chunk::<GROUP>(), before[1..].first_chunk::<GROUP>())
+    else {
+        return true;
+    };
+    let mut any = false;
+    for (element, before) in group.iter().zip(before) {
+        any |= are_so(before, element);
+    }
+    any
 }
 
 /// Odd-even passes: neighbours in order, all even pairs, then all odd ones, and again. A strip goes
@@ -211,7 +298,7 @@ fn order_pairs(pairs: &mut [u64], lanes: Lanes) {
         Lanes::Avx2 => unsafe { order_pairs_avx2(pairs) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `detect` has found the instructions.
-        Lanes::Avx512 => unsafe { order_pairs_avx512(pairs) },
+        Lanes::Avx512 | Lanes::Avx512Vbmi => unsafe { order_pairs_avx512(pairs) },
     }
 }
 
@@ -281,35 +368,27 @@ pub(super) fn fold_equal<K: Word>(
         return;
     };
     let weights = if free >= 64 { u64::MAX } else { (1 << free) - 1 };
+    let keys = K::ones(K::BITS).minus(K::ones(free));
     kmers.resize(sorted.len(), K::default());
     counts.resize(sorted.len(), 0);
     (kmers[0], counts[0]) = (first.down(free), first.low() & weights);
     // The place of the last k-mer, and the next element.
     let (mut at, mut next) = (0, 1);
     while next < sorted.len() {
-        let before = &sorted[next - 1..];
-        if let (Some(before), Some(group)) =
-            (before.first_chunk::<GROUP>(), before[1..].first_chunk::<GROUP>())
-        {
-            let mut same = false;
-            for (element, before) in group.iter().zip(before) {
-                same |= element.down(free) == before.down(free);
-            }
-            // Mostly all are different: then they go as they are, many at a time.
-            if !same {
-                let to = at + 1..at + 1 + GROUP;
-                for (kmer, element) in kmers[to.clone()].iter_mut().zip(group) {
-                    *kmer = element.down(free);
-                }
-                for (count, element) in counts[to].iter_mut().zip(group) {
-                    *count = element.low() & weights;
-                }
-                at += GROUP;
-                next += GROUP;
-                continue;
-            }
-        }
         let end = (next + GROUP).min(sorted.len());
+        // Mostly all are different: then they go as they are, many at a time.
+        if !any_pair(sorted, next, |before, element| before.and(keys) == element.and(keys)) {
+            let (group, to) = (&sorted[next..end], at + 1..at + 1 + end - next);
+            for (kmer, element) in kmers[to.clone()].iter_mut().zip(group) {
+                *kmer = element.down(free);
+            }
+            for (count, element) in counts[to].iter_mut().zip(group) {
+                *count = element.low() & weights;
+            }
+            at += end - next;
+            next = end;
+            continue;
+        }
         let mut last = kmers[at];
         let mut sum = counts[at];
         for element in &sorted[next..end] {

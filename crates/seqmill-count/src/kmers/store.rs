@@ -1,86 +1,22 @@
 //! Items sorted roughly into shards, in blocks of the arena and, when that is full, in one
 //! temporary file without a name.
 
+mod spill;
+mod writer;
+
+pub(super) use spill::SpillFile;
+pub(super) use writer::Writer;
+
 use super::arena::{Arena, BLOCK_BYTES};
 use super::word::Word;
-use seqmill_base::{Error, Result};
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use seqmill_base::Result;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Blocks written at once.
 const WRITE_BLOCKS: usize = 64;
-
-/// The temporary file, made when it is first needed.
-pub(super) struct SpillFile {
-    folder: PathBuf,
-    file: OnceLock<File>,
-    making: Mutex<()>,
-    /// Blocks that were given a place.
-    end: AtomicU64,
-}
-
-impl SpillFile {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_path_buf(),
-            file: OnceLock::new(),
-            making: Mutex::new(()),
-            end: AtomicU64::new(0),
-        }
-    }
-
-    /// Bytes that were written.
-    pub(super) fn bytes(&self) -> u64 {
-        self.end.load(Ordering::Relaxed) * BLOCK_BYTES as u64
-    }
-
-    fn file(&self) -> Result<&File> {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let file = open_nameless(&self.folder)?;
-        Ok(self.file.get_or_init(|| file))
-    }
-
-    fn write(&self, bytes: &[u8], blocks: u64) -> Result<u64> {
-        let file = self.file()?;
-        let at = self.end.fetch_add(blocks, Ordering::Relaxed);
-        file.write_all_at(bytes, at * BLOCK_BYTES as u64).map_err(|e| self.failed(&e))?;
-        Ok(at)
-    }
-
-    fn read(&self, bytes: &mut [u8], block: u64) -> Result<()> {
-        let failed = |e: std::io::Error| self.failed(&e);
-        self.file()?.read_exact_at(bytes, block * BLOCK_BYTES as u64).map_err(failed)
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Error {
-        Error::io(&self.folder, error)
-    }
-}
-
-/// A file that is gone when the process is, however it ends.
-fn open_nameless(folder: &Path) -> Result<File> {
-    let failed = |e: std::io::Error| Error::io(folder, &e);
-    let nameless =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(folder);
-    match nameless {
-        Ok(file) => Ok(file),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
-            let name = format!(".seqmill-{}.spill", std::process::id());
-            let path = folder.join(name);
-            let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-            let file = made.map_err(failed)?;
-            std::fs::remove_file(&path).map_err(failed)?;
-            Ok(file)
-        }
-        Err(e) => Err(failed(e)),
-    }
-}
+/// Blocks read at once.
+const READ_BLOCKS: usize = 16;
 
 /// Blocks in the file.
 #[derive(Clone, Copy)]
@@ -114,6 +50,10 @@ pub(super) struct Store<T> {
     pub(super) arena: Arc<Arena>,
     file: Arc<SpillFile>,
     shards: Vec<Shard>,
+    /// Bytes of an item in a block: the low ones.
+    width: usize,
+    /// Items in a block. The last is written and read whole.
+    per_block: usize,
     kind: std::marker::PhantomData<fn(T)>,
 }
 
@@ -122,12 +62,21 @@ fn lock(shard: &Shard) -> MutexGuard<'_, Content> {
 }
 
 impl<T: Word> Store<T> {
-    /// Items in a block.
-    pub(super) const PER_BLOCK: usize = BLOCK_BYTES / T::BYTES;
-
-    pub(super) fn new(arena: Arc<Arena>, file: Arc<SpillFile>, shards: usize) -> Self {
+    /// A store of items of which no more than the low `width` bytes are set.
+    pub(super) fn new(
+        arena: Arc<Arena>,
+        file: Arc<SpillFile>,
+        shards: usize,
+        width: usize,
+    ) -> Self {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Self { arena, file, shards, kind: std::marker::PhantomData }
+        let width = if T::LOW_FIRST { width.clamp(1, T::BYTES) } else { T::BYTES };
+        let per_block = (BLOCK_BYTES - T::BYTES) / width + 1;
+        Self { arena, file, shards, width, per_block, kind: std::marker::PhantomData }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -139,7 +88,7 @@ impl<T: Word> Store<T> {
         let content = lock(&self.shards[shard]);
         let spilled = content.spilled.iter().map(|s| u64::from(s.blocks) * u64::from(s.items));
         let partial = content.partial.iter().map(|p| u64::from(p.1));
-        let full = content.full.len() as u64 * Self::PER_BLOCK as u64;
+        let full = content.full.len() as u64 * self.per_block as u64;
         full + spilled.sum::<u64>() + partial.sum::<u64>()
     }
 
@@ -175,7 +124,7 @@ impl<T: Word> Store<T> {
             shard.held.fetch_sub(blocks.len() as u32, Ordering::Relaxed);
             shard.fresh.store(0, Ordering::Relaxed);
             for group in blocks.chunks(WRITE_BLOCKS) {
-                self.write_blocks(group, Self::PER_BLOCK as u32, &mut content)?;
+                self.write_blocks(group, self.per_block as u32, &mut content)?;
             }
             freed += blocks.len();
         }
@@ -213,6 +162,20 @@ impl<T: Word> Store<T> {
         Ok(())
     }
 
+    /// Appends the first `n` items of a block.
+    fn unpack(&self, block: &[u8], n: usize, items: &mut Vec<T>) {
+        debug_assert!(block.len() == BLOCK_BYTES && n <= self.per_block);
+        items.reserve(n);
+        let mask = T::ones(8 * self.width as u32);
+        for (i, item) in items.spare_capacity_mut().iter_mut().take(n).enumerate() {
+            // SAFETY: a block holds all bytes of its last item, and any bytes are a number.
+            let found = unsafe { block.as_ptr().add(i * self.width).cast::<T>().read_unaligned() };
+            item.write(found.and(mask));
+        }
+        // SAFETY: there was room for as many, and all were written.
+        unsafe { items.set_len(items.len() + n) };
+    }
+
     /// Takes the items out of a shard, about `limit` at a time.
     pub(super) fn drain(
         &self,
@@ -228,37 +191,32 @@ impl<T: Word> Store<T> {
             state.fresh.store(0, Ordering::Relaxed);
             std::mem::take(&mut *content)
         };
-        let limit = limit.max(Self::PER_BLOCK);
+        let limit = limit.max(self.per_block);
         items.clear();
-        let whole = content.full.iter().map(|b| (*b, Self::PER_BLOCK as u32));
+        let whole = content.full.iter().map(|b| (*b, self.per_block as u32));
         for (block, n) in whole.chain(content.partial.iter().copied()) {
             if items.len() + n as usize > limit {
                 take(items)?;
                 items.clear();
             }
-            // SAFETY: the block is of this shard alone, and its first `n` items were written.
-            let found = unsafe {
-                std::slice::from_raw_parts(self.arena.place(block).cast::<T>(), n as usize)
-            };
-            items.extend_from_slice(found);
+            // SAFETY: the block is of this shard alone.
+            let bytes = unsafe { std::slice::from_raw_parts(self.arena.place(block), BLOCK_BYTES) };
+            self.unpack(bytes, n as usize, items);
             self.arena.give(&[block]);
         }
+        let mut read = Vec::new();
         for spilled in content.spilled {
-            for i in 0..spilled.blocks {
-                if items.len() + spilled.items as usize > limit {
-                    take(items)?;
-                    items.clear();
+            for first in (0..spilled.blocks).step_by(READ_BLOCKS) {
+                let blocks = (spilled.blocks - first).min(READ_BLOCKS as u32);
+                read.resize(blocks as usize * BLOCK_BYTES, 0);
+                self.file.read(&mut read, spilled.at + u64::from(first))?;
+                for block in read.chunks(BLOCK_BYTES) {
+                    if items.len() + spilled.items as usize > limit {
+                        take(items)?;
+                        items.clear();
+                    }
+                    self.unpack(block, spilled.items as usize, items);
                 }
-                let start = items.len();
-                items.resize(start + spilled.items as usize, T::default());
-                // SAFETY: items are plain numbers: any bytes are one.
-                let bytes = unsafe {
-                    std::slice::from_raw_parts_mut(
-                        items.as_mut_ptr().add(start).cast::<u8>(),
-                        spilled.items as usize * T::BYTES,
-                    )
-                };
-                self.file.read(bytes, spilled.at + u64::from(i))?;
             }
         }
         if items.is_empty() { Ok(()) } else { take(items) }
@@ -280,28 +238,28 @@ impl<T: Word> Store<T> {
             state.fresh.store(0, Ordering::Relaxed);
             (std::mem::take(&mut content.full), std::mem::take(&mut content.partial))
         };
-        blocks.extend(full.iter().map(|block| (*block, Self::PER_BLOCK as u32)));
+        blocks.extend(full.iter().map(|block| (*block, self.per_block as u32)));
         let (mut kept, mut partial) = (Vec::new(), Vec::new());
-        for group in blocks.chunks((limit / Self::PER_BLOCK).max(1)) {
+        for group in blocks.chunks((limit / self.per_block).max(1)) {
             items.clear();
             for (block, n) in group {
-                // SAFETY: the block belongs to this function since it was taken off the list, and
-                // its first `n` items were written.
-                let found = unsafe {
-                    std::slice::from_raw_parts(self.arena.place(*block).cast(), *n as usize)
-                };
-                items.extend_from_slice(found);
+                // SAFETY: the block belongs to this function since it was taken off the list.
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(self.arena.place(*block), BLOCK_BYTES) };
+                self.unpack(bytes, *n as usize, items);
             }
             merge(items);
             let mut free = group.iter().map(|(block, _)| *block);
-            for part in items.chunks(Self::PER_BLOCK) {
+            for part in items.chunks(self.per_block) {
                 let Some(block) = free.next() else { break };
-                // SAFETY: as above; `part` is no longer than a block.
-                unsafe {
-                    let to = self.arena.place(block).cast();
-                    std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                for (at, item) in part.iter().enumerate() {
+                    // SAFETY: as above; `part` has no more items than a block.
+                    unsafe {
+                        let to = self.arena.place(block).add(at * self.width);
+                        to.cast::<T>().write_unaligned(*item);
+                    }
                 }
-                if part.len() == Self::PER_BLOCK {
+                if part.len() == self.per_block {
                     kept.push(block);
                 } else {
                     partial.push((block, part.len() as u32));
@@ -330,118 +288,53 @@ impl<T> Drop for Store<T> {
     }
 }
 
-/// One thread's open block of each shard.
-pub(super) struct Writer<'s, T: Word> {
-    store: &'s Store<T>,
-    /// Where the next item goes. A place at the edge of a block: it is full, or there is none.
-    next: Vec<*mut T>,
-}
-
-impl<'s, T: Word> Writer<'s, T> {
-    pub(super) fn new(store: &'s Store<T>) -> Self {
-        Self { store, next: vec![std::ptr::null_mut(); store.shards()] }
-    }
-
-    /// Adds an item. `relieve` makes room when the arena is full.
-    #[inline(always)]
-    pub(super) fn push(
-        &mut self,
-        shard: usize,
-        item: T,
-        relieve: &mut impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let place = self.next[shard];
-        if (place as usize).is_multiple_of(BLOCK_BYTES) {
-            return self.push_in_new_block(shard, item, relieve);
-        }
-        // SAFETY: the place is inside of a block of this writer, behind its last item.
-        unsafe {
-            place.write(item);
-            self.next[shard] = place.add(1);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn push_in_new_block(
-        &mut self,
-        shard: usize,
-        item: T,
-        relieve: &mut impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let arena = &self.store.arena;
-        let full = std::mem::replace(&mut self.next[shard], std::ptr::null_mut());
-        if !full.is_null() {
-            let last = full.wrapping_sub(1).cast::<u8>();
-            self.store.add_full(shard, arena.block_at(last));
-        }
-        let block = loop {
-            if let Some(block) = arena.take() {
-                break block;
-            }
-            relieve()?;
-        };
-        let place = arena.place(block).cast::<T>();
-        // SAFETY: a new block has room for an item.
-        unsafe {
-            place.write(item);
-            self.next[shard] = place.add(1);
-        }
-        Ok(())
-    }
-}
-
-impl<T: Word> Drop for Writer<'_, T> {
-    /// Hands over the open blocks.
-    fn drop(&mut self) {
-        for (shard, place) in self.next.iter().enumerate() {
-            if place.is_null() {
-                continue;
-            }
-            let last = place.wrapping_sub(1).cast::<u8>();
-            let block = self.store.arena.block_at(last);
-            let items = (last as usize % BLOCK_BYTES) / T::BYTES + 1;
-            if items == Store::<T>::PER_BLOCK {
-                self.store.add_full(shard, block);
-            } else {
-                lock(&self.store.shards[shard]).partial.push((block, items as u32));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kmers::word::Wide;
     use seqmill_base::Budget;
 
     #[test]
     fn what_goes_to_the_file_comes_back() {
+        check::<u64>(8);
+        check::<u64>(5);
+        check::<u64>(3);
+        check::<u128>(16);
+        check::<u128>(12);
+        check::<Wide<4>>(32);
+        // Whose low bytes come last.
+        check::<Wide<4>>(12);
+    }
+
+    fn check<T: Word>(width: usize) {
         let budget = Budget::new(8 << 20, 0).unwrap();
         let lease = budget.must_reserve(budget.account("blocks", 0), 1 << 20).unwrap();
         let arena = Arc::new(Arena::new(lease).unwrap());
         let file = Arc::new(SpillFile::new(&std::env::temp_dir()));
-        let store = Store::<u64>::new(Arc::clone(&arena), file, 16);
+        let store = Store::<T>::new(Arc::clone(&arena), file, 16, width);
         let mut expected = vec![Vec::new(); 16];
         for writers in 0..3 {
             let mut writer = Writer::new(&store);
             for item in 0..50_000_u64 {
                 let shard = (item % 15) as usize;
                 let mut relieve = || store.spill_full(8).map(|_| ());
-                writer.push(shard, 3 * item + writers, &mut relieve).unwrap();
-                expected[shard].push(3 * item + writers);
+                // The highest byte that is kept is set as well.
+                let high = T::from_low(item & 0xff).up(8 * width as u32 - 8);
+                let item = T::from_low(3 * item + writers).or(high);
+                writer.push(shard, item, &mut relieve).unwrap();
+                expected[shard].push(item);
             }
         }
         assert!(store.spill_partial(3).unwrap() >= 3);
         // One thread spills what another drains.
-        let found: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let found: Vec<Vec<T>> = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while store.spill_full(1).unwrap() + store.spill_partial(1).unwrap() > 0 {}
             });
             let drain = |shard| {
                 let (mut items, mut all) = (Vec::new(), Vec::new());
                 assert_eq!(store.items(shard), expected[shard].len() as u64);
-                let take = |items: &mut Vec<u64>| {
+                let take = |items: &mut Vec<T>| {
                     all.extend_from_slice(items);
                     Ok(())
                 };

@@ -3,12 +3,25 @@
 
 use std::fmt::Debug;
 
+/// Numbers that a machine has.
+#[derive(Debug)]
+pub enum Native<'n> {
+    /// Of one word.
+    One(&'n [u64]),
+    /// Of two.
+    Two(&'n [u128]),
+    /// None.
+    Other,
+}
+
 /// An unsigned number of fixed width.
 pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
     /// Bits.
     const BITS: u32;
     /// Bytes.
     const BYTES: usize = Self::BITS as usize / 8;
+    /// Whether the low bytes come first in memory, so that high ones without a bit can be left out.
+    const LOW_FIRST: bool = false;
 
     /// The number with the given low 64 bits.
     fn from_low(low: u64) -> Self;
@@ -69,6 +82,16 @@ pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
         all.down(Self::BITS - bits)
     }
 
+    /// The same numbers as those of the machine that they are.
+    fn as_native(_: &[Self]) -> Native<'_> {
+        Native::Other
+    }
+
+    /// The same numbers, if one word is all they have.
+    fn as_words_mut(_: &mut [Self]) -> Option<&mut [u64]> {
+        None
+    }
+
     /// The reverse complement of the k-mer in the low `2 * k` bits.
     #[must_use]
     #[inline]
@@ -85,9 +108,10 @@ fn mirror_word(word: u64) -> u64 {
 }
 
 macro_rules! native {
-    ($type:ty) => {
+    ($type:ty $(, $more:item)*) => {
         impl Word for $type {
             const BITS: u32 = <$type>::BITS;
+            const LOW_FIRST: bool = cfg!(target_endian = "little");
             #[inline]
             fn from_low(low: u64) -> Self {
                 <$type>::from(low)
@@ -143,12 +167,29 @@ macro_rules! native {
                 let shift = 64 * i;
                 (self & !(<$type>::from(u64::MAX) << shift)) | (<$type>::from(value) << shift)
             }
+            $($more)*
         }
     };
 }
 
-native!(u64);
-native!(u128);
+native!(
+    u64,
+    #[inline]
+    fn as_native(numbers: &[Self]) -> Native<'_> {
+        Native::One(numbers)
+    },
+    #[inline]
+    fn as_words_mut(numbers: &mut [Self]) -> Option<&mut [u64]> {
+        Some(numbers)
+    }
+);
+native!(
+    u128,
+    #[inline]
+    fn as_native(numbers: &[Self]) -> Native<'_> {
+        Native::Two(numbers)
+    }
+);
 
 /// A number of `N` words, the highest first, so that it is ordered as its words are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

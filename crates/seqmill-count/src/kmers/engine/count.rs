@@ -1,5 +1,6 @@
 //! Buckets to sorted k-mers and their counts.
 
+use super::ahead::{Ahead, waiting_bytes};
 use super::expand::Buckets;
 use super::{Engine, filter};
 use crate::kmers::arena::BLOCK_BYTES;
@@ -32,22 +33,29 @@ impl<K: Kmer> Engine<'_, K> {
     ) -> Result<()> {
         let mut own = Histogram::default();
         let mut arrays = Arrays::default();
+        let waiting = waiting_bytes(self.room.scratch);
+        let mut ahead = table.map(|table| Ahead::new(table, waiting));
         loop {
             let bucket = next.fetch_add(1, Ordering::Relaxed);
             if bucket >= buckets.store.shards() {
                 break;
             }
             self.check()?;
-            let mut give = |kmers: &mut Vec<K>, counts: &mut Vec<u64>, last: bool| {
+            let mut give = |kmers: &mut Vec<K>, counts: &mut Vec<u64>| {
                 own.add(counts);
-                let Some(table) = table else { return Ok(()) };
+                let Some(ahead) = &mut ahead else { return Ok(()) };
                 filter(self.rules.keep, kmers, counts);
-                table.put(bucket, kmers, counts, last)
+                ahead.give(bucket, kmers, counts)
             };
             let high = K::from_low(bucket as u64).up_all(2 * self.rules.k - buckets.bits);
-            let shape = Shape { depth: 0, free: buckets.free, bucket: high };
+            let shape = Shape { depth: buckets.depth, free: buckets.free, bucket: high };
             self.count_shard(&buckets.store, bucket, shape, &mut arrays, &mut give)?;
-            give(&mut Vec::new(), &mut Vec::new(), true)?;
+            if let Some(ahead) = &mut ahead {
+                ahead.end(bucket)?;
+            }
+        }
+        if let Some(ahead) = &mut ahead {
+            ahead.write_all()?;
         }
         histogram.lock().unwrap_or_else(PoisonError::into_inner).absorb(&own);
         Ok(())
@@ -62,7 +70,8 @@ impl<K: Kmer> Engine<'_, K> {
         arrays: &mut Arrays<K>,
         give: &mut Give<'_, K>,
     ) -> Result<()> {
-        let most = self.room.scratch as usize / element_bytes(K::BYTES);
+        let room = self.room.scratch - waiting_bytes(self.room.scratch);
+        let most = room as usize / element_bytes(K::BYTES);
         let items = store.items(shard);
         if items == 0 {
             return Ok(());
@@ -75,7 +84,7 @@ impl<K: Kmer> Engine<'_, K> {
                 for kmer in elements.iter_mut() {
                     *kmer = kmer.or(shape.bucket);
                 }
-                give(elements, counts, false)
+                give(elements, counts)
             })?;
             return Ok(());
         }
@@ -85,7 +94,7 @@ impl<K: Kmer> Engine<'_, K> {
         }
         let bits = key_bits.min(CHILD_BITS);
         let down = K::BITS - shape.depth - bits;
-        let child = self.new_store(1 << bits);
+        let child = self.new_store(1 << bits, store.width());
         let mut writer = Writer::new(&child);
         let mut relieve = || self.relieve();
         store.drain(shard, &mut arrays.elements, most.min(1 << 16), |elements| {
@@ -118,12 +127,12 @@ impl<K: Kmer> Engine<'_, K> {
             sum += elements.iter().map(|e| e.low() & weights).sum::<u64>();
             self.check()
         })?;
-        give(&mut vec![kmer], &mut vec![sum], false)
+        give(&mut vec![kmer], &mut vec![sum])
     }
 }
 
-/// Takes sorted k-mers and counts; true ends a bucket.
-type Give<'g, K> = dyn FnMut(&mut Vec<K>, &mut Vec<u64>, bool) -> Result<()> + 'g;
+/// Takes sorted k-mers and counts.
+type Give<'g, K> = dyn FnMut(&mut Vec<K>, &mut Vec<u64>) -> Result<()> + 'g;
 
 /// What the elements of a shard have in common.
 #[derive(Clone, Copy)]

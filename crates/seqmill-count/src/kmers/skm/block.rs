@@ -1,5 +1,8 @@
 //! Reading one block: k-mers as differences to the first in Elias-Fano form, and their counts.
 
+use super::BLOCK_KMERS;
+#[cfg(target_arch = "x86_64")]
+use super::permute;
 use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 #[cfg(target_arch = "x86_64")]
@@ -31,7 +34,7 @@ fn parts(block: &[u8], bits: u32) -> Option<Parts<'_>> {
     let h = u32::from_le_bytes(*block.get(4..)?.first_chunk()?) as usize;
     let body = block.get(FIXED_BYTES..block.len().checked_sub(8)?)?;
     let low_bytes = (n * l as usize).div_ceil(8);
-    if n == 0 || n > super::BLOCK_KMERS || l >= bits {
+    if n == 0 || n > BLOCK_KMERS || l >= bits {
         return None;
     }
     let low_on = block.get(FIXED_BYTES..)?;
@@ -86,58 +89,116 @@ pub(super) fn decode_block<K: Word>(
     lanes: Lanes,
 ) -> Option<()> {
     let parts = parts(block, K::BITS)?;
-    let begin = kmers.len();
-    kmers.resize(begin + parts.n, K::default());
-    let places = kmers.get_mut(begin..)?;
     lanes.run(
-        (&parts, places, &mut *counts),
+        (&parts, kmers, counts),
         #[inline(always)]
-        |parts, places, counts| {
-            decode_highs(parts, places)?;
-            add_lows(parts, first, places);
+        |parts, kmers, counts| {
+            let places = high_places(parts)?;
+            let begin = kmers.len();
+            kmers.resize(begin + parts.n, K::default());
+            let kmers = kmers.get_mut(begin..)?;
+            let done = decode_groups(parts, &places, first, kmers, lanes);
+            let found = places.iter().zip(kmers).enumerate().skip(done);
+            match parts.l / 64 {
+                0 if parts.l <= WINDOW_BITS => {
+                    for (j, (place, kmer)) in found {
+                        *kmer = first.plus(difference::<K, 0>(parts, j, *place));
+                    }
+                }
+                1 if parts.l % 64 <= WINDOW_BITS => {
+                    for (j, (place, kmer)) in found {
+                        *kmer = first.plus(difference::<K, 1>(parts, j, *place));
+                    }
+                }
+                _ => {
+                    for (j, (place, kmer)) in found {
+                        let high = K::from_low((usize::from(*place) - j) as u64);
+                        let low = low_at(parts, j * parts.l as usize);
+                        *kmer = first.plus(high.up(parts.l).or(low));
+                    }
+                }
+            }
             decode_counts(parts, counts)
         },
     )
 }
 
-/// The high bits of each difference.
-#[inline(always)]
-fn decode_highs<K: Word>(parts: &Parts<'_>, places: &mut [K]) -> Option<()> {
-    let mut places = places.iter_mut();
-    let mut passed = 0_u64;
-    for eight in parts.high.chunks(8) {
-        let mut bytes = [0; 8];
-        bytes[..eight.len()].copy_from_slice(eight);
-        let mut bits = u64::from_le_bytes(bytes);
-        while bits != 0 {
-            // Ones are k-mers, zeros are what the high bits count.
-            *places.next()? = K::from_low(passed.wrapping_add(u64::from(bits.trailing_zeros())));
-            bits &= bits - 1;
-            passed = passed.wrapping_sub(1);
-        }
-        passed = passed.wrapping_add(64);
+/// Makes many k-mers at a time, where the machine can; gives how many.
+fn decode_groups<K: Word>(
+    parts: &Parts<'_>,
+    places: &[u16],
+    first: K,
+    kmers: &mut [K],
+    lanes: Lanes,
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if lanes == Lanes::Avx512Vbmi
+        && let Some(words) = K::as_words_mut(kmers)
+    {
+        // SAFETY: `detect` has found the instructions.
+        return unsafe { permute::decode(parts.low_on, parts.l, places, first.low(), words) };
     }
-    places.next().is_none().then_some(())
+    0
 }
 
-/// Puts the low bits below the high ones and adds the first k-mer: apart from the high bits, so
-/// that many go at a time.
-#[inline(always)]
-fn add_lows<K: Word>(parts: &Parts<'_>, first: K, places: &mut [K]) {
-    let l = parts.l;
-    let narrow = K::BITS == 64 && l <= WINDOW_BITS;
-    let mask = if narrow { (1 << l) - 1 } else { 0 };
-    for (j, place) in places.iter_mut().enumerate() {
-        let at = j * l as usize;
-        let low = if narrow {
-            // Behind the low bits there is the rest of the block, no less than a window.
-            let window = parts.low_on.get(at / 8..).and_then(<[u8]>::first_chunk);
-            K::from_low((u64::from_le_bytes(*window.unwrap_or(&[0; 8])) >> (at % 8)) & mask)
-        } else {
-            low_at(parts, at)
-        };
-        *place = first.plus(place.up(l).or(low));
+/// The places of the ones in each byte, the lowest first.
+static ONES: [[u8; 8]; 256] = {
+    let mut ones = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut n) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                ones[byte][n] = bit;
+                n += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
     }
+    ones
+};
+
+/// Where the ones of the high bits are, one for each k-mer: without a branch, as every byte writes
+/// eight places, and those that it has not are written over.
+#[inline(always)]
+fn high_places(parts: &Parts<'_>) -> Option<[u16; BLOCK_KMERS + 8]> {
+    let mut places = [0; BLOCK_KMERS + 8];
+    let mut n = 0;
+    // More bytes than there are numbers for are no high bits of a block.
+    for (byte, before) in parts.high.iter().zip((0_u16..).step_by(8)) {
+        let eight: &mut [u16; 8] = places.get_mut(n..)?.first_chunk_mut()?;
+        for (place, bit) in eight.iter_mut().zip(ONES[usize::from(*byte)]) {
+            *place = before + u16::from(bit);
+        }
+        n += byte.count_ones() as usize;
+    }
+    (n == parts.n && u16::try_from(8 * parts.high.len()).is_ok()).then_some(places)
+}
+
+/// The difference number `j`, whose one is at `place`: of its low bits `WORDS` are whole words, and
+/// the others are found in eight bytes.
+#[inline(always)]
+fn difference<K: Word, const WORDS: usize>(parts: &Parts<'_>, j: usize, place: u16) -> K {
+    let (at, rest) = (j * parts.l as usize, parts.l % 64);
+    // Behind the low bits there is the rest of the block, no less than a window.
+    let bytes = parts.low_on.get(at / 8..).unwrap_or_default();
+    let word = |i: usize| {
+        let word = bytes.get(8 * i..).and_then(<[u8]>::first_chunk);
+        u64::from_le_bytes(*word.unwrap_or(&[0; 8]))
+    };
+    let shift = at as u32 % 8;
+    let mut found = K::default();
+    for i in 0..WORDS {
+        found = found.with_word(i, (word(i) >> shift) | (word(i + 1) << 1 << (63 - shift)));
+    }
+    let high = (usize::from(place) - j) as u64;
+    let low = (word(WORDS) >> shift) & ((1 << rest) - 1);
+    found = found.with_word(WORDS, low | (high << rest));
+    if K::BITS as usize > 64 * (WORDS + 1) {
+        found = found.with_word(WORDS + 1, (high >> 1) >> (63 - rest));
+    }
+    found
 }
 
 #[inline(always)]
@@ -319,7 +380,8 @@ mod tests {
     use super::*;
     use crate::kmers::word::Wide;
 
-    fn check<K: Word>(spread: u32) {
+    /// Every `far`th k-mer is anywhere, the others are near the first.
+    fn check<K: Word>(spread: u32, far: usize) {
         let mut x = 7_u64;
         let mut next = || {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
@@ -327,12 +389,13 @@ mod tests {
         };
         for n in [1, 2, 3, 64, 511, 512] {
             let mut kmers: Vec<K> = (0..n)
-                .map(|_| {
+                .map(|j| {
                     let mut kmer = K::default();
                     for i in 0..K::BYTES / 8 {
                         kmer = kmer.with_word(i, next());
                     }
-                    kmer.down(K::BITS - spread)
+                    let bits = if j % far == 0 { spread } else { spread.div_ceil(2) };
+                    kmer.down(K::BITS - bits)
                 })
                 .collect();
             kmers.sort_unstable();
@@ -372,12 +435,17 @@ mod tests {
 
     #[test]
     fn blocks_come_back() {
-        check::<u64>(62);
-        check::<u64>(64);
-        check::<u64>(10);
-        check::<u128>(66);
-        check::<u128>(126);
-        check::<Wide<4>>(256);
-        check::<Wide<8>>(510);
+        for spread in 1..=64 {
+            check::<u64>(spread, 1);
+        }
+        for spread in 65..=128 {
+            check::<u128>(spread, 1);
+        }
+        check::<u64>(62, 40);
+        check::<u128>(66, 40);
+        check::<u128>(126, 40);
+        check::<Wide<4>>(256, 1);
+        check::<Wide<4>>(200, 40);
+        check::<Wide<8>>(510, 1);
     }
 }

@@ -6,14 +6,18 @@ use crate::kmers::lanes::Lanes;
 use crate::kmers::word::Word;
 use seqmill_base::{Error, Lease, Result};
 use seqmill_table::write_behind::WriteBehind;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Blocks that the sequential writer collects before it writes them.
 const WRITE_BYTES: usize = 1 << 18;
+/// Portions that threads leave to others to be written, and the bytes of each at most.
+const LEFT_PORTIONS: usize = 4;
+const LEFT_BYTES: usize = 1 << 18;
 
 /// What a table says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +67,27 @@ impl Encoded {
     }
 }
 
-/// Writes a table into an open file from its beginning.
-pub struct SkmWriter<'f, K> {
+/// Where the bytes of a table go, from any thread.
+struct Target<'f> {
     file: &'f File,
     path: PathBuf,
+    behind: Mutex<WriteBehind>,
+}
+
+impl Target<'_> {
+    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io(&self.path, &e))?;
+        // Whoever else is at it need not be waited for: this is advice.
+        if let Ok(mut behind) = self.behind.try_lock() {
+            behind.advance(self.file, at + bytes.len() as u64);
+        }
+        Ok(())
+    }
+}
+
+/// Writes a table into an open file from its beginning.
+pub struct SkmWriter<'f, K> {
+    target: Arc<Target<'f>>,
     form: Form,
     at: u64,
     firsts: Vec<u64>,
@@ -77,15 +98,17 @@ pub struct SkmWriter<'f, K> {
     kmers: Vec<K>,
     counts: Vec<u64>,
     encoded: Encoded,
-    behind: WriteBehind,
 }
 
 impl<'f, K: Word> SkmWriter<'f, K> {
     /// Begins a table in `file`, named `path` in messages.
     pub fn new(file: &'f File, path: &Path, k: u32, lease: Lease) -> Self {
         Self {
-            file,
-            path: path.to_path_buf(),
+            target: Arc::new(Target {
+                file,
+                path: path.to_path_buf(),
+                behind: Mutex::new(WriteBehind::new(0)),
+            }),
             form: Form { words: key_words(k), lanes: Lanes::detect() },
             at: HEADER_BYTES as u64,
             firsts: Vec::new(),
@@ -95,7 +118,6 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             kmers: Vec::new(),
             counts: Vec::new(),
             encoded: Encoded::default(),
-            behind: WriteBehind::new(0),
         }
     }
 
@@ -138,23 +160,24 @@ impl<'f, K: Word> SkmWriter<'f, K> {
     }
 
     fn append(&mut self, encoded: &Encoded) -> Result<()> {
+        let at = self.claim(encoded)?;
+        self.target.write(&encoded.bytes, at)
+    }
+
+    /// Takes the place behind what there is for blocks, which are written afterwards.
+    fn claim(&mut self, encoded: &Encoded) -> Result<u64> {
         let held = 8 * (self.firsts.len() + self.offsets.len() + encoded.firsts.len()) as u64
             + 8 * encoded.lengths.len() as u64;
         if 2 * held > self.lease.bytes() {
             self.lease.resize(4 * held)?;
         }
-        self.write(&encoded.bytes, self.at)?;
+        let at = self.at;
         self.firsts.extend_from_slice(&encoded.firsts);
         for length in &encoded.lengths {
             self.offsets.push(self.at);
             self.at += u64::from(*length);
         }
-        self.behind.advance(self.file, self.at);
-        Ok(())
-    }
-
-    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
-        self.file.write_all_at(bytes, at).map_err(|e| Error::io(&self.path, &e))
+        Ok(at)
     }
 
     /// K-mers so far.
@@ -175,15 +198,15 @@ impl<'f, K: Word> SkmWriter<'f, K> {
             index.extend_from_slice(&word.to_le_bytes());
         }
         index.extend_from_slice(&xxh3_64(&index).to_le_bytes());
-        self.write(&index, index_at)?;
+        self.target.write(&index, index_at)?;
         let footer_at = index_at + index.len() as u64;
         let mut tail = serde_json::to_vec(footer)
             .map_err(|e| Error::internal(format!("footer of a table: {e}")))?;
         let length = tail.len() as u32;
         tail.extend_from_slice(&length.to_le_bytes());
         tail.extend_from_slice(&END_MAGIC);
-        self.write(&tail, footer_at)?;
-        self.write(&header_bytes(facts, index_at, footer_at), 0)?;
+        self.target.write(&tail, footer_at)?;
+        self.target.write(&header_bytes(facts, index_at, footer_at), 0)?;
         Ok(footer_at + tail.len() as u64)
     }
 }
@@ -218,10 +241,16 @@ struct Order<'f, K> {
     turn: usize,
     kmers: Vec<K>,
     counts: Vec<u64>,
-    /// Number of the next portion to be made and to be written.
+    /// Number of the next portion to be made and to get its place in the file.
     made: u64,
-    written: u64,
+    placed: u64,
+    /// Portions without a place yet.
+    encoded: BTreeMap<u64, Encoded>,
+    /// Whether a thread is writing: it goes on with what the others leave.
+    writing: bool,
     failed: bool,
+    /// Threads that wait for a change.
+    waiting: u32,
     /// Buffers of blocks that were written, to be filled again.
     spare: Vec<Encoded>,
 }
@@ -231,23 +260,27 @@ pub struct OrderedBlocks<'f, K> {
     order: Mutex<Order<'f, K>>,
     changed: Condvar,
     form: Form,
+    target: Arc<Target<'f>>,
 }
 
 impl<'f, K: Word> OrderedBlocks<'f, K> {
     /// Puts blocks in order for `writer`.
     pub fn new(writer: SkmWriter<'f, K>) -> Self {
-        let form = writer.form;
+        let (form, target) = (writer.form, Arc::clone(&writer.target));
         let order = Order {
             writer,
             turn: 0,
             kmers: Vec::new(),
             counts: Vec::new(),
             made: 0,
-            written: 0,
+            placed: 0,
+            encoded: BTreeMap::new(),
+            writing: false,
             failed: false,
+            waiting: 0,
             spare: Vec::new(),
         };
-        Self { order: Mutex::new(order), changed: Condvar::new(), form }
+        Self { order: Mutex::new(order), changed: Condvar::new(), form, target }
     }
 
     fn lock(&self) -> MutexGuard<'_, Order<'f, K>> {
@@ -260,15 +293,31 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
         ready: impl Fn(&Order<'f, K>) -> bool,
     ) -> Result<MutexGuard<'g, Order<'f, K>>> {
         while !order.failed && !ready(&order) {
+            order.waiting += 1;
             order = self.changed.wait(order).unwrap_or_else(PoisonError::into_inner);
+            order.waiting -= 1;
         }
         if order.failed { Err(Error::cancelled()) } else { Ok(order) }
+    }
+
+    /// Tells those who wait of a change. Mostly nobody does.
+    fn tell(&self, order: MutexGuard<'_, Order<'f, K>>) {
+        let waiting = order.waiting;
+        drop(order);
+        if waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Lets everybody who waits go: the work has failed.
     pub fn fail(&self) {
         self.lock().failed = true;
         self.changed.notify_all();
+    }
+
+    /// Whether the k-mers of a bucket are those that come next.
+    pub fn is_turn(&self, bucket: usize) -> bool {
+        self.lock().turn == bucket
     }
 
     /// Adds k-mers of bucket `bucket`, once all before it are in; `last` ends the bucket.
@@ -286,8 +335,7 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
             (order.kmers, order.counts) = (head, head_counts);
             if last {
                 order.turn += 1;
-                drop(order);
-                self.changed.notify_all();
+                self.tell(order);
             }
             return Ok(());
         }
@@ -295,23 +343,45 @@ impl<'f, K: Word> OrderedBlocks<'f, K> {
         order.counts = counts[end..].to_vec();
         let number = order.made;
         order.made += 1;
+        order.writer.distinct += whole as u64;
         order.turn += usize::from(last);
         let mut encoded = order.spare.pop().unwrap_or_default();
-        drop(order);
-        self.changed.notify_all();
+        self.tell(order);
         encoded.push(&head, &head_counts, self.form);
         let blocks = kmers[fill..end].chunks(BLOCK_KMERS);
         for (kmers, counts) in blocks.zip(counts[fill..end].chunks(BLOCK_KMERS)) {
             encoded.push(kmers, counts, self.form);
         }
-        let mut order = self.wait(self.lock(), |o| o.written == number)?;
-        order.writer.append(&encoded)?;
-        order.writer.distinct += whole as u64;
-        order.written += 1;
-        encoded.clear();
-        order.spare.push(encoded);
-        drop(order);
-        self.changed.notify_all();
+        self.write(number, encoded)
+    }
+
+    /// Writes a portion in its turn, or leaves it to the thread that writes, or whose turn it is.
+    fn write(&self, number: u64, encoded: Encoded) -> Result<()> {
+        let is_small = encoded.bytes.len() <= LEFT_BYTES;
+        let mut order = self.wait(self.lock(), |o| {
+            let may_write = o.placed == number && !o.writing;
+            may_write || (is_small && o.encoded.len() < LEFT_PORTIONS)
+        })?;
+        order.encoded.insert(number, encoded);
+        if order.writing {
+            return Ok(());
+        }
+        order.writing = true;
+        loop {
+            let next = order.placed;
+            let Some(mut encoded) = order.encoded.remove(&next) else { break };
+            let at = order.writer.claim(&encoded)?;
+            order.placed += 1;
+            self.tell(order);
+            self.target.write(&encoded.bytes, at)?;
+            encoded.clear();
+            order = self.lock();
+            if encoded.bytes.capacity() <= 2 * LEFT_BYTES || order.spare.is_empty() {
+                order.spare.push(encoded);
+            }
+        }
+        order.writing = false;
+        self.tell(order);
         Ok(())
     }
 
