@@ -199,4 +199,7 @@ def _region_text(region: str | tuple[str, int, int | None]) -> str:
 def check_output(output: PathLike) -> Path:
     """Give the output folder as a path with a name, for the state lies beside it."""
     path = Path(output)
+    if path.exists() and not path.is_dir():
+        message = f"{path}: is no folder, as which coverage is written"
+        raise InputError(message, option="output", value=os.fspath(output))
     return path if path.name not in ("", "..") else path.resolve()

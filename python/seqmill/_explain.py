@@ -124,8 +124,11 @@ def parse_region(text: str, references: Sequence[str]) -> Interval:
             value=text,
         )
     begin = int(match["begin"].replace(",", "") or 1)
+    if begin == 0:
+        message = f"region {text!r}: position 0 stands before the first base, which is 1"
+        raise InputError(message, option="regions", value=text)
     end = match["end"].replace(",", "")
-    return name, max(0, begin - 1), int(end) if end else None
+    return name, begin - 1, int(end) if end else None
 
 
 def _touches(

@@ -1,5 +1,6 @@
 """Runs the k-mer engine for one job, and hands what it measured to the report."""
 
+import errno
 import json
 import os
 import tempfile
@@ -229,6 +230,13 @@ def choose_tmpdir(tmpdir: PathLike | None, outputs: Sequence[Output]) -> str:
 Native = Callable[[str, Callable[[dict[str, Any]], object] | None], str]
 
 
+def _refuse_folders(inputs: Sequence[str]) -> None:
+    """Refuse folders before there is a state: one can be opened as a file, but not read."""
+    for path in inputs:
+        if os.path.isdir(path):  # noqa: PTH112 - as it was given
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+
 def run_job(
     command: str,
     native: Native,
@@ -281,7 +289,8 @@ def run_job(
         resume=resume,
         force=force,
     )
-    with report, telling_of_state(files[:1]), opening as job:
+    with report, telling_of_state(files[:1], resume=resume), opening as job:
+        _refuse_folders(inputs)
         if job is None:
             answer = json.loads(
                 native(json.dumps(options), lambda raw: report.feed({"phase": phase, **raw}))

@@ -18,6 +18,8 @@ __all__ = ["Chunk", "ChunkPlan", "chunk_regions", "plan_chunks", "read_plan", "r
 COLUMNS: Final = ("chunk_id", "record", "start", "end", "bases", "batch")
 CHUNK_SIZE: Final = 1_000_000
 BATCH_BASES: Final = 64_000_000
+_CUTS_MAX: Final = 2_000_000
+"""A plan is held as a whole, some 300 bytes a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,13 @@ def plan_chunks(
     if max_batches is not None and max_batches < 1:
         raise InputError("max_batches is 1 and more", option="max_batches", value=max_batches)
     records = _native.kmers_records(os.fspath(reference))
+    cuts = sum(max(length - k, 0) // (chunk_size - k + 1) for _, length in records)
+    if cuts > _CUTS_MAX:
+        message = (
+            f"chunk size {chunk_size} cuts the records at {cuts:,} places; at most "
+            f"{_CUTS_MAX:,} are kept: give more"
+        )
+        raise InputError(message, option="chunk_size", value=chunk_size)
     if max_batches is not None:
         total = sum(
             end - start for _, length in records for start, end in cut_record(length, k, chunk_size)

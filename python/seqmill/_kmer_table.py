@@ -244,24 +244,34 @@ class KmerTable:
         array = np.array(pairs, np.uint64).reshape(-1, 2)
         return array[:, 0].copy(), array[:, 1].copy()
 
-    def profile(self, sequence: "str | bytes | os.PathLike[str]") -> Any:
+    def profile(
+        self, sequence: "str | bytes | os.PathLike[str]", *, memory: int | str | None = None
+    ) -> Any:
         """Look up the k-mer at each position of a sequence, or of each record of a file.
 
         Parameters
         ----------
         sequence
             Bases; anything else breaks k-mers. A `Path` is a FASTA or FASTQ file.
+        memory
+            What the process may hold while it goes through a file, beside the arrays that it gives;
+            see :ref:`job-options`.
 
         Returns
         -------
         numpy.ma.MaskedArray, or an iterator of pairs of a name and such an array
             uint64, one count for each window; windows that hold a break are masked. Records of a
             file that are shorter than k are left out.
+
+        Raises
+        ------
+        BudgetError
+            If `memory` is too small; names the least that works.
         """
-        from seqmill._kmer_profile import profile_bases, profile_records  # noqa: PLC0415 - NumPy
+        from seqmill._kmer_profile import profile_bases, profile_records  # noqa: PLC0415 - seldom
 
         if isinstance(sequence, os.PathLike):
-            return profile_records(self, sequence)
+            return profile_records(self, sequence, memory)
         return profile_bases(self, text_bytes(sequence))
 
     def __arrow_c_schema__(self) -> Any:

@@ -15,6 +15,7 @@ __all__ = [
     "FetchEncoder",
     "FetchStore",
     "KmerProfile",
+    "KmerProfileLines",
     "KmerTable",
     "KmerTableStream",
     "RangeQueue",
@@ -43,6 +44,7 @@ __all__ = [
     "kmers_dump",
     "kmers_merge",
     "kmers_profile",
+    "kmers_profile_lines",
     "kmers_profile_table",
     "kmers_records",
     "kmers_regions",
@@ -328,21 +330,28 @@ def kmers_regions(
     file: str | PathLike[str] | None,
 ) -> tuple[list[tuple[bytes, int, int]], list[str]]: ...
 def kmers_profile(
-    table: str | PathLike[str], path: str | PathLike[str], windows: int
+    table: str | PathLike[str], path: str | PathLike[str], memory: int
 ) -> KmerProfile: ...
+def kmers_profile_lines(
+    table: str | PathLike[str], path: str | PathLike[str], runs: bool, memory: int
+) -> KmerProfileLines: ...
 def kmers_profile_table(
     table: str | PathLike[str],
     path: str | PathLike[str],
-    windows: int,
     output: str | PathLike[str],
     force: bool,
+    memory: int,
 ) -> int: ...
 
 @final
 class KmerProfile:
     def __iter__(self) -> KmerProfile: ...
     def __next__(self) -> tuple[bytes, int, bytes, bytes]: ...
-    def next_lines(self) -> bytes | None: ...
+
+@final
+class KmerProfileLines:
+    def __iter__(self) -> KmerProfileLines: ...
+    def __next__(self) -> bytes: ...
 
 @final
 class KmerTable:

@@ -79,15 +79,30 @@ def state_directory(output: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def telling_of_state(outputs: Sequence[str | os.PathLike[str]]) -> Iterator[None]:
-    """Add to what ends a job that it can go on, if any of its outputs has state."""
+def telling_of_state(outputs: Sequence[str | os.PathLike[str]], *, resume: bool) -> Iterator[None]:
+    """Add to what ends a job that it can go on, if any of its outputs has state of this job.
+
+    What another job has left is this one's only if it was to go on from there (`resume`), or once
+    it began anew in its place.
+    """
+    before = {} if resume else {state: _version(state) for state in map(state_directory, outputs)}
     try:
         yield
     except BaseException as error:
-        kept = [state for state in map(state_directory, outputs) if state.is_dir()]
+        states = [state for state in map(state_directory, outputs) if state.is_dir()]
+        kept = [state for state in states if resume or _version(state) != before[state]]
         if kept and not isinstance(error, InputError):
             more = f" and {len(kept) - 1} others" if len(kept) > 1 else ""
             note = f"--resume (resume=True) goes on from {kept[0]}{more}"
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
         raise
+
+
+def _version(state: Path) -> list[tuple[str, int, int]] | None:
+    """Give what changes when a job begins in a folder; a lock that is tried changes nothing."""
+    try:
+        found = [(entry.name, entry.stat()) for entry in os.scandir(state)]
+    except OSError:
+        return None
+    return sorted((name, info.st_ino, info.st_mtime_ns) for name, info in found)

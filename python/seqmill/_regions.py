@@ -99,8 +99,12 @@ def _bounds(text: str, region: str) -> tuple[int, int | None]:
     if not numbers or not all(map(_is_position, numbers)):
         message = f"region {region[:100]!r}: positions are whole numbers, as in chr1:1,000-2,000"
         raise InputError(message, option="region", value=region)
-    begin = max(int(first) - 1, 0) if first else 0
+    begin = int(first) - 1 if first else 0
     end = int(last) if dash and last else None
+    if begin < 0:
+        # samtools view takes it for 1, samtools faidx for no base at all.
+        message = f"region {region[:100]!r}: position 0 stands before the first base, which is 1"
+        raise InputError(message, option="region", value=region)
     if end is not None and begin > end:
         message = f"region {region!r}: begin is behind end"
         raise InputError(message, option="region", value=region)

@@ -226,7 +226,7 @@ def convert(
         force=force,
     )
     places = [task.output for task in tasks if task.output is not None]
-    with report, opening as job, telling_of_state(places):
+    with report, opening as job, telling_of_state(places, resume=resume):
         files = driver.run(tasks) if job is None else driver.run_on_engine(job, tasks)
     return _result(files, driver, report)
 

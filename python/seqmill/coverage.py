@@ -272,7 +272,7 @@ def measure_coverage(
             resume=resume,
             force=force,
         )
-        with report, telling_of_state([folder]), opening as job:
+        with report, telling_of_state([folder], resume=resume), opening as job:
             _run(request, report, job, unit_bases)
         table = CoverageTable(folder)
     except BaseException:

@@ -344,7 +344,8 @@ def _run(
     overview: bool,
     track: bool,
 ) -> RepeatResult:
-    with report, telling_of_state([output] if (output := request["output"]) is not None else []):
+    places = [] if request["output"] is None else [request["output"]]
+    with report, telling_of_state(places, resume=bool(request.get("resume"))):
         run = _native.find_repeats(
             json.dumps(request), lambda raw: report.feed({"phase": _PHASE, **raw})
         )

@@ -174,3 +174,121 @@ def test_names_that_are_no_text_are_refused(
     assert ended.returncode == ExitCode.usage, ended.stderr
     assert re.search(r"udcff(\.fa)?: is not UTF-8; give the file another name", ended.stderr)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+REGIONS = {
+    "fetch": ["fetch", "genome.fa", "REGION"],
+    "convert": ["convert", "small.bam", "-r", "REGION", "-o", "OUT.parquet"],
+    "coverage": ["coverage", "small.bam", "-r", "REGION", "-o", "OUT"],
+    "kmers": ["kmers", "count", "genome.fa", "-k", "5", "-r", "REGION", "-o", "OUT.skm"],
+    "unpack": ["unpack", "genomes.agc", "-r", "REGION@", "-o", "OUT.fa"],
+}
+
+
+@pytest.mark.parametrize("command", REGIONS)
+@pytest.mark.parametrize("region", ["chr1:0-5", "chr1:0", "chr1:0-"])
+def test_position_0_is_no_place(
+    run_seqmill: RunCommand, example_data: Path, tmp_path: Path, command: str, region: str
+) -> None:
+    meant = {"REGION": region, "REGION@": region.replace("chr1", "chr2@sample1")}
+    words = [meant.get(word, word) for word in REGIONS[command]]
+    words = [os.fspath(path) if (path := example_data / word).is_file() else word for word in words]
+    told = run_seqmill(*words, cwd=tmp_path)
+    assert told.returncode == 2, told.stderr
+    assert "position 0 stands before the first base, which is 1" in told.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["kmers", "count", "folder", "-o", "out.skm"],
+        ["kmers", "merge", "folder", "folder", "-o", "out.skm"],
+        ["kmers", "stats", "folder"],
+        ["convert", "folder", "-o", "out.parquet"],
+        ["coverage", "folder", "-o", "out"],
+        ["repeats", "folder", "-o", "out"],
+        ["pack", "folder", "-o", "out.agc"],
+        ["unpack", "folder", "--all", "-o", "out"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_as_input_leaves_nothing(
+    run_seqmill: RunCommand, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    told = run_seqmill(*words, cwd=tmp_path)
+    assert told.returncode == 74, told.stderr
+    assert "folder: is a directory" in told.stderr
+    assert "--resume" not in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+WORK = {
+    "convert": ["convert", "small.bam", "-o", "OUT.parquet"],
+    "coverage": ["coverage", "small.bam", "-o", "OUT"],
+    "fetch": ["fetch", "genome.fa", "chr1:1-9", "-o", "OUT.fa"],
+    "kmers": ["kmers", "count", "genome.fa", "-k", "5", "-o", "OUT.skm"],
+    "pack": ["pack", "sample1.fa", "-o", "OUT.agc"],
+    "repeats": ["repeats", "genome.fa", "-o", "OUT"],
+    "unpack": ["unpack", "genomes.agc", "--all", "-o", "OUT"],
+}
+
+
+@pytest.mark.parametrize("command", WORK)
+@pytest.mark.parametrize(
+    ("option", "value", "code"), [("--html", "none/x.html", 74), ("--tmpdir", "none", 2)]
+)
+def test_a_folder_that_is_not_there_is_told_before_the_work(  # noqa: PLR0917 - cases
+    run_seqmill: RunCommand,
+    example_data: Path,
+    tmp_path: Path,
+    command: str,
+    option: str,
+    value: str,
+    code: int,
+) -> None:
+    words = WORK[command]
+    known = {text for item in ALL[f"seqmill {' '.join(words[: 1 + (words[0] == 'kmers')])}"]
+             .command.params for text in item.opts}  # fmt: skip
+    if option not in known:
+        pytest.skip(f"{command} has no {option}")
+    words = [os.fspath(path) if (path := example_data / word).is_file() else word for word in words]
+    told = run_seqmill(*words, option, value, cwd=tmp_path)
+    assert told.returncode == code, told.stderr
+    assert "none" in told.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_cannot_be_written_are_wrong_usage(
+    run_seqmill: RunCommand, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.fa"
+    source.write_text(">a\nACGTACGT\n")
+    told = run_seqmill("kmers", "plan", source, "-k", "3", "-o", source, "-f")
+    assert (told.returncode, "is an input and the output" in told.stderr) == (2, True)
+    for output in (source, Path("/dev/full")):
+        told = run_seqmill("coverage", source, "-o", output, "-f")
+        assert (told.returncode, "is no folder" in told.stderr) == (2, True)
+    assert source.read_text() == ">a\nACGTACGT\n"
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("command", ["convert", "coverage", "kmers", "repeats"])
+def test_state_of_an_earlier_job_is_no_place_to_go_on(
+    run_seqmill: RunCommand, tmp_path: Path, command: str
+) -> None:
+    state = tmp_path / "out.seqmill"
+    state.mkdir()
+    (state / "job.json").write_text("{}")
+    words = {
+        "convert": ["convert", "none.bam", "--format", "parquet"],
+        "coverage": ["coverage", "none.bam"],
+        "kmers": ["kmers", "count", "none.fa", "--format", "skm"],
+        "repeats": ["repeats", "none.fa"],
+    }[command]
+    told = run_seqmill(*words, "-o", "out", "-f", "-q", cwd=tmp_path)
+    assert told.returncode == 74, told.stderr
+    assert "none." in told.stderr
+    assert "--resume" not in told.stderr
+    assert state.is_dir()

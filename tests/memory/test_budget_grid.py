@@ -40,6 +40,7 @@ class Job:
 
     name: str
     words: tuple[str, ...]
+    threads: tuple[str, ...] = ("-@", "2")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def run(
     words = [word.format(folder / "out") for word in job.words]
     with limited(memory + memory // 10 if enforce else 0) as group:
         ended = run_measured(
-            [SEQMILL, *words, "-m", memory, "-@", 2],
+            [SEQMILL, *words, "-m", memory, *job.threads],
             environment,
             folder=folder,
             group=group,
@@ -195,6 +196,14 @@ def jobs_on(data: dict[str, str]) -> list[Job]:
         Job("unpack", ("unpack", data["archive"], "--all", "-o", "{}", "-q")),
         Job("kmers", ("kmers", "count", data["fasta"], "-o", "{}.skm", "-q")),
         Job("kmers as text", ("kmers", "count", data["fasta"], "-k", "40", "-o", "{}.tsv", "-q")),
+        *(
+            Job(
+                f"kmers profile as {suffix}",
+                ("kmers", "profile", data["table"], data["fasta"], "-o", f"{{}}.{suffix}"),
+                threads=(),
+            )
+            for suffix in ("tsv", "bedgraph", "parquet")
+        ),
         Job("coverage", ("coverage", data["bam"], "-R", data["regions"], "-o", "{}", "-q")),
         Job("coverage of sequence", ("coverage", data["fasta"], "-o", "{}", "-q")),
         Job("repeats", ("repeats", data["fasta"], "-o", "{}", "-q")),
@@ -204,14 +213,25 @@ def jobs_on(data: dict[str, str]) -> list[Job]:
 NAMES = [
     job.name
     for job in jobs_on(
-        dict.fromkeys(("bam", "fasta", "windows", "genomes", "archive", "regions"), "")
+        dict.fromkeys(("bam", "fasta", "windows", "genomes", "archive", "regions", "table"), "")
     )
 ]
 each_job = pytest.mark.parametrize("number", range(len(NAMES)), ids=NAMES)
 
 
+def count_table(fasta: Path, folder: Path, environment: dict[str, str]) -> str:
+    table = folder / "profiled.skm"
+    command = ["seqmill", "kmers", "count", fasta, "-k", "21", "-o", table, "-q"]
+    subprocess.run(command, env=environment, check=True)
+    return str(table)
+
+
 @pytest.fixture(scope="module")
-def small(example_data: Path) -> list[Job]:
+def small(
+    example_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    command_environment: dict[str, str],
+) -> list[Job]:
     """The jobs on the data of the help pages."""
     at = {name: str(example_data / name) for name in ("small.bam", "genome.fa.gz", "regions.bed")}
     return jobs_on(
@@ -222,6 +242,9 @@ def small(example_data: Path) -> list[Job]:
             "regions": at["regions.bed"],
             "genomes": "\n".join(str(example_data / f"sample{n}.fa") for n in (1, 2)),
             "archive": str(example_data / "genomes.agc"),
+            "table": count_table(
+                example_data / "genome.fa.gz", tmp_path_factory.mktemp("table"), command_environment
+            ),
         }
     )
 
@@ -270,6 +293,7 @@ def real(
             "regions": str(regions),
             "genomes": "\n".join(map(str, yeasts)),
             "archive": str(archive),
+            "table": count_table(fasta, folder, command_environment),
         }
     )
 

@@ -327,3 +327,53 @@ def test_damaged_tags_are_noticed_where_no_field_is_known(tmp_path: Path) -> Non
     for columns in ("qname,tags", "qname,tags_other", "qname,tags,tags_other", "qname"):
         with pytest.raises(TagError):
             seqmill.convert(path, tmp_path / "out.parquet", columns=columns, max_tags=0)
+
+
+# The most bases that one operation of a CIGAR can have.
+LONGEST = 2**28 - 1
+
+
+@pytest.mark.parametrize("column", ["end", "aligned_len"])
+def test_an_end_behind_the_last_position_is_bad_input(tmp_path: Path, column: str) -> None:
+    last = 2**31 - 1
+    fits = [(LONGEST, "N")] * 8
+    records = [
+        bam_bytes.record(name="fits", pos=last - 8 * LONGEST, cigar=fits, seq=""),
+        bam_bytes.record(name="behind", pos=1, cigar=[*fits, (LONGEST, "D")], seq=""),
+        bam_bytes.record(name="after", pos=5),
+    ]
+    path = bam_bytes.write(tmp_path / "x.bam", REFERENCES, records)
+    table = seqmill.scan_alignments(path, columns=f"qname,{column}", limit=1).to_table()
+    assert table[column].to_pylist() == [last if column == "end" else 8 * LONGEST]
+    with pytest.raises(FormatError, match="cigar reaches behind position 2147483647") as caught:
+        seqmill.convert(path, tmp_path / "x.parquet", columns=f"qname,{column}")
+    assert caught.value.record == 1
+    assert not (tmp_path / "x.parquet").exists()
+    with pytest.warns(UserWarning, match="1 damaged records were skipped"):
+        seqmill.convert(
+            path, tmp_path / "x.parquet", columns=f"qname,{column}", on_bad_record="skip"
+        )
+    assert pq.read_table(tmp_path / "x.parquet")["qname"].to_pylist() == ["fits", "after"]
+    # Where no column needs the end, nothing is wrong with the record.
+    names = seqmill.scan_alignments(path, columns="qname,cigar").to_table()["qname"].to_pylist()
+    assert names == ["fits", "behind", "after"]
+
+
+def test_a_position_beyond_31_bits_is_bad_input(tmp_path: Path) -> None:
+    good, bad = (bam_bytes.record(pos=2**31 - 1 - step) for step in (1, 0))
+    path = bam_bytes.write(tmp_path / "x.bam", REFERENCES, [good])
+    assert positions(path) == [2**31 - 1]
+    path = bam_bytes.write(tmp_path / "x.bam", REFERENCES, [good, bad])
+    with pytest.raises(FormatError, match="pos is above 2147483646"):
+        positions(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tags": "none"}, {"tags": "sam"}, {"tags": "binary"}, {"columns": "qname,pos"}],
+    ids=str,
+)
+def test_a_list_of_tags_without_fields_is_refused(hundred: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="tag names fields of the tags, and there are none"):
+        seqmill.convert(hundred, hundred.with_suffix(".parquet"), tag_types=["NM:i"], **options)
+    assert not hundred.with_suffix(".parquet").exists()

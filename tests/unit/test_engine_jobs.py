@@ -16,7 +16,7 @@ from seqmill.engine import kmers as kmers_module
 from seqmill.engine.kmers import plan_batches
 from seqmill.engine.parts import is_whole, publish
 from seqmill.errors import FormatError, InputError, NotFoundError, OutputExistsError
-from seqmill.kmers import run_count
+from seqmill.kmers import plan_chunks, run_count
 from tests.engine_jobs import count, measure, write_genome
 
 UNIT = 12_000
@@ -314,3 +314,27 @@ def test_job_killed_behind_its_outputs_is_done_when_resumed(
         assert job(genome, target, resume=True, metrics=metrics, **options) == whole
         assert json.loads(metrics.read_text())["totals"]["units_run"] > 3
         assert not state.exists()
+
+
+def test_the_number_of_units_is_bounded(engine: LocalEngine, tmp_path: Path) -> None:
+    line = b"ACGTTGCAGT" * 6 + b"\n"
+    source = tmp_path / "s.fa"
+    source.write_bytes(b">a\n" + line * 20_000)
+    packed = tmp_path / "g.fa.gz"
+    _native.bgzf_compress_file(source, packed, memory=1 << 32)
+    for path in (source, packed):
+        for unit in (1, 12):
+            with pytest.raises(InputError, match="at most 100000 are made: give 13 or more"):
+                plan_batches([str(path)], unit)
+        assert 20_000 <= len(plan_batches([str(path)], 13)) <= 20_001
+        with pytest.raises(InputError, match="unit-bases 1 makes"):
+            count(path, tmp_path / "a", engine=engine, unit_bases=1)
+        with pytest.raises(InputError, match="unit-bases 1 makes more than 100000 units"):
+            seqmill.measure_coverage(
+                path, windows=10, output=tmp_path / "b", engine=engine, unit_bases=1
+            )
+        assert not list(tmp_path.rglob("*.seqmill"))
+    source.write_bytes(b">a\n" + b"A" * 2_000_004)
+    with pytest.raises(InputError, match="chunk size 3 cuts the records at 2,000,001 places"):
+        plan_chunks(source, k=3, chunk_size=3)
+    assert len(plan_chunks(source, k=3, chunk_size=1000)) > 2000

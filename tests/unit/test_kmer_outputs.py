@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +42,7 @@ def test_regions_are_lists_as_coverage_reads_them(path: Path, tmp_path: Path) ->
     assert found.total == 4
     assert seqmill.count_kmers(path, k=3, regions=["a:1-5", "a:5-8"]).total == 6
     for line, reason in (
-        ("a:0-5", "start is below 1"),
+        ("a:0-5", "position 0 stands before"),
         ("a:7-3", "end is before start"),
         ("nosuch:1-2", 'unknown sequence "nosuch"'),
         ("empty:4", "start is behind the end"),
@@ -170,3 +171,61 @@ def test_profiles_take_the_format_of_their_suffix(
     assert rows[1] == {"record": "b", "start": 0, "counts": [2, 2]}
     told = run_seqmill(*command, "--format", "parquet")
     assert (told.returncode, "Parquet needs a file" in told.stderr) == (2, True)
+
+
+def test_profiles_of_long_records_do_not_depend_on_the_budget(
+    tmp_path: Path, run_seqmill: "RunCommand"
+) -> None:
+    draw = np.random.default_rng(5)
+    bases = np.frombuffer(b"ACGT", np.uint8)[draw.integers(0, 4, 2_300_000)]
+    bases[400_000:500_000] = ord("A")
+    bases[1_000_000:1_100_000] = ord("N")
+    text = bases.tobytes().decode()
+    parts = {"long": text, "none": "ACG", "again": text[: 1 << 17], "exact": text[: (1 << 14) + 10]}
+    path = tmp_path / "in.fa"
+    path.write_text("".join(f">{name} x\n{part}\n" for name, part in parts.items()))
+    table = seqmill.count_kmers(path, k=11, output=tmp_path / "t.skm")
+    expected = {name: table.profile(part) for name, part in parts.items()}
+    for name in ("x.tsv", "x.bedgraph", "x.parquet"):
+        made = set()
+        # A row of Parquet has a million windows.
+        for memory in ("128M", "1G") if name.endswith("parquet") else ("64M", "96M", "1G"):
+            command = [
+                "kmers",
+                "profile",
+                table.path,
+                path,
+                "-o",
+                tmp_path / name,
+                "-f",
+                "-m",
+                memory,
+            ]
+            told = run_seqmill(*command)
+            assert told.returncode == 0, told.stderr
+            made.add((tmp_path / name).read_bytes())
+        assert len(made) == 1
+    rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    places = [("long", 0), ("long", 1 << 20), ("long", 2 << 20), ("again", 0), ("exact", 0)]
+    assert [(row["record"], row["start"]) for row in rows] == places
+    found: dict[str, list[int | None]] = {name: [] for name in parts}
+    for row in rows:
+        found[row["record"]] += row["counts"]
+    assert found == {name: counts.tolist() for name, counts in expected.items()}
+    runs = {name: np.ma.masked_all(len(counts), np.uint64) for name, counts in expected.items()}
+    last: tuple[str, int, int] = ("", 0, 0)
+    for line in (tmp_path / "x.bedgraph").read_text().splitlines():
+        name, begin, end, count = line.split("\t")
+        runs[name][int(begin) : int(end)] = int(count)
+        assert (name, int(begin), int(count)) != last
+        last = (name, int(end), int(count))
+    for name, counts in expected.items():
+        assert np.array_equal(runs[name].filled(0), counts.filled(0))
+        assert np.array_equal(np.ma.getmaskarray(runs[name]), np.ma.getmaskarray(counts))
+    lines = (tmp_path / "x.tsv").read_text().splitlines()
+    wanted = [
+        f"{name}\t{i}\t{'NA' if c is None else c}"
+        for name in parts
+        for i, c in enumerate(found[name])
+    ]
+    assert lines == wanted

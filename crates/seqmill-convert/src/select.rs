@@ -212,6 +212,8 @@ pub(crate) struct Selector {
     pub skip_bad: bool,
     /// Text qualities are made, so they must be showable.
     pub check_quality: bool,
+    /// Ends become numbers: those behind the last position count as damage.
+    pub check_end: bool,
     /// Names become text.
     pub text_name: bool,
     /// Tags become text.
@@ -244,6 +246,10 @@ impl Selector {
         // What would end the run when the columns are filled has to be known here.
         if self.check_quality {
             Record::check_quality(record.parts().qual)?;
+        }
+        if self.check_end {
+            let (cigar, _) = record.cigar(&record.parts());
+            Record::check_end(record.pos(), cigar)?;
         }
         if self.text_name && !name_is_text(record) {
             return Err(Fault::record("qname", "is not UTF-8"));

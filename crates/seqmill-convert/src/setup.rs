@@ -58,6 +58,11 @@ impl Setup {
         let mut layout = Layout::new(semantic, inputs.list.len() > 1)?;
         let keep_others = layout.has(Content::TagsOther);
         let needs_fields = matches!(layout.tags, TagMode::Struct | TagMode::Columns) || keep_others;
+        if semantic.tag_types.is_some() && !needs_fields {
+            let text = "tag names fields of the tags, and there are none: it goes with tags struct \
+                        or columns, and with a column of tags";
+            return Err(Error::input(text));
+        }
         let (tag_fields, record_sizes) = if needs_fields && !count_only {
             let sample = full_or_sample(inputs, semantic)?;
             let fields = match &semantic.tag_types {
@@ -154,6 +159,7 @@ impl Setup {
             references: inputs.list.iter().map(|i| i.header.references.len()).collect(),
             skip_bad: self.semantic.on_bad_record == "skip",
             check_quality: layout.has(Content::Qual) && !layout.raw_qual,
+            check_end: layout.has(Content::End) || layout.has(Content::AlignedLen),
             text_name: layout.has(Content::Qname),
             text_tags: tags_walked,
             // Nobody decodes the records before the offset.

@@ -38,7 +38,7 @@ pub use job::{MergeOptions, OutputRules, run_count, run_merge};
 pub use merge::{
     KeyRange, MergeRules, Merged, SetOperation, check_mergeable, key_boundaries, merge_tables,
 };
-pub use profile::{FileProfile, ProfileStretch, write_profile};
+pub use profile::{FileProfile, ProfileLines, ProfileStretch, profile_table_claim, write_profile};
 pub use query::{
     lookup_packed, lookup_text, profile_bases, profile_into, table_arrays, verify_table,
 };

@@ -13,6 +13,18 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What is wrong with a carriage return within a line, behind what holds it. Text whose lines end
+/// with carriage returns alone would pass for one long header.
+pub const STRAY_RETURN: &str = "holds a carriage return within a line (line ends of old Macs are \
+    not read); write line feeds, for instance with tr '\\r' '\\n'";
+
+/// A line, or the beginning of one, without the carriage returns at its end: in what is left none
+/// may stand.
+pub fn trim_returns(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|b| *b != b'\r').map_or(0, |at| at + 1);
+    line.get(..end).unwrap_or_default()
+}
+
 /// A contig of a [`SequenceReader`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContigInfo {

@@ -134,11 +134,13 @@ fn bounds(range: &str) -> Result<(u64, u64), &'static str> {
         Some((begin, "")) => (number(begin)?, u64::MAX),
         Some((begin, end)) => (number(begin)?, number(end)?),
     };
-    if begin > end {
+    // samtools view takes it for 1, samtools faidx for no base at all.
+    let begin =
+        begin.checked_sub(1).ok_or("position 0 stands before the first base, which is 1")?;
+    if begin >= end {
         return Err("begin is behind end");
     }
-    // Position 0 means the same as 1, as in samtools.
-    Ok((begin.saturating_sub(1), end))
+    Ok((begin, end))
 }
 
 #[cfg(test)]
@@ -174,5 +176,8 @@ mod tests {
         assert!(read("chr1:9-3").unwrap_err().to_string().contains("begin is behind end"));
         assert!(read("chr3").unwrap_err().to_string().contains("closest: chr1, chr2"));
         assert!(read("chr1:x-3").is_err());
+        for text in ["chr1:0-5", "chr1:0", "chr1:0-", "chr1:0-0", "{a}:0-5", "chr1:00,0-5"] {
+            assert!(read(text).unwrap_err().to_string().contains("position 0 stands"), "{text}");
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Known {
             Some((begin, end)) => (number(begin)?, number(end)?),
         };
         if begin == 0 {
-            return Err("start is below 1".to_owned());
+            return Err("position 0 stands before the first base, which is 1".to_owned());
         }
         // The whole of a sequence without bases.
         if begin == 1 && self.length == 0 {
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn wrong_ones_say_why() {
         for (text, reason) in [
-            ("chr1:0-35", "below 1"),
+            ("chr1:0-35", "position 0 stands before"),
             ("chr1:36-35", "behind the end"),
             ("chr1:9-5", "end is before start"),
             ("chr1:-5-10", "whole numbers"),

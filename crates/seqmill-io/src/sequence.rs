@@ -12,7 +12,7 @@ mod text;
 
 pub use part::{TextPart, plan_parts, text_places};
 
-use crate::fasta::OpenArchive;
+use crate::fasta::{OpenArchive, STRAY_RETURN, trim_returns};
 use crate::source::Source;
 use seqmill_base::budget::AccountId;
 use seqmill_base::{Error, FormatKind, Job, Lease, Progress, Result};
@@ -429,21 +429,37 @@ impl Cursor {
     }
 
     /// Takes the header as far as the chunk has it; true once the line has ended.
-    fn take_header(&mut self) -> bool {
+    fn take_header(&mut self) -> std::result::Result<bool, Fault> {
         let rest = self.chunk.get(self.at..).unwrap_or_default();
         let end = memchr::memchr(b'\n', rest);
-        self.header.extend_from_slice(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default());
+        let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        self.held_cr = self.header.last() == Some(&b'\r');
+        if let Some(place) = self.stray_return(piece) {
+            return Err(self.fault(self.at + place, "header", STRAY_RETURN));
+        }
+        self.header.extend_from_slice(piece);
         self.at += end.map_or(rest.len(), |end| end + 1);
+        self.held_cr = false;
         if end.is_none() {
-            return false;
+            return Ok(false);
         }
         self.line += 1;
         self.end_header();
-        true
+        Ok(true)
+    }
+
+    /// Where in a part of a line a carriage return stands that is not one of those at its end, or
+    /// what follows one that ended the part before.
+    fn stray_return(&self, piece: &[u8]) -> Option<usize> {
+        let text = trim_returns(piece);
+        if self.held_cr && !text.is_empty() {
+            return Some(0);
+        }
+        memchr::memchr(b'\r', text)
     }
 
     fn end_header(&mut self) {
-        if self.header.last() == Some(&b'\r') {
+        while self.header.last() == Some(&b'\r') {
             self.header.pop();
         }
     }

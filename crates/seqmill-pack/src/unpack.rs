@@ -206,12 +206,13 @@ impl Planner<'_> {
         self.counts.0 += 1;
         self.counts.1 += length;
         if let (Some(index), Some(header)) = (&mut self.index, &piece.header) {
+            let line_bases = self.width.min(length).max(1);
             index.push(FaiRecord {
                 name: crate::batch::short_name(header).to_vec(),
                 length,
                 offset: self.offset + header.len() as u64 + 2,
-                line_bases: self.width.min(length),
-                line_width: self.width.min(length) + 1,
+                line_bases,
+                line_width: line_bases + 1,
             });
         }
     }

@@ -4,7 +4,9 @@ mod options;
 mod profile;
 mod table;
 
-pub(crate) use profile::{KmerProfile, kmers_profile, kmers_profile_table};
+pub(crate) use profile::{
+    KmerProfile, KmerProfileLines, kmers_profile, kmers_profile_lines, kmers_profile_table,
+};
 pub(crate) use table::{KmerTable, KmerTableStream};
 
 use crate::error::to_python;

@@ -81,9 +81,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmers::kmers_records, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_regions, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(kmers::kmers_profile_lines, module)?)?;
     module.add_function(wrap_pyfunction!(kmers::kmers_profile_table, module)?)?;
     module.add_class::<kmers::KmerTable>()?;
     module.add_class::<kmers::KmerProfile>()?;
+    module.add_class::<kmers::KmerProfileLines>()?;
     module.add_class::<kmers::KmerTableStream>()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from seqmill._outputs import refuse_existing, refuse_inputs
 from seqmill.cli._kmers_options import choose_strand, job_options, kmer_options
 from seqmill.cli._options import (
     Example,
@@ -55,6 +56,9 @@ def plan(reference: str, *, output: str, force: bool, **options: Any) -> None:
     """Write chunk_id, record, start, end, bases and batch of every chunk (0-based half-open)."""
     from seqmill.kmers import plan_chunks  # noqa: PLC0415 - brings the engine
 
+    if output != "-":
+        refuse_existing(output, force=force)
+        refuse_inputs([output], [reference])
     made = plan_chunks(reference, **options)
     if output == "-":
         for line in made.lines():

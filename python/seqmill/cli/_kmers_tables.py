@@ -223,11 +223,18 @@ def _writing(output: str | None, inputs: Sequence[str], *, force: bool) -> Itera
 )
 @output_option("File to write; - is stdout, the default.")
 @force_option
+@memory_option
 def profile(
-    table: str, sequences: str, *, format_: str | None, output: str | None, force: bool
+    table: str,
+    sequences: str,
+    *,
+    format_: str | None,
+    output: str | None,
+    force: bool,
+    memory: Any,
 ) -> None:
     """Print the count of the window that begins at each position (0-based); NA across a break."""
-    from seqmill._kmer_profile import (  # noqa: PLC0415 - brings NumPy
+    from seqmill._kmer_profile import (  # noqa: PLC0415 - brings the engine
         profile_lines,
         write_profile_table,
     )
@@ -239,10 +246,11 @@ def profile(
     if format_ == "parquet":
         if output in (None, "-"):
             raise InputError("Parquet needs a file; give -o", option="output")
-        write_profile_table(opened, sequences, str(output), force=force)
+        write_profile_table(opened, sequences, str(output), force=force, memory=memory)
         return
     with _writing(output, [table, sequences], force=force) as out:
-        for text in profile_lines(opened, sequences, runs=format_ == "bedgraph"):
+        runs = format_ == "bedgraph"
+        for text in profile_lines(opened, sequences, runs=runs, memory=memory):
             out.write(text)
 
 

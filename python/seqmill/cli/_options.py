@@ -14,6 +14,7 @@ A command is made so::
 What only concerns the display does not reach the function as parameters; it is in the session.
 """
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,8 +199,22 @@ metrics_option = grouped_option(
     help="Write figures of the job, also of one that fails: .json one document, .jsonl events, "
     ".prom Prometheus text.",
 )
+
+
+def _in_a_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:  # noqa: ARG001
+    # The page is made when the work is done, which may be hours later.
+    if value is not None and not value.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(value))
+    return value
+
+
 html_option = grouped_option(
-    "output", "--html", metavar="FILE", type=_PATH, help="Write a page with pictures."
+    "output",
+    "--html",
+    metavar="FILE",
+    type=_PATH,
+    callback=_in_a_folder,
+    help="Write a page with pictures.",
 )
 
 
@@ -270,7 +285,7 @@ def resource_options(command: _Command) -> _Command:
         grouped_option(
             "resources",
             "--tmpdir",
-            type=click.Path(path_type=Path, file_okay=False),
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
             metavar="DIR",
             envvar="SEQMILL_TMPDIR",
             help="Folder for temporary files.  [env: SEQMILL_TMPDIR; default: beside the output]",

@@ -36,6 +36,8 @@ _WRITE: Final = "write"
 _TABLES_MAX: Final = 512
 """More partial tables than this are merged in two steps."""
 _RANGES_MAX: Final = 4096
+_UNITS_MAX: Final = 100_000
+"""What is noted of each unit would outgrow the work."""
 _MERGED_FOR_A_COUNTED: Final = 4
 """K-mers of partial tables that are merged in the time in which one base is counted, about."""
 _BATCHES_AT_ONCE: Final = 4
@@ -79,6 +81,12 @@ def plan_batches(paths: Sequence[str], unit_bytes: int) -> list[list[list[Any]]]
         if held >= unit_bytes:
             batches.append(waiting)
             waiting, held = [], 0
+        if len(batches) > _UNITS_MAX:
+            message = (
+                f"unit-bases {unit_bytes} makes more than {_UNITS_MAX} units of {len(paths)} "
+                "inputs; give more"
+            )
+            raise InputError(message, option="unit_bases", value=unit_bytes)
     return [*batches, waiting] if waiting else batches
 
 

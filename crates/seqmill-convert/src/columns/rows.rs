@@ -9,9 +9,7 @@
     reason = "offsets of a column beyond 2 GiB are an error when the column is made of them"
 )]
 
-use super::arrays::{
-    Optional, dictionary, internal, length_offset, list, optional, primitive, saturate,
-};
+use super::arrays::{Optional, dictionary, internal, length_offset, list, optional, primitive};
 use super::{ColumnPlan, Sums, place, positions};
 use crate::bases::append_quality_text;
 use crate::schema::{CigarMode, Content, TagMode, cigar_fields};
@@ -210,12 +208,11 @@ impl RowColumns {
         if let Some(ends) = &mut self.end {
             // The end is the same number in both coordinate systems: last base, 1-based, or first
             // base behind, 0-based.
-            let pos = record.pos();
-            let end = i64::from(pos) + reference_span(cigar).max(1);
-            ends.push((pos >= 0).then(|| saturate(end)));
+            let end = Record::check_end(record.pos(), cigar)?;
+            ends.push((record.pos() >= 0).then_some(end));
         }
         if let Some(lengths) = &mut self.aligned {
-            lengths.push(saturate(reference_span(cigar)));
+            lengths.push(Record::check_end(0, cigar).map(|_| reference_span(cigar) as i32)?);
         }
         if let Some(bases) = &mut self.seq {
             if plan.layout.packed_seq {

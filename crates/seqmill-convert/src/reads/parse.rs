@@ -1,6 +1,7 @@
 //! One record of FASTA or FASTQ as its parts.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
+use seqmill_io::fasta::{STRAY_RETURN, trim_returns};
 use seqmill_io::records::Kind;
 
 /// A fault: how many lines behind the first of the record, which field, and what.
@@ -38,6 +39,16 @@ fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
     (line.strip_suffix(b"\r").unwrap_or(line), rest)
 }
 
+/// A carriage return that does not end its line: on which line behind the first.
+fn stray_return(text: &[u8]) -> Option<u64> {
+    let ends = |at: usize| {
+        let behind = text.get(at + 1..).unwrap_or_default();
+        matches!(behind.iter().find(|b| **b != b'\r'), None | Some(b'\n'))
+    };
+    let stray = memchr_iter(b'\r', text).find(|at| !ends(*at))?;
+    Some(memchr_iter(b'\n', text.get(..stray).unwrap_or_default()).count() as u64)
+}
+
 fn split_name(line: &[u8]) -> (&[u8], Option<&[u8]>) {
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
@@ -56,6 +67,9 @@ impl<'r> Read<'r> {
         let Some(head) = first.strip_prefix(b"@") else {
             return Err(fault(0, "name", "is not on a line that begins with @"));
         };
+        if memchr(b'\r', head).is_some() {
+            return Err(fault(0, "header", STRAY_RETURN));
+        }
         let (sequence, rest) = split_line(rest);
         let (plus, rest) = split_line(rest);
         let Some(again) = plus.strip_prefix(b"+") else {
@@ -84,7 +98,11 @@ impl<'r> Read<'r> {
         let Some(head) = first.strip_prefix(b">") else {
             return Err(fault(0, "name", "is not on a line that begins with >"));
         };
-        let (name, description) = split_name(head);
+        if let Some(line) = stray_return(text) {
+            let field = if line == 0 { "header" } else { "sequence" };
+            return Err(fault(line, field, STRAY_RETURN));
+        }
+        let (name, description) = split_name(trim_returns(head));
         check_text(name, description)?;
         let length = sequence.iter().filter(|b| b.is_ascii_graphic()).count();
         // White space within and behind lines is passed over, as samtools does.
@@ -92,7 +110,7 @@ impl<'r> Read<'r> {
         if length + sequence.iter().filter(|b| white(b)).count() != sequence.len() {
             let odd = sequence.iter().position(|b| !b.is_ascii_graphic() && !white(b)).unwrap_or(0);
             let before = sequence.get(..odd).unwrap_or_default();
-            let line = 1 + memchr::memchr_iter(b'\n', before).count() as u64;
+            let line = 1 + memchr_iter(b'\n', before).count() as u64;
             return Err(fault(line, "sequence", "holds characters other than ! to ~"));
         }
         Ok(Self { name, description, sequence, quality: &[], length })
@@ -149,6 +167,7 @@ mod tests {
             (b"@r\nAC\n+\nI\n", 3, "quality"),
             (b"@r\nA\n+\n\x7f\n", 3, "quality"),
             (b"@\xff\nA\n+\nI\n", 0, "name"),
+            (b"@r\rx\nA\n+\nI\n", 0, "header"),
         ] {
             let fault = Read::parse(Kind::Fastq, text).unwrap_err();
             assert_eq!((fault.line, fault.field), (line, field));
@@ -164,6 +183,16 @@ mod tests {
         assert_eq!(out, b"ACGTN");
         let empty = Read::parse(Kind::Fasta, b">").unwrap();
         assert_eq!((empty.name, empty.length), (&b""[..], 0));
+        for (text, line, field) in [
+            (&b">a\rACGT\r>b\rAC\r"[..], 0, "header"),
+            (b">a\r\nAC\r\nA\rC\r\n", 2, "sequence"),
+            (b">a\nAC\n\r \n", 2, "sequence"),
+        ] {
+            let fault = Read::parse(Kind::Fasta, text).unwrap_err();
+            assert_eq!((fault.line, fault.field, fault.reason), (line, field, STRAY_RETURN));
+        }
+        let read = Read::parse(Kind::Fasta, b">s x\r\r\nAC\r\r\n\r\nG\r").unwrap();
+        assert_eq!((read.description, read.length), (Some(&b"x"[..]), 3));
         let fault = Read::parse(Kind::Fasta, b">s\nAC\nG\x00\n").unwrap_err();
         assert_eq!((fault.line, fault.field), (2, "sequence"));
     }

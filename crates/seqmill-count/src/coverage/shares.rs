@@ -21,6 +21,8 @@ use std::path::Path;
 /// Bases of a share by default: some seconds of work.
 const ALIGNED_BASES: u64 = 10_000_000;
 const SEQUENCE_BASES: u64 = 100_000_000;
+/// Most shares of a job: what is noted of each would outgrow the work.
+const SHARES_MAX: usize = 100_000;
 
 /// Divides a job; gives the shares. The second part are warnings.
 pub fn plan_shares(options: &Options, job: &Job) -> (Result<Vec<Share>>, Vec<String>) {
@@ -50,7 +52,7 @@ fn plan(options: &Options, job: &Job, warnings: &mut Vec<String>) -> Result<Vec<
         (0, Content::Sequences(_)) => SEQUENCE_BASES,
         (bases, _) => bases,
     };
-    let shares = if divisible { cut(&prepared, share_bases) } else { vec![everything.clone()] };
+    let shares = if divisible { cut(&prepared, share_bases)? } else { vec![everything.clone()] };
     Ok(if shares.len() > 1 { shares } else { vec![everything] })
 }
 
@@ -66,7 +68,7 @@ fn note_sequences(options: &Options, prepared: &Prepared, job: &Job) -> Result<b
 }
 
 /// Shares of about so many bases; regions that overlap stay together.
-fn cut(prepared: &Prepared, share_bases: u64) -> Vec<Share> {
+fn cut(prepared: &Prepared, share_bases: u64) -> Result<Vec<Share>> {
     let mut shares: Vec<Share> = Vec::new();
     let mut share = Share::default();
     let (mut bases, mut last) = (0_u64, Stretch { reference: 0, begin: 0, end: 0 });
@@ -80,6 +82,11 @@ fn cut(prepared: &Prepared, share_bases: u64) -> Vec<Share> {
         if apart && bases >= share_bases.max(1) && !share.stretches.is_empty() {
             shares.push(std::mem::take(&mut share));
             bases = 0;
+            if shares.len() >= SHARES_MAX {
+                return Err(Error::input(format!(
+                    "unit-bases {share_bases} makes more than {SHARES_MAX} units; give more"
+                )));
+            }
         }
         let fresh = stretch.end.saturating_sub(if apart { stretch.begin } else { last.end });
         bases += fresh.max(1);
@@ -94,7 +101,7 @@ fn cut(prepared: &Prepared, share_bases: u64) -> Vec<Share> {
     if !share.stretches.is_empty() {
         shares.push(share);
     }
-    shares
+    Ok(shares)
 }
 
 /// Measures a share into a folder: results, runs, and what is known of them.

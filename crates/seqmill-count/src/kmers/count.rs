@@ -19,6 +19,8 @@ use std::sync::Mutex;
 
 /// Index and blocks of the table that is written.
 const OUTPUT_MARGIN: u64 = 1 << 20;
+/// Most units: the tables of all are merged at once.
+const UNITS_MAX: u64 = 10_000;
 
 /// What is counted, how, and in which room.
 #[derive(Debug, Clone)]
@@ -256,6 +258,12 @@ fn count_units<K: Kmer + NewEngine>(
         report.spilled += counted.spilled;
         file.commit()?;
         unit += 1;
+        if more && unit >= UNITS_MAX {
+            return Err(Error::input(format!(
+                "unit-bases {} makes more than {UNITS_MAX} units; give more",
+                options.unit_bases
+            )));
+        }
         let Some(state) = state else {
             return Ok(finish_single(report, &counted, stored, written));
         };

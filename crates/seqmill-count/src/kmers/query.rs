@@ -18,6 +18,10 @@ const PREFETCH_FROM: usize = 8;
 const PART: usize = 1 << 10;
 /// K-mers that are put in order by insertion.
 const FEW_SORTED: usize = 4;
+/// Blocks of a table that are looked into before its memory is given back, in a small budget.
+const TOUCHED_BLOCKS: usize = 64;
+/// What these take at most: the kernel maps the pages around one that is asked for.
+pub(super) const TOUCHED_BYTES: u64 = TOUCHED_BLOCKS as u64 * (128 << 10);
 /// Most leading bits that make parts: more would miss the cache.
 const PART_BITS_MAX: u32 = 11;
 
@@ -51,11 +55,24 @@ struct Search<'t, K> {
     /// K-mers, and where their count goes.
     wanted: Vec<(K, u32)>,
     spare: Vec<(K, u32)>,
+    /// Blocks that were looked into since memory was given back; none: it is kept.
+    touched: Option<usize>,
 }
 
 impl<'t, K: Word> Search<'t, K> {
     fn new(table: &'t SkmTable) -> Self {
-        Self { table, wanted: Vec::new(), spare: Vec::new() }
+        Self { table, wanted: Vec::new(), spare: Vec::new(), touched: None }
+    }
+
+    /// Notes that a block was looked into.
+    fn touch(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            *touched += 1;
+            if *touched >= TOUCHED_BLOCKS {
+                *touched = 0;
+                self.table.forget_blocks();
+            }
+        }
     }
 
     /// Makes room for `n` k-mers, at most a batch.
@@ -75,6 +92,7 @@ impl<'t, K: Word> Search<'t, K> {
         if wanted.len() < FEW {
             for (kmer, number) in wanted {
                 out[number as usize] = self.table.find(kmer)?;
+                self.touch();
             }
             return Ok(());
         }
@@ -96,7 +114,12 @@ impl<'t, K: Word> Search<'t, K> {
     }
 
     /// Looks sorted k-mers up; none is before block `block`.
-    fn find_sorted(&self, wanted: &[(K, u32)], block: &mut usize, out: &mut [u64]) -> Result<()> {
+    fn find_sorted(
+        &mut self,
+        wanted: &[(K, u32)],
+        block: &mut usize,
+        out: &mut [u64],
+    ) -> Result<()> {
         let mut rest = wanted;
         while let Some((kmer, _)) = rest.first() {
             let Some(of) = self.table.block_from(*kmer, *block) else {
@@ -115,6 +138,7 @@ impl<'t, K: Word> Search<'t, K> {
                 self.table.prefetch(of + 1);
             }
             self.table.find_in(of, in_block, out)?;
+            self.touch();
             rest = others;
         }
         Ok(())
@@ -202,6 +226,25 @@ pub fn profile_bases(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8
     Ok((counts, valid))
 }
 
+/// [`profile_bases`]; holds no more than [`TOUCHED_BYTES`] of the table's blocks in memory.
+pub(super) fn profile_sparingly(table: &SkmTable, bases: &[u8]) -> Result<(Vec<u64>, Vec<u8>)> {
+    let k = table.facts().k;
+    let windows = (bases.len() + 1).saturating_sub(k as usize);
+    let (mut counts, mut valid) = (vec![0; windows], vec![0; windows]);
+    with_kmer!(k, K => profile::<K>(table, bases, (&mut counts, &mut valid), Some(0)))?;
+    table.forget_blocks();
+    Ok((counts, valid))
+}
+
+/// Bytes that a profile of so many windows takes at most, its arrays included.
+pub(super) fn profile_bytes(k: u32, windows: usize) -> u64 {
+    let item = with_kmer!(k, K => size_of::<(K, u32)>());
+    // K-mers as they come, in parts and in order; counts and marks; text, codes and packed bases;
+    // stretches without a break, as a list that grows.
+    let each = 3 * item + 9 + 3 + (24 / (k as usize + 1) + 1);
+    (each * windows + 8 * k as usize) as u64
+}
+
 /// [`profile_bases`] into arrays with a place for each window, all of them 0.
 pub fn profile_into(
     table: &SkmTable,
@@ -209,21 +252,21 @@ pub fn profile_into(
     counts: &mut [u64],
     valid: &mut [u8],
 ) -> Result<()> {
-    with_kmer!(table.facts().k, K => profile::<K>(table, bases, counts, valid))
+    with_kmer!(table.facts().k, K => profile::<K>(table, bases, (counts, valid), None))
 }
 
 fn profile<K: Word>(
     table: &SkmTable,
     bases: &[u8],
-    counts: &mut [u64],
-    valid: &mut [u8],
+    (counts, valid): (&mut [u64], &mut [u8]),
+    touched: Option<usize>,
 ) -> Result<()> {
     let facts = table.facts();
     let k = facts.k;
     let windows = counts.len();
     let lanes = Lanes::detect();
     let (mask, top) = (K::ones(2 * k), 2 * (k - 1));
-    let mut search = Search::<K>::new(table);
+    let mut search = Search::<K> { touched, ..Search::new(table) };
     search.reserve(windows);
     let mut batch = Batch::default();
     for start in (0..windows).step_by(BATCH) {

@@ -195,7 +195,21 @@ impl<'a> Record<'a> {
         if self.mate_pos() < -1 {
             return Err(Fault::record("next_pos", "is less than -1"));
         }
+        // 1-based, as in SAM, it must fit 31 bits (SAMv1 §1.4).
+        if self.pos() == i32::MAX {
+            return Err(Fault::record("pos", "is above 2147483646"));
+        }
+        if self.mate_pos() == i32::MAX {
+            return Err(Fault::record("next_pos", "is above 2147483646"));
+        }
         Ok(())
+    }
+
+    /// Checks that the alignment ends where positions do.
+    #[inline]
+    pub fn check_end(pos: i32, cigar: &[u8]) -> Result<i32, Fault> {
+        i32::try_from(i64::from(pos) + reference_span(cigar).max(1))
+            .map_err(|_| Fault::record("cigar", "reaches behind position 2147483647"))
     }
 
     /// Checks that every quality can be shown as text.

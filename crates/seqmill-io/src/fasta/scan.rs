@@ -1,6 +1,10 @@
 //! Finding the contigs of FASTA text, as `samtools faidx` finds them (htslib `faidx.c`).
+//!
+//! Records without bases are listed with length 0: samtools leaves them out, or refuses the file if
+//! the last one is of these.
 
 use super::fai::{FaiIndex, FaiRecord};
+use super::{STRAY_RETURN, trim_returns};
 use memchr::memchr;
 use seqmill_base::{Error, FormatKind, Result};
 
@@ -33,6 +37,8 @@ pub struct FaiScanner {
     pending: bool,
     /// Bytes and bases of the line that is read now.
     line: (u64, u64),
+    /// The piece before ended with a carriage return.
+    held_return: bool,
     name: Vec<u8>,
     position: u64,
     line_number: u64,
@@ -46,6 +52,7 @@ impl Default for FaiScanner {
             current: FaiRecord::default(),
             pending: false,
             line: (0, 0),
+            held_return: false,
             name: Vec::new(),
             position: 0,
             line_number: 1,
@@ -67,7 +74,7 @@ impl FaiScanner {
                 State::Outside => self.outside(byte)?,
                 State::BlankReturn => self.blank_return(byte)?,
                 State::Name => self.name(rest)?,
-                State::HeaderRest => self.header_rest(rest),
+                State::HeaderRest => self.header_rest(rest)?,
                 State::LineStart => self.line_start(byte),
                 State::Line => self.line(rest)?,
             };
@@ -81,14 +88,8 @@ impl FaiScanner {
     pub fn finish(mut self) -> Result<FaiIndex> {
         match self.state {
             State::Line => self.end_line()?,
-            State::Name | State::HeaderRest => {
-                let name = String::from_utf8_lossy(&self.name).into_owned();
-                return Err(self.wrong(format!("the last entry {name:?} has no sequence")));
-            }
-            State::BlankReturn => {
-                return Err(self.wrong("carriage return without a line end"));
-            }
-            State::Outside | State::LineStart => {}
+            State::Name | State::HeaderRest => self.begin_sequence(0),
+            State::Outside | State::BlankReturn | State::LineStart => {}
         }
         self.store();
         Ok(FaiIndex::new(self.records))
@@ -104,6 +105,9 @@ impl FaiScanner {
             b'\n' => self.line_number += 1,
             b'\r' => self.state = State::BlankReturn,
             b'@' => return Err(self.wrong("this is FASTQ where FASTA is needed")),
+            _ if self.records.is_empty() && !self.pending => {
+                return Err(self.wrong("text stands before the first >; this is not FASTA"));
+            }
             _ => {
                 let shown = char::from(byte).escape_default();
                 return Err(self.wrong(format!(
@@ -116,12 +120,26 @@ impl FaiScanner {
     }
 
     fn blank_return(&mut self, byte: u8) -> Result<usize> {
-        if byte != b'\n' {
-            return Err(self.wrong("carriage return without a line end"));
+        match byte {
+            b'\n' => {
+                self.line_number += 1;
+                self.state = State::Outside;
+            }
+            b'\r' => {}
+            _ => return Err(self.wrong(format!("text {STRAY_RETURN}"))),
         }
-        self.line_number += 1;
-        self.state = State::Outside;
         Ok(1)
+    }
+
+    /// Carriage returns may stand before a line feed only, or at the end of the file. `piece` is a
+    /// part of a line, the line feed left out.
+    fn check_returns(&mut self, piece: &[u8], ended: bool) -> Result<()> {
+        let text = trim_returns(piece);
+        if (self.held_return && !text.is_empty()) || memchr(b'\r', text).is_some() {
+            return Err(self.wrong(format!("text {STRAY_RETURN}")));
+        }
+        self.held_return = !ended && (self.held_return || text.len() < piece.len());
+        Ok(())
     }
 
     fn begin_name(&mut self) {
@@ -130,10 +148,9 @@ impl FaiScanner {
     }
 
     fn name(&mut self, rest: &[u8]) -> Result<usize> {
-        self.store();
         for (i, &byte) in rest.iter().enumerate() {
             if byte == b'\n' {
-                self.begin_sequence(i);
+                self.begin_sequence(i + 1);
                 return Ok(i + 1);
             }
             if !is_space(byte) {
@@ -141,7 +158,7 @@ impl FaiScanner {
                 if self.name.len() > NAME_MAX_BYTES {
                     return Err(self.wrong("the name of a contig is longer than 1 MiB"));
                 }
-            } else if !self.name.is_empty() {
+            } else if !self.name.is_empty() || byte == b'\r' {
                 self.state = State::HeaderRest;
                 return Ok(i);
             }
@@ -149,19 +166,26 @@ impl FaiScanner {
         Ok(rest.len())
     }
 
-    fn header_rest(&mut self, rest: &[u8]) -> usize {
-        let Some(end) = memchr(b'\n', rest) else { return rest.len() };
-        self.begin_sequence(end);
-        end + 1
+    fn header_rest(&mut self, rest: &[u8]) -> Result<usize> {
+        let end = memchr(b'\n', rest);
+        let length = end.unwrap_or(rest.len());
+        self.check_returns(rest.get(..length).unwrap_or_default(), end.is_some())?;
+        let used = end.map_or(length, |end| end + 1);
+        if end.is_some() {
+            self.begin_sequence(used);
+        }
+        Ok(used)
     }
 
-    /// A header ended with the line end at `end` of the rest.
-    fn begin_sequence(&mut self, end: usize) {
+    /// A header ended; its sequence begins behind `used` bytes of the rest.
+    fn begin_sequence(&mut self, used: usize) {
+        self.store();
         self.state = State::LineStart;
         self.line_number += 1;
+        self.pending = true;
         self.current = FaiRecord {
             name: std::mem::take(&mut self.name),
-            offset: self.position + end as u64 + 1,
+            offset: self.position + used as u64,
             ..FaiRecord::default()
         };
     }
@@ -179,7 +203,6 @@ impl FaiScanner {
             }
             _ => {
                 self.state = State::Line;
-                self.pending = true;
                 self.line = (0, 0);
                 0
             }
@@ -195,6 +218,9 @@ impl FaiScanner {
                 piece.iter().find(|byte| !byte.is_ascii_graphic() && !is_space(**byte))
         {
             return Err(self.wrong(format!("byte {byte:#04x} is neither a base nor white space")));
+        }
+        if bases < piece.len() as u64 || self.held_return {
+            self.check_returns(piece, end.is_some())?;
         }
         self.line.0 += piece.len() as u64;
         self.line.1 += bases;
@@ -226,6 +252,9 @@ impl FaiScanner {
 
     fn store(&mut self) {
         if std::mem::take(&mut self.pending) {
+            if self.current.line_width == 0 {
+                (self.current.line_bases, self.current.line_width) = FaiRecord::NO_LINES;
+            }
             self.records.push(std::mem::take(&mut self.current));
         }
     }
@@ -277,7 +306,6 @@ mod tests {
         for (text, expected) in [
             (">a x\nACGT\nAC\n>b\nA", "a\t6\t5\t4\t5\nb\t1\t16\t1\t2\n"),
             (">a\r\nACGT\r\nAC\r\n", "a\t6\t4\t4\t6\n"),
-            (">s1\nA\n>s2\n>s3\nC\n>\n", "s1\t1\t4\t1\t2\ns3\t1\t14\t1\t2\n"),
             (">\nN\n> s10\nC\n", "\t1\t2\t1\t2\ns10\t1\t10\t1\t2\n"),
             (">a\nACGT \nAC\n\n\n>b\nG\n", "a\t6\t3\t4\t6\nb\t1\t17\t1\t2\n"),
             ("", ""),
@@ -289,15 +317,51 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_different_lengths_are_refused() {
-        for text in [
-            ">a\nAC\nACGT\n",
-            ">a\nACGT\nAC\nACGT\n",
-            ">a\nAC\n\nAC\n",
-            "ACGT\n",
-            "@r\nA\n+\nI\n",
-            ">a",
+    fn records_without_bases_are_listed() {
+        for (text, expected) in [
+            (">a\nACGT\n>b\n>c x\nAC\n", "a\t4\t3\t4\t5\nb\t0\t11\t1\t2\nc\t2\t16\t2\t3\n"),
+            (">b\n\n\n>a\nAC\n>d\n", "b\t0\t3\t1\t2\na\t2\t8\t2\t3\nd\t0\t14\t1\t2\n"),
+            (">a\nAC\n>d x", "a\t2\t3\t2\t3\nd\t0\t10\t1\t2\n"),
+            (">a\r\nAC\r\n>d\r\n", "a\t2\t4\t2\t4\nd\t0\t12\t1\t2\n"),
+            (">a\nAC\n>", "a\t2\t3\t2\t3\n\t0\t7\t1\t2\n"),
+            (">d", "d\t0\t2\t1\t2\n"),
+            // samtools writes this for a line of nothing but a space.
+            (">a\nAC\n>b\n \n>c\nA", "a\t2\t3\t2\t3\nb\t0\t9\t0\t2\nc\t1\t14\t1\t2\n"),
         ] {
+            for piece in [1, 2, 3, 1000] {
+                assert_eq!(scan(text.as_bytes(), piece).unwrap(), expected, "{text:?} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn carriage_returns_stand_before_line_feeds() {
+        for (text, line) in [
+            (">a\rACGT\r>b\rAC\r", 1),
+            (">a x\ry\nACGT\n", 1),
+            (">\ra\nACGT\n", 1),
+            (">a\nAC\rGT\n", 2),
+            (">a\r\nACGT\r\nAC\r \r\n", 3),
+            (">a\nAC\n\n\r>b\n", 4),
+        ] {
+            for piece in [1, 2, 3, 1000] {
+                let error = scan(text.as_bytes(), piece).unwrap_err();
+                assert!(error.message().ends_with(STRAY_RETURN), "{text:?} {piece}");
+                assert_eq!(error.place().line, Some(line), "{text:?} {piece}");
+            }
+        }
+        for text in [">a x\r\r\nAC\r\r\n\r\r\n", ">a\r\nAC\r", ">a\r", ">a\nAC\n\n\r"] {
+            for piece in [1, 2, 3, 1000] {
+                assert!(scan(text.as_bytes(), piece).is_ok(), "{text:?} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_different_lengths_are_refused() {
+        for text in
+            [">a\nAC\nACGT\n", ">a\nACGT\nAC\nACGT\n", ">a\nAC\n\nAC\n", "ACGT\n", "@r\nA\n+\nI\n"]
+        {
             for piece in [1, 1000] {
                 let error = scan(text.as_bytes(), piece).unwrap_err();
                 assert_eq!(
@@ -307,6 +371,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_fasta_is_told_as_such() {
+        for text in ["ACGT\n", "\n\nACGT\n>a\nA\n", "\u{fffd}\0"] {
+            assert!(scan(text.as_bytes(), 1).unwrap_err().to_string().contains("not FASTA"));
+        }
+        let error = scan(b">a\n\nACGT\n", 1).unwrap_err().to_string();
+        assert!(error.contains("behind a short or blank line"), "{error}");
     }
 
     #[test]

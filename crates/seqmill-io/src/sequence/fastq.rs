@@ -28,10 +28,9 @@ impl Cursor {
                     }
                 },
                 State::Header => {
-                    if !self.take_header() {
+                    if !self.take_header()? {
                         return Ok(Step::More);
                     }
-                    self.held_cr = false;
                     self.state = State::Line;
                     return Ok(Step::Start);
                 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Bytes read at once in search of a line end.
 const STEP_BYTES: usize = 1 << 16;
+/// Most parts of a file.
+const PARTS_MAX: u64 = 100_000;
 /// Bytes that hold the header of a block as everybody writes it.
 const HEADER_BYTES: usize = 512;
 
@@ -47,6 +49,19 @@ pub fn plan_parts(
     let begins = std::iter::once(0).chain(cuts.iter().copied());
     let ends = cuts.iter().copied().map(Some).chain([None]);
     Ok(begins.zip(ends).map(|(begin, end)| TextPart { begin, end }).collect())
+}
+
+/// Refuses parts so small that what is noted of each would outgrow the work.
+fn check_parts(path: &Path, length: u64, part_bytes: u64) -> Result<()> {
+    let parts = length / part_bytes.max(1);
+    if parts <= PARTS_MAX {
+        return Ok(());
+    }
+    let (shown, least) = (path.display(), length.div_ceil(PARTS_MAX));
+    Err(Error::input(format!(
+        "unit-bases {part_bytes} makes some {parts} units of {shown}; at most {PARTS_MAX} are made: \
+         give {least} or more"
+    )))
 }
 
 /// Turns offsets in the text of a file, ascending, into places from which it can be read; false if
@@ -107,6 +122,7 @@ fn plain_cuts(
     if !is_fasta(buffer.get(..got).unwrap_or_default()) {
         return Ok(cuts);
     }
+    check_parts(source.path(), length, part_bytes)?;
     for place in nominal(length, part_bytes) {
         let mut at = place;
         if cuts.last().is_some_and(|last| *last >= at) {
@@ -210,6 +226,7 @@ fn block_cuts(
         return Ok(cuts);
     }
     let (blocks, length) = walk_blocks(source, job, account)?;
+    check_parts(source.path(), length, part_bytes)?;
     for place in nominal(length, part_bytes) {
         let before = blocks.partition_point(|(_, begin)| *begin <= place).saturating_sub(1);
         let Some((offset, begin)) = blocks.get(before).copied() else { break };

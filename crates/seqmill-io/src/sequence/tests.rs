@@ -79,6 +79,37 @@ fn fasta_is_read_as_it_is_written() {
 }
 
 #[test]
+fn carriage_returns_stand_before_line_feeds() {
+    for text in
+        [&b">a x\r\r\nAC\r\r\n\r\r\nGT\r"[..], b">a x\r\nACGT\r\r\r", b"\r\r\n>a x\nAC\nGT\r\n"]
+    {
+        let records = same_in_all_packings(text);
+        assert_eq!((records[0].0.as_str(), records[0].2.as_str()), ("a x", "ACGT"), "{text:?}");
+    }
+    for (text, line, offset) in [
+        (&b">a\rACGT\r>b\rAC\r"[..], 1, 2),
+        (b">abcde\rA\nACGT\n", 1, 6),
+        (b">abcdef\rA\nACGT\n", 1, 7),
+        (b">a\nAC\rGT\n", 2, 5),
+        // The return ends a block of the packed text, and what follows is in the next.
+        (b">a\nACG\rGT\n", 2, 6),
+        (b">a\nACG\r>b\nA\n", 2, 6),
+        (b">a\nAC\n\r \n", 3, 6),
+        (b"@r\rA\r+\rI\r", 1, 2),
+    ] {
+        for file in packings(text) {
+            for threads in [0, 1, 3] {
+                let error = read(&file, threads).unwrap_err();
+                assert!(error.message().ends_with(STRAY_RETURN), "{text:?}: {error}");
+                assert_eq!(error.place().line, Some(line), "{text:?}");
+            }
+        }
+        let place = read(text, 0).unwrap_err().place().offset;
+        assert_eq!(place, Some(offset), "{text:?}");
+    }
+}
+
+#[test]
 fn fastq_has_four_lines_a_record() {
     let records =
         same_in_all_packings(b"@r1 d\r\nACN\r\n+qqqq\r\n@>+\r\n\n@r2\n\n+\n\n@r3\nA\n+\nI");

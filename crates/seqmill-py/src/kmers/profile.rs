@@ -8,8 +8,10 @@ use pyo3::types::PyBytes;
 use seqmill_base::{Error, Job};
 use seqmill_convert::Resources;
 use seqmill_count::kmers::skm::SkmTable;
-use seqmill_count::kmers::{FileProfile, ProfileStretch, write_profile};
-use std::path::PathBuf;
+use seqmill_count::kmers::{
+    FileProfile, ProfileLines, ProfileStretch, profile_table_claim, write_profile,
+};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Name, first window, counts (u64), and a byte for each window that has a count.
@@ -39,19 +41,6 @@ impl KmerProfile {
             PyBytes::new(py, &stretch.valid),
         )))
     }
-
-    /// The next stretch as lines of text: record, first base, count or NA.
-    fn next_lines<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        py.check_signals()?;
-        let lines = py.detach(|| {
-            let Some(stretch) = self.next()? else { return Ok(None) };
-            let mut text = Vec::with_capacity(16 * stretch.counts.len());
-            stretch.append_lines(&mut text);
-            Ok(Some(text))
-        });
-        let lines = lines.map_err(|e: Error| to_python(py, &e))?;
-        Ok(lines.map(|text| PyBytes::new(py, &text)))
-    }
 }
 
 impl KmerProfile {
@@ -60,38 +49,88 @@ impl KmerProfile {
     }
 }
 
+/// The lines of the profile of a file, some at a time.
+#[pyclass(frozen, module = "seqmill._native", name = "KmerProfileLines")]
+pub(crate) struct KmerProfileLines {
+    lines: Mutex<ProfileLines>,
+}
+
+#[pymethods]
+impl KmerProfileLines {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        py.check_signals()?;
+        let next = || self.lines.lock().unwrap_or_else(PoisonError::into_inner).next_lines();
+        let text = py.detach(next).map_err(|e: Error| to_python(py, &e))?;
+        Ok(text.map(|text| PyBytes::new(py, &text)))
+    }
+}
+
+fn budget(memory: u64) -> Resources {
+    Resources { threads: 1, memory, ..Resources::default() }
+}
+
 /// Writes the profile of a file as Parquet; gives the bytes of the output.
 #[pyfunction]
 pub(crate) fn kmers_profile_table(
     py: Python<'_>,
     table: PathBuf,
     path: PathBuf,
-    windows: usize,
     output: PathBuf,
     force: bool,
+    memory: u64,
 ) -> PyResult<u64> {
-    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
+    let job = new_job(py, &budget(memory))?;
     let work = move |job: &Job| {
         let table = Arc::new(SkmTable::open(&table)?);
-        let mut profile = FileProfile::open(table, &path, crate::archive::ARCHIVES, windows, job)?;
+        let claim = profile_table_claim(job);
+        let mut profile = FileProfile::open(table, &path, crate::archive::ARCHIVES, claim, job)?;
         write_profile(&mut profile, &output, force, job)
     };
     run(py, &job, None, work)?.map_err(|e| to_python(py, &e))
 }
 
-/// Goes through the profile of a file in stretches of about `windows` windows.
+fn open(
+    py: Python<'_>,
+    table: &Path,
+    path: &Path,
+    memory: u64,
+    output: u64,
+) -> PyResult<FileProfile> {
+    let job = new_job(py, &budget(memory))?;
+    let opened = py.detach(|| {
+        let table = Arc::new(SkmTable::open(table)?);
+        FileProfile::open(table, path, crate::archive::ARCHIVES, output, &job)
+    });
+    opened.map_err(|e| to_python(py, &e))
+}
+
+/// Goes through the profile of a file in stretches of windows; arrays of these are not in the budget.
 #[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "arguments come from Python")]
 pub(crate) fn kmers_profile(
     py: Python<'_>,
     table: PathBuf,
     path: PathBuf,
-    windows: usize,
+    memory: u64,
 ) -> PyResult<KmerProfile> {
-    let job = new_job(py, &Resources { memory: 1 << 40, ..Resources::default() })?;
-    let opened = py.detach(|| {
-        let table = Arc::new(SkmTable::open(&table)?);
-        FileProfile::open(table, &path, crate::archive::ARCHIVES, windows, &job)
-    });
-    let profile = opened.map_err(|e| to_python(py, &e))?;
+    let profile = open(py, &table, &path, memory, 0)?;
     Ok(KmerProfile { profile: Mutex::new(profile) })
+}
+
+/// Goes through the lines of the profile of a file: of windows, or of runs of equal counts.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "arguments come from Python")]
+pub(crate) fn kmers_profile_lines(
+    py: Python<'_>,
+    table: PathBuf,
+    path: PathBuf,
+    runs: bool,
+    memory: u64,
+) -> PyResult<KmerProfileLines> {
+    let profile = open(py, &table, &path, memory, ProfileLines::OUTPUT_BYTES)?;
+    Ok(KmerProfileLines { lines: Mutex::new(ProfileLines::new(profile, runs)) })
 }

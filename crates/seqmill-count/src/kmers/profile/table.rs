@@ -9,12 +9,19 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use seqmill_base::{Error, Job, Result};
 use seqmill_table::parquet::{
     Codec, GroupDictionaries, GroupEnd, LeafEncoding, LeafOptions, PageEncoder, ParquetFile, Plan,
+    claim_bytes,
 };
 use std::path::Path;
 use std::sync::Arc;
 
-/// Windows of a row group, the last row's included that passes over it.
+/// Windows of a row: a longer record has several.
+const ROW_WINDOWS: u64 = 1 << 20;
+/// A row group ends with the row with which it has so many windows.
 const GROUP_WINDOWS: usize = 1 << 20;
+/// What compression and encoders hold beside what is reserved for each batch.
+const ENCODER_BYTES: u64 = 6 << 20;
+/// Most that a full row group and its pages take.
+const GROUP_BYTES_MOST: u64 = 96 << 20;
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 16;
 /// Pages of the open row group that are held in memory.
@@ -25,7 +32,9 @@ struct Group {
     records: StringBuilder,
     starts: UInt64Builder,
     counts: ListBuilder<UInt64Builder>,
+    /// Rows that have begun, and those that have ended.
     rows: usize,
+    ended: usize,
     windows: usize,
 }
 
@@ -33,17 +42,33 @@ impl Group {
     fn new() -> Self {
         let (records, starts) = (StringBuilder::new(), UInt64Builder::new());
         let counts = ListBuilder::new(UInt64Builder::new());
-        Self { records, starts, counts, rows: 0, windows: 0 }
+        Self { records, starts, counts, rows: 0, ended: 0, windows: 0 }
+    }
+
+    /// Bytes that it takes with another stretch.
+    fn bytes_with(&self, stretch: &ProfileStretch) -> u64 {
+        let windows = (self.windows + stretch.counts.len()).next_power_of_two();
+        let text = self.records.values_slice().len() + 3 * stretch.name.len();
+        (9 * windows + 2 * text + 48 * self.rows.next_power_of_two()) as u64
+    }
+
+    fn begin_row(&mut self, stretch: &ProfileStretch) {
+        self.records.append_value(String::from_utf8_lossy(&stretch.name));
+        self.starts.append_value(stretch.start);
+        self.rows += 1;
+    }
+
+    fn end_row(&mut self) {
+        if self.rows > self.ended {
+            self.counts.append(true);
+            self.ended = self.rows;
+        }
     }
 
     fn add(&mut self, stretch: &ProfileStretch) {
-        self.records.append_value(String::from_utf8_lossy(&stretch.name));
-        self.starts.append_value(stretch.start);
         for (count, valid) in stretch.counts.iter().zip(&stretch.valid) {
             self.counts.values().append_option((*valid == 1).then_some(*count));
         }
-        self.counts.append(true);
-        self.rows += 1;
         self.windows += stretch.counts.len();
     }
 
@@ -52,7 +77,7 @@ impl Group {
     }
 
     fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
-        (self.rows, self.windows) = (0, 0);
+        (self.rows, self.ended, self.windows) = (0, 0, 0);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.records.finish()),
             Arc::new(self.starts.finish()),
@@ -81,6 +106,12 @@ fn metadata(table: &SkmTable) -> Vec<(String, String)> {
     ]
 }
 
+/// Memory that is left for the output: half of what is free, or as much as it can use.
+pub fn profile_table_claim(job: &Job) -> u64 {
+    let free = job.budget.pool().saturating_sub(job.budget.reserved());
+    ENCODER_BYTES + (free.saturating_sub(ENCODER_BYTES) / 2).min(GROUP_BYTES_MOST)
+}
+
 /// Writes the profile of a file; gives the bytes of the output.
 pub fn write_profile(
     profile: &mut FileProfile,
@@ -104,20 +135,31 @@ pub fn write_profile(
     let mut dictionaries = GroupDictionaries::new(&plan);
     let mut file = ParquetFile::create(data, spool, pages, Arc::clone(&plan), OPEN_PAGE_BYTES)?;
     let mut group = Group::new();
+    let account = job.budget.account("row group", u64::MAX);
+    let _encoder_lease = job.budget.must_reserve(account, ENCODER_BYTES)?;
+    let mut lease = job.budget.must_reserve(account, 0)?;
     loop {
         job.cancel.check()?;
         let stretch = profile.next_stretch()?;
-        if let Some(stretch) = &stretch {
-            group.add(stretch);
+        let begins = stretch.as_ref().is_none_or(|s| s.start.is_multiple_of(ROW_WINDOWS));
+        if begins {
+            group.end_row();
         }
-        if group.is_full() || (stretch.is_none() && group.rows > 0) {
-            let encoded = encoder.encode(&group.take(&schema)?)?;
+        if begins && (group.is_full() || (stretch.is_none() && group.rows > 0)) {
+            let batch = group.take(&schema)?;
+            let _pages = job.budget.must_reserve(account, claim_bytes(&batch))?;
+            let encoded = encoder.encode(&batch)?;
+            drop(batch);
             let assigned = dictionaries.assign(encoded, Some(GroupEnd::default()));
             file.append(encoder.finish(assigned)?)?;
+            lease.resize(0)?;
         }
-        if stretch.is_none() {
-            break;
+        let Some(stretch) = stretch else { break };
+        lease.resize(group.bytes_with(&stretch).max(lease.bytes()))?;
+        if begins {
+            group.begin_row(&stretch);
         }
+        group.add(&stretch);
     }
     let created_by = concat!("seqmill version ", env!("CARGO_PKG_VERSION"));
     let bytes = file.finish(&metadata(&profile.table), created_by)?.bytes;

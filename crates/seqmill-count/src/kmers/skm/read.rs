@@ -48,6 +48,9 @@ impl SkmTable {
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |e: std::io::Error| Error::io(path, &e);
         let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(std::io::Error::from_raw_os_error(libc::EISDIR)));
+        }
         // SAFETY: the map is private and read only; tables are replaced by renaming, not in place.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         let bad = |what: &str, at: usize| {
@@ -135,6 +138,16 @@ impl SkmTable {
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         self.map.len() as u64
+    }
+
+    /// Bytes beside the blocks that looking up needs.
+    pub fn index_bytes(&self) -> u64 {
+        (self.footer_at - self.index_at + 8 * self.sound.len()) as u64
+    }
+
+    /// Gives back the memory of all blocks that were read; a hint.
+    pub fn forget_blocks(&self) {
+        forget(&self.map, 0..self.index_at);
     }
 
     /// What was counted.

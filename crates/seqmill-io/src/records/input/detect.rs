@@ -3,6 +3,7 @@
 use super::{Container, Head, Kind, OpenOptions};
 use crate::bam;
 use crate::cram;
+use crate::fasta::{STRAY_RETURN, trim_returns};
 use crate::sam::is_header_line;
 use memchr::{memchr, memchr_iter};
 use seqmill_base::{Error, FormatKind, Result};
@@ -61,6 +62,11 @@ pub(super) fn detect(head: &mut Head, options: &OpenOptions) -> Result<Kind> {
         return Ok(Kind::Cram);
     }
     if data.first() == Some(&b'>') {
+        // Such a file is one line: it must not be gathered as one.
+        if trim_returns(first_line(data)).contains(&b'\r') {
+            let what = format!("header {STRAY_RETURN}");
+            return Err(Error::format(FormatKind::Sequence, what).at_line(1).at_field("header"));
+        }
         return Ok(Kind::Fasta);
     }
     let first = data.first().copied().unwrap_or(0);
