@@ -5,16 +5,15 @@ SPACE = b" \t\n\r\v\f"
 
 
 def read_fasta(text: bytes) -> dict[str, bytes]:
-    """Contigs by name; of equal names the first that has bases counts."""
+    """Contigs by name; of equal names the first counts, contigs without bases do not."""
     found: dict[str, bytes] = {}
     for record in text.split(b">")[1:]:
         header, _, body = record.partition(b"\n")
         words = header.split(None, 1)
         name = words[0].decode("utf-8", "surrogateescape") if words else ""
         bases = bytes(byte for byte in body if byte not in SPACE)
-        if name in found and bases and not found[name]:
-            del found[name]
-        found.setdefault(name, bases)
+        if bases:
+            found.setdefault(name, bases)
     return found
 
 

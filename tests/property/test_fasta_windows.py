@@ -59,14 +59,20 @@ def test_windows_equal_the_text(text: bytes, packed: list[int] | None, data: st.
         warnings.simplefilter("ignore")  # Names that come more than once.
         path = Path(folder, "x.fa")
         path.write_bytes(text if packed is None else pack(text, packed))
-        store = FastaStore.open(path, cache_size=data.draw(st.sampled_from([0, 1 << 20])))
+        try:
+            store = FastaStore.open(path, cache_size=data.draw(st.sampled_from([0, 1 << 20])))
+        except errors.FormatError:
+            # As samtools: the last contig may not be empty.
+            assert not text.rstrip(b"\r\n").rpartition(b"\n")[2].strip() or text.rstrip(
+                b"\r\n"
+            ).rpartition(b"\n")[2].startswith(b">")
+            return
         assert dict(store.contigs("x")) == {name: len(b) for name, b in expected.items()}
         windows = []
         for name, bases in expected.items():
             start = data.draw(st.integers(0, len(bases)))
             end = data.draw(st.integers(start, len(bases)))
-            last = max(len(bases) - 1, 0)
-            windows += [(name, start, end), (name, 0, len(bases)), (name, last, None)]
+            windows += [(name, start, end), (name, 0, len(bases)), (name, len(bases) - 1, None)]
         strands = [data.draw(st.sampled_from("+-")) for _ in windows]
         wanted = []
         for (name, start, end), strand in zip(windows, strands, strict=True):

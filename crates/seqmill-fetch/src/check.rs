@@ -29,8 +29,7 @@ impl Store {
         let fai_path = with_suffix(&path, contig_list_suffix(self.options().content));
         if place.has(&fai_path) {
             let text = place.read(&fai_path)?;
-            let told = parse_fai(&text, &fai_path)?.records;
-            if !same_contigs(&told, &found.fai.records) {
+            if parse_fai(&text, &fai_path)?.records != found.fai.records {
                 return Err(stale(&fai_path, "it does not list the contigs that are in the file"));
             }
         }
@@ -47,12 +46,17 @@ impl Store {
 
     fn check_records(&self, file: u32, found: &[FaiRecord], path: &Path) -> Result<()> {
         let what = "the store index does not list the contigs that are in the file";
-        let mut told = Vec::with_capacity(found.len());
-        for id in 0..self.contigs(file)? {
-            let known = self.contig(file, id)?;
-            told.push(FaiRecord { name: known.name.to_vec(), ..known.geometry });
+        if self.contigs(file)? as usize != found.len() {
+            return Err(stale(path, what));
         }
-        if same_contigs(&told, found) { Ok(()) } else { Err(stale(path, what)) }
+        for (record, id) in found.iter().zip(0..) {
+            let known = self.contig(file, id)?;
+            let same = FaiRecord { name: known.name.to_vec(), ..known.geometry } == *record;
+            if !same {
+                return Err(stale(path, what));
+            }
+        }
+        Ok(())
     }
 
     /// Reads every contig, as a caller would.
@@ -75,11 +79,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// Whether an index tells of what was found. samtools leaves records without lines out.
-fn same_contigs(told: &[FaiRecord], found: &[FaiRecord]) -> bool {
-    told == found || told.iter().eq(found.iter().filter(|record| record.has_lines()))
 }
 
 /// Entries may leave blocks out, or list the empty one at the end; what they say must be true.

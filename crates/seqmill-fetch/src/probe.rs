@@ -187,14 +187,10 @@ fn check_header(
     let mut reach = 1024;
     loop {
         let begin = contig.offset.saturating_sub(reach);
-        let mut text = text_between(source, blocks, begin, contig.offset)?;
+        let text = text_between(source, blocks, begin, contig.offset)?;
         if text.len() as u64 != contig.offset - begin {
             // A file in blocks that ends before is truncated, which is told when it is read.
             return Ok(if blocks.is_empty() { Header::Wrong } else { Header::Longer });
-        }
-        // A file may end with a header.
-        if contig.length == 0 && text.last().is_some_and(|&b| b != b'\n') {
-            text.push(b'\n');
         }
         match judge_header(&text, begin == 0, &contig.name) {
             Header::Longer if reach < HEADER_MAX_BYTES => reach *= 8,

@@ -5,8 +5,8 @@
 
 use crate::encode::Writer;
 use crate::probe::stale;
-use seqmill_base::{Error, FormatKind, Result};
-use seqmill_io::fasta::{FaiRecord, STRAY_RETURN};
+use seqmill_base::Result;
+use seqmill_io::fasta::FaiRecord;
 
 /// Longer lines are not looked at as a whole.
 const LINE_MAX_BYTES: u64 = 1 << 16;
@@ -77,10 +77,6 @@ impl<'g> SpacedLines<'g> {
             && let Some(end) = begun.iter().position(|&b| b == b'\n')
         {
             begun.truncate(end + 1);
-        }
-        if begun.windows(2).any(|pair| pair[0] == b'\r' && !matches!(pair[1], b'\r' | b'\n')) {
-            let what = format!("contig {:?} {STRAY_RETURN}", String::from_utf8_lossy(self.name));
-            return Err(Error::format(FormatKind::Sequence, what));
         }
         let count = usize::try_from(behind - first).unwrap_or(usize::MAX);
         let tail = begun.get(count..).unwrap_or_default();
@@ -154,13 +150,9 @@ mod tests {
                 }
             }
         }
-        for text in [
-            &b"ACGT\nTTA\r\nC\r\n"[..],
-            b"AC\rG\nTTA\r\nC\r\n",
-            b"AC\r\n>TTA\r\nC",
-            b"ACG\r\nTT",
-            b"A G\r\nTTA\r\nC",
-        ] {
+        for text in
+            [&b"ACGT\nTTA\r\nC\r\n"[..], b"AC\r\n>TTA\r\nC", b"ACG\r\nTT", b"A G\r\nTTA\r\nC"]
+        {
             assert_eq!(read(text, &geometry(7, 3, 5), (0, 7), 100), None);
         }
     }

@@ -50,30 +50,24 @@ fn draw_fasta(random: &mut Random) -> Vec<u8> {
     file
 }
 
-/// The records of a text in the plainest way: what cannot be seen is no base. Of two records with
-/// one name the first counts that has lines, else the first.
-fn read_plainly(file: &[u8]) -> Vec<Record> {
-    let mut records: Vec<(Record, bool)> = Vec::new();
-    let mut behind_header = false;
+/// The records of a text in the plainest way: what cannot be seen is no base, and of two records with one
+/// name the first counts. None where one has no bases: `samtools faidx`, which is followed, drops
+/// some of these and keeps others.
+fn read_plainly(file: &[u8]) -> Option<Vec<Record>> {
+    let mut records: Vec<Record> = Vec::new();
     for line in file.split(|byte| *byte == b'\n') {
         if let Some(header) = line.strip_prefix(b">") {
             // samtools leaves out white space before the name.
             let mut words = header.split(|byte| is_space(*byte));
             let name = words.find(|word| !word.is_empty()).unwrap_or_default();
-            records.push(((name.to_vec(), Vec::new()), false));
-            behind_header = true;
-        } else if let Some(((_, bases), has_lines)) = records.last_mut() {
+            records.push((name.to_vec(), Vec::new()));
+        } else if let Some((_, bases)) = records.last_mut() {
             bases.extend(line.iter().filter(|byte| byte.is_ascii_graphic()));
-            *has_lines |= std::mem::take(&mut behind_header) && !line.is_empty();
         }
     }
-    let filled: BTreeSet<Vec<u8>> =
-        records.iter().filter(|record| record.1).map(|((name, _), _)| name.clone()).collect();
     let mut names = BTreeSet::new();
-    records.retain(|((name, _), has_lines)| {
-        (*has_lines || !filled.contains(name)) && names.insert(name.clone())
-    });
-    records.into_iter().map(|(record, _)| record).collect()
+    records.retain(|(name, _)| names.insert(name.clone()));
+    records.iter().all(|(_, bases)| !bases.is_empty()).then_some(records)
 }
 
 /// C's `isspace`.
@@ -100,7 +94,7 @@ fn draw(random: &mut Random) -> Drawn {
             text::damage(&mut file, random)
         });
     }
-    let mut records = Some(read_plainly(&file));
+    let mut records = read_plainly(&file);
     let suffix = match random.below(5) {
         0 | 1 => "fa",
         2 => {

@@ -20,15 +20,6 @@ pub struct FaiRecord {
 }
 
 impl FaiRecord {
-    /// Bases and bytes of a line of a record that has no lines. Programs divide by the first, and
-    /// some do so for a record of length 0.
-    pub const NO_LINES: (u64, u64) = (1, 2);
-
-    /// Whether it has lines of sequence, be they blank: samtools lists no others.
-    pub fn has_lines(&self) -> bool {
-        self.length > 0 || (self.line_bases, self.line_width) != Self::NO_LINES
-    }
-
     /// Uncompressed offset of base `x`; `x` must lie within the contig.
     pub fn position(&self, x: u64) -> u64 {
         let lines = x.checked_div(self.line_bases).unwrap_or(0);
@@ -54,19 +45,12 @@ pub struct FaiIndex {
 }
 
 impl FaiIndex {
-    /// Takes records in file order; of equal names the first stays, as in samtools, and one without
-    /// lines, which samtools does not see, only where no other has them.
+    /// Takes records in file order; of equal names the first stays, as in samtools.
     pub fn new(records: Vec<FaiRecord>) -> Self {
         let mut index = Self::default();
-        let mut filled = hashbrown::HashSet::with_hasher(FxBuildHasher);
-        if records.iter().any(|record| !record.has_lines()) {
-            let with_lines = records.iter().filter(|record| record.has_lines());
-            filled.extend(with_lines.map(|record| record.name.clone()));
-        }
         let mut seen = hashbrown::HashSet::with_capacity_and_hasher(records.len(), FxBuildHasher);
         for record in records {
-            let hidden = !record.has_lines() && filled.contains(&record.name);
-            if !hidden && seen.insert(record.name.clone()) {
+            if seen.insert(record.name.clone()) {
                 index.records.push(record);
             } else {
                 index.duplicates.push(record.name);
@@ -202,10 +186,5 @@ mod tests {
     fn the_first_of_equal_names_stays() {
         let index = parse("a\t1\t3\t1\t2\nb\t1\t9\t1\t2\na\t1\t3\t1\t2\n").unwrap();
         assert_eq!((index.records.len(), index.duplicates.len()), (2, 1));
-        let index = parse("a\t0\t3\t1\t2\nb\t0\t6\t1\t2\na\t1\t9\t1\t2\nb\t0\t14\t1\t2\n");
-        let index = index.unwrap();
-        let kept: Vec<_> = index.records.iter().map(|r| (r.name.as_slice(), r.offset)).collect();
-        assert_eq!(kept, [(&b"b"[..], 6), (b"a", 9)]);
-        assert_eq!(index.duplicates, [b"a", b"b"]);
     }
 }

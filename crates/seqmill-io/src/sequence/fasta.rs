@@ -1,7 +1,6 @@
 //! FASTA, one step at a time.
 
 use super::{Cursor, Fault, State, Step, all_graphic};
-use crate::fasta::STRAY_RETURN;
 
 /// White space that is passed over within lines.
 fn is_blank(byte: u8) -> bool {
@@ -60,7 +59,7 @@ impl Cursor {
             let length = newline.unwrap_or(rest.len());
             let line = rest.get(..length).unwrap_or_default();
             let kept = line.strip_suffix(b"\r").unwrap_or(line);
-            if all_graphic(kept) && !self.held_cr {
+            if all_graphic(kept) {
                 let kept = kept.len();
                 if to != self.at {
                     self.chunk.copy_within(self.at..self.at + kept, to);
@@ -72,10 +71,8 @@ impl Cursor {
             self.at += length + usize::from(newline.is_some());
             if newline.is_some() {
                 self.line += 1;
-                self.held_cr = false;
                 self.state = State::LineStart;
             } else {
-                self.held_cr = self.chunk.last() == Some(&b'\r');
                 self.state = State::Line;
             }
         }
@@ -83,10 +80,6 @@ impl Cursor {
 
     /// Moves the bases of a line that also has other characters.
     fn filter(&mut self, length: usize, mut to: usize) -> Result<usize, Fault> {
-        let line = self.chunk.get(self.at..self.at + length).unwrap_or_default();
-        if let Some(place) = self.stray_return(line) {
-            return Err(self.fault(self.at + place, "sequence", STRAY_RETURN));
-        }
         for from in self.at..self.at + length {
             let Some(byte) = self.chunk.get(from).copied() else { break };
             if byte.is_ascii_graphic() {
