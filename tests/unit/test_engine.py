@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -266,6 +266,33 @@ def test_damaged_part_that_another_unit_needs_is_made_anew(
             running.complete()
             assert part.read_text() == "whole"
     assert report.metrics.totals["units_retried"] == 1
+
+
+def test_damaged_part_that_many_units_need_is_made_anew_once(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    """Those that found it damaged before do not take it away from those that read it since."""
+    state = tmp_path / "x.seqmill"
+    mended: list[str] = []
+    with JobReport("test") as report:
+        job = EngineJob(engine=engine, report=report, state=state)
+        with job.open(FACTS) as running:
+            first = running.make_unit("s", KIND, "0", {"text": "whole"})
+            running.run_stage("s", [first])
+            part = state / "parts" / first.name
+            part.write_text("damaged")
+
+            def repair(names: Sequence[str]) -> None:
+                mended.extend(names)
+                mend(running, [first], list(names))
+
+            units = [
+                running.make_unit("t", KIND, str(n), {"text": str(n), "needs": part.name})
+                for n in range(12)
+            ]
+            running.run_stage("t", units, repair=repair)
+            running.complete()
+    assert mended == [first.name]
 
 
 def test_unit_that_ended_three_workers_is_not_tried_again(tmp_path: Path) -> None:

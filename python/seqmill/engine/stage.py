@@ -46,6 +46,8 @@ class _Attempts:
     failures: list[Mapping[str, Any]] = field(default_factory=list)
     repairs: int = 0
     not_before: float = 0.0
+    begun: int = 0
+    """How many repairs of parts there had been when it was submitted."""
 
     @property
     def passing(self) -> int:
@@ -91,6 +93,8 @@ class Stage:
         self._name, self._keep_going, self._repair = name, keep_going, repair
         self._active: dict[int, tuple[Handle, _Attempts]] = {}
         self._waiting: deque[_Attempts] = deque()
+        self._repairs = 0
+        self._repaired: dict[str, int] = {}
         self._units = 0
         self._outcome = Outcome()
         self._totals = dict.fromkeys(_TOTALS, 0)
@@ -137,6 +141,7 @@ class Stage:
             if one.not_before > now:
                 self._waiting.append(one)
                 continue
+            one.begun = self._repairs
             handle = self._engine.submit(replace(one.unit, attempt=len(one.failures)))
             self._active[id(handle)] = (handle, one)
             room -= 1
@@ -165,16 +170,27 @@ class Stage:
             self._add(one.unit.key, result)
             self._report.count_unit("run", one.unit.description, worker=result.worker)
 
+    def _mend(self, one: _Attempts, names: Sequence[str]) -> bool:
+        """Have bad parts made anew; False if that was done often enough.
+
+        What was made anew since the attempt began is not what it found bad or missing: others had
+        found the same. To make it once more would only take it away from those that read it.
+        """
+        bad = [name for name in names if self._repaired.get(name, 0) <= one.begun]
+        if not bad:
+            return True
+        if self._repair is None or one.repairs >= len(BACKOFF_SECONDS):
+            return False
+        one.repairs += 1
+        self._repair(bad)
+        self._repairs += 1
+        self._repaired |= dict.fromkeys(bad, self._repairs)
+        return True
+
     def _fail(self, one: _Attempts, result: UnitResult) -> None:
         """Try again, or give the unit up: the same error twice is no accident."""
         told = dict(result.error or {})
-        if (
-            told.get("bad_parts")
-            and self._repair is not None
-            and one.repairs < len(BACKOFF_SECONDS)
-        ):
-            one.repairs += 1
-            self._repair([str(name) for name in told["bad_parts"]])
+        if told.get("bad_parts") and self._mend(one, [str(name) for name in told["bad_parts"]]):
             self._again(one, told, 0.0)
             return
         if told.get("transient"):
