@@ -5,9 +5,10 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a page, and of a large one, on most machines.
+/// Bytes of a page on most machines.
 const PAGE_BYTES: usize = 4096;
-const LARGE_PAGE_BYTES: usize = 1 << 21;
+/// Bytes of a large page on most machines.
+pub const LARGE_PAGE_BYTES: usize = 1 << 21;
 
 /// Gives `items` back, whose memory, used or not, is to be of large pages where it can.
 ///

@@ -16,6 +16,7 @@ pub mod prefetch;
 pub mod process;
 pub mod progress;
 pub mod sink;
+pub mod write_behind;
 
 pub use budget::{Budget, Lease};
 pub use cancel::CancelToken;

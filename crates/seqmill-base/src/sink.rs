@@ -1,6 +1,7 @@
 //! Outputs that appear under their name only when they are complete.
 
 use crate::error::{Error, Result};
+use crate::write_behind::WriteBehind;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -149,14 +150,14 @@ const BEGUN_TOGETHER: u64 = 1 << 20;
 pub struct EarlyWriter<'f> {
     file: &'f File,
     written: u64,
-    begun: u64,
+    behind: WriteBehind,
 }
 
 impl<'f> EarlyWriter<'f> {
     /// A writer to an empty file.
     #[must_use]
     pub fn new(file: &'f File) -> Self {
-        Self { file, written: 0, begun: 0 }
+        Self { file, written: 0, behind: WriteBehind::in_steps(BEGUN_TOGETHER) }
     }
 }
 
@@ -164,31 +165,13 @@ impl Write for EarlyWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let count = self.file.write(bytes)?;
         self.written += count as u64;
-        let length = self.written - self.begun;
-        if length >= BEGUN_TOGETHER {
-            begin_writing(self.file, self.begun, length);
-            self.begun = self.written;
-        }
+        self.behind.advance(self.file, self.written);
         Ok(count)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
     }
-}
-
-/// Asks the system to write a part of a file; a hint.
-fn begin_writing(file: &File, from: u64, length: u64) {
-    #[cfg(target_os = "linux")]
-    if let (Ok(from), Ok(length)) = (from.try_into(), length.try_into()) {
-        use std::os::fd::AsRawFd;
-        // SAFETY: the descriptor is open as long as the file is borrowed.
-        unsafe {
-            libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE);
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (file, from, length);
 }
 
 /// Writes a small file whole: aside, synced, renamed.

@@ -433,29 +433,20 @@ impl Cursor {
         let rest = self.chunk.get(self.at..).unwrap_or_default();
         let end = memchr::memchr(b'\n', rest);
         let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        self.held_cr = self.header.last() == Some(&b'\r');
-        if let Some(place) = self.stray_return(piece) {
+        // Returns are told at once: a text that has nothing else would be gathered as a whole.
+        let text = trim_returns(piece);
+        let held = self.header.last() == Some(&b'\r') && !text.is_empty();
+        if let Some(place) = if held { Some(0) } else { memchr::memchr(b'\r', text) } {
             return Err(self.fault(self.at + place, "header", STRAY_RETURN));
         }
         self.header.extend_from_slice(piece);
         self.at += end.map_or(rest.len(), |end| end + 1);
-        self.held_cr = false;
         if end.is_none() {
             return Ok(false);
         }
         self.line += 1;
         self.end_header();
         Ok(true)
-    }
-
-    /// Where in a part of a line a carriage return stands that is not one of those at its end, or
-    /// what follows one that ended the part before.
-    fn stray_return(&self, piece: &[u8]) -> Option<usize> {
-        let text = trim_returns(piece);
-        if self.held_cr && !text.is_empty() {
-            return Some(0);
-        }
-        memchr::memchr(b'\r', text)
     }
 
     fn end_header(&mut self) {

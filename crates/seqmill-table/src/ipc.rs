@@ -4,7 +4,6 @@
 //! Batches are encoded in parallel without copying their buffers; one writer appends them in
 //! order. Dictionaries are written once, before the first batch.
 
-use crate::write_behind::WriteBehind;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::IpcSchemaEncoder;
@@ -12,6 +11,7 @@ use arrow_ipc::writer::{DictionaryTracker, IpcWriteOptions, StreamEncoder};
 use arrow_ipc::{Block, CompressionType, MessageHeader, MetadataVersion};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use flatbuffers::FlatBufferBuilder;
+use seqmill_base::write_behind::WriteBehind;
 use seqmill_base::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Seek, SeekFrom, Write};

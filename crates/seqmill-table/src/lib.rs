@@ -2,4 +2,3 @@
 
 pub mod ipc;
 pub mod parquet;
-pub mod write_behind;

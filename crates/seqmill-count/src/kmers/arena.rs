@@ -1,6 +1,6 @@
 //! One stock of blocks of 4 KiB for everything that waits to be counted.
 
-use seqmill_base::large_pages::prefer_large_pages;
+use seqmill_base::large_pages::{LARGE_PAGE_BYTES, prefer_large_pages};
 use seqmill_base::{Error, Lease, Result};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,9 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a block; blocks are aligned to it.
 pub(super) const BLOCK_BYTES: usize = 4096;
-
-/// Bytes of a large page.
-const LARGE_PAGE: usize = 2 << 20;
 
 /// Blocks that are free: those given back, the latest first, then those never used, so that as
 /// little memory as possible is ever touched.
@@ -35,7 +32,7 @@ impl Free {
         }
         if self.pages[thread].is_empty() && self.untouched < blocks {
             let begin = self.untouched;
-            let per_page = (LARGE_PAGE / BLOCK_BYTES) as u32;
+            let per_page = (LARGE_PAGE_BYTES / BLOCK_BYTES) as u32;
             let left = per_page - (begin + offset) % per_page;
             self.untouched = begin.saturating_add(left).min(blocks);
             self.pages[thread] = begin..self.untouched;
@@ -119,7 +116,7 @@ impl Arena {
         if self.used() >= self.soft_limit() {
             return None;
         }
-        let offset = (self.base as usize % LARGE_PAGE / BLOCK_BYTES) as u32;
+        let offset = (self.base as usize % LARGE_PAGE_BYTES / BLOCK_BYTES) as u32;
         let block = free.take(thread, self.blocks, offset)?;
         self.used.fetch_add(1, Ordering::Relaxed);
         Some(block)
@@ -166,7 +163,7 @@ mod tests {
         let lease = budget.must_reserve(budget.account("blocks", 0), 11 << 20).unwrap();
         let arena = Arena::new(lease).unwrap();
         let mut first: Vec<u32> = (0..3).map(|thread| arena.take(thread).unwrap()).collect();
-        let page = |block: u32| arena.place(block) as usize / LARGE_PAGE;
+        let page = |block: u32| arena.place(block) as usize / LARGE_PAGE_BYTES;
         assert!(page(first[0]) != page(first[1]) && page(first[1]) != page(first[2]));
         // One thread gets all, also what the others have begun.
         while let Some(block) = arena.take(1) {

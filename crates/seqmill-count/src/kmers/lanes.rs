@@ -27,10 +27,12 @@ impl Lanes {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq");
-            return match is_x86_feature_detected!("avx512vbmi") {
-                true if wide => Self::Avx512Vbmi,
-                false if wide => Self::Avx512,
-                _ => Self::Avx2,
+            return if !wide {
+                Self::Avx2
+            } else if is_x86_feature_detected!("avx512vbmi") {
+                Self::Avx512Vbmi
+            } else {
+                Self::Avx512
             };
         }
         Self::Scalar

@@ -2,7 +2,6 @@
 
 use super::lanes::Lanes;
 use super::word::Word;
-use std::any::Any;
 
 /// Sub-buckets by the leading bits are at least about this long: k-mers of genomes are not spread
 /// evenly, and take a fifth less in many short ones than in some of 8.
@@ -87,7 +86,7 @@ fn sort_body<K: Word>(
     if sub_bits == 0 {
         elements.sort_unstable();
         std::mem::swap(elements, sorted);
-    } else if let (Some(words), Some(sorted)) = (as_words(elements), as_words(sorted)) {
+    } else if let (Some(words), Some(sorted)) = (K::as_words(elements), K::as_words(sorted)) {
         scatter(words, sorted, layout.depth, sub_bits, lanes);
     } else {
         let below = sort_heads(elements, &mut scratch.heads, layout.depth, sub_bits, lanes);
@@ -97,12 +96,6 @@ fn sort_body<K: Word>(
         return;
     }
     fold_equal(sorted, elements, counts, layout.free);
-}
-
-/// Elements as words, if they are.
-#[inline(always)]
-fn as_words(elements: &mut dyn Any) -> Option<&mut Vec<u64>> {
-    elements.downcast_mut()
 }
 
 /// Sorts what leads wide elements, which is one word with the number of the element in its low

@@ -88,7 +88,7 @@ pub trait Word: Copy + Ord + Default + Debug + Send + Sync + 'static {
     }
 
     /// The same numbers, if one word is all they have.
-    fn as_words_mut(_: &mut [Self]) -> Option<&mut [u64]> {
+    fn as_words(_: &mut Vec<Self>) -> Option<&mut Vec<u64>> {
         None
     }
 
@@ -179,7 +179,7 @@ native!(
         Native::One(numbers)
     },
     #[inline]
-    fn as_words_mut(numbers: &mut [Self]) -> Option<&mut [u64]> {
+    fn as_words(numbers: &mut Vec<Self>) -> Option<&mut Vec<u64>> {
         Some(numbers)
     }
 );

@@ -31,6 +31,7 @@ impl Cursor {
                     if !self.take_header()? {
                         return Ok(Step::More);
                     }
+                    self.held_cr = false;
                     self.state = State::Line;
                     return Ok(Step::Start);
                 }

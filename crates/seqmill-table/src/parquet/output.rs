@@ -1,6 +1,6 @@
 //! Sequential output in pieces of at most 1 MiB.
 
-use crate::write_behind::WriteBehind;
+use seqmill_base::write_behind::WriteBehind;
 use seqmill_base::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

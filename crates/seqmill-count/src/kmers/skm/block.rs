@@ -101,31 +101,45 @@ pub(super) fn decode_block<K: Word>(
             let places = high_places(parts)?;
             let begin = kmers.len();
             kmers.resize(begin + parts.n, K::default());
+            let done = decode_groups(parts, &places, first, kmers, begin, lanes);
             let kmers = kmers.get_mut(begin..)?;
-            let done = decode_groups(parts, &places, first, kmers, lanes);
-            let found = places.iter().zip(kmers).enumerate().skip(done);
             match parts.l / 64 {
                 0 if parts.l <= WINDOW_BITS => {
-                    for (j, (place, kmer)) in found {
-                        *kmer = first.plus(difference::<K, 0>(parts, j, *place));
-                    }
+                    fill(kmers, &places, done, first, |j, high| difference::<K, 0>(parts, j, high));
                 }
                 1 if parts.l % 64 <= WINDOW_BITS => {
-                    for (j, (place, kmer)) in found {
-                        *kmer = first.plus(difference::<K, 1>(parts, j, *place));
-                    }
+                    fill(kmers, &places, done, first, |j, high| difference::<K, 1>(parts, j, high));
                 }
-                _ => {
-                    for (j, (place, kmer)) in found {
-                        let high = K::from_low((usize::from(*place) - j) as u64);
+                _ => fill(
+                    kmers,
+                    &places,
+                    done,
+                    first,
+                    // Else it is made for what every machine has.
+                    #[inline(always)]
+                    |j, high| {
                         let low = low_at(parts, j * parts.l as usize);
-                        *kmer = first.plus(high.up(parts.l).or(low));
-                    }
-                }
+                        K::from_low(high).up(parts.l).or(low)
+                    },
+                ),
             }
             decode_counts(parts, counts)
         },
     )
+}
+
+/// Makes k-mers from number `done` on of what `difference` makes of their numbers and high bits.
+#[inline(always)]
+fn fill<K: Word>(
+    kmers: &mut [K],
+    places: &[u16],
+    done: usize,
+    first: K,
+    difference: impl Fn(usize, u64) -> K,
+) {
+    for (j, (kmer, place)) in kmers.iter_mut().zip(places).enumerate().skip(done) {
+        *kmer = first.plus(difference(j, u64::from(*place) - j as u64));
+    }
 }
 
 /// Makes many k-mers at a time, where the machine can; gives how many.
@@ -133,12 +147,13 @@ fn decode_groups<K: Word>(
     parts: &Parts<'_>,
     places: &[u16],
     first: K,
-    kmers: &mut [K],
+    kmers: &mut Vec<K>,
+    begin: usize,
     lanes: Lanes,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
     if lanes == Lanes::Avx512Vbmi
-        && let Some(words) = K::as_words_mut(kmers)
+        && let Some(words) = K::as_words(kmers).and_then(|words| words.get_mut(begin..))
     {
         // SAFETY: `detect` has found the instructions.
         return unsafe { permute::decode(parts.low_on, parts.l, places, first.low(), words) };
@@ -181,10 +196,10 @@ fn high_places(parts: &Parts<'_>) -> Option<[u16; BLOCK_KMERS + 8]> {
     (n == parts.n && u16::try_from(8 * parts.high.len()).is_ok()).then_some(places)
 }
 
-/// The difference number `j`, whose one is at `place`: of its low bits `WORDS` are whole words, and
-/// the others are found in eight bytes.
+/// The difference number `j`, which has these high bits: of its low bits `WORDS` are whole words,
+/// and the others are found in eight bytes.
 #[inline(always)]
-fn difference<K: Word, const WORDS: usize>(parts: &Parts<'_>, j: usize, place: u16) -> K {
+fn difference<K: Word, const WORDS: usize>(parts: &Parts<'_>, j: usize, high: u64) -> K {
     let (at, rest) = (j * parts.l as usize, parts.l % 64);
     // Behind the low bits there is the rest of the block, no less than a window.
     let bytes = parts.low_on.get(at / 8..).unwrap_or_default();
@@ -197,7 +212,6 @@ fn difference<K: Word, const WORDS: usize>(parts: &Parts<'_>, j: usize, place: u
     for i in 0..WORDS {
         found = found.with_word(i, (word(i) >> shift) | (word(i + 1) << 1 << (63 - shift)));
     }
-    let high = (usize::from(place) - j) as u64;
     let low = (word(WORDS) >> shift) & ((1 << rest) - 1);
     found = found.with_word(WORDS, low | (high << rest));
     if K::BITS as usize > 64 * (WORDS + 1) {

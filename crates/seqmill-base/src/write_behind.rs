@@ -3,24 +3,30 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// Writing is begun in steps of this size.
+/// Writing is begun in steps of this size, unless told otherwise.
 const STEP_BYTES: u64 = 32 << 20;
 
 /// How far writing to the disk was begun.
 #[derive(Debug)]
 pub struct WriteBehind {
     begun: u64,
+    step: u64,
 }
 
 impl WriteBehind {
     /// For a file of which `bytes` bytes are on the disk or will be synced anyway.
     pub fn new(bytes: u64) -> Self {
-        Self { begun: bytes }
+        Self { begun: bytes, step: STEP_BYTES }
+    }
+
+    /// For a file that is empty and will be small: writing is begun in steps of so many bytes.
+    pub fn in_steps(step: u64) -> Self {
+        Self { begun: 0, step }
     }
 
     /// Tells that the file now has `written` bytes.
     pub fn advance(&mut self, file: &File, written: u64) {
-        if written < self.begun + STEP_BYTES {
+        if written < self.begun + self.step {
             self.begun = self.begun.min(written);
             return;
         }
