@@ -2,21 +2,13 @@
 
 import json
 import os
-import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from seqmill import _native
-from seqmill._kmer_jobs import (
-    PathLike,
-    check_counts,
-    choose_outputs,
-    run_job,
-    temporary_table,
-    to_text,
-)
+from seqmill._kmer_jobs import PathLike, check_counts, choose_outputs, to_text
 from seqmill._kmer_sequence import text_bytes
 from seqmill._outputs import refuse_inputs
 from seqmill.errors import InputError
@@ -370,34 +362,9 @@ class KmerTable:
     def _combine(self, operation: str, other: object) -> "KmerTable":
         if not isinstance(other, KmerTable):
             return cast("KmerTable", NotImplemented)
+        from seqmill._kmer_sets import combine_tables  # noqa: PLC0415 - it makes tables
+
         return combine_tables(operation, [self._path, os.fspath(other.path)])
-
-
-def combine_tables(
-    operation: str,
-    inputs: Sequence[str],
-    output: PathLike | None = None,
-    formats: Sequence[str] = (),
-    **options: Any,
-) -> KmerTable:
-    """Merge tables or do another operation on them, and open the result."""
-    resources = {
-        name: options.pop(name)
-        for name in ("threads", "memory", "tmpdir", "progress", "metrics", "force", "resume")
-        if name in options
-    }
-    outputs = [] if output is None else choose_outputs(output, formats)
-    kept = next((path for name, path in outputs if name == "skm"), None)
-    if kept is None:
-        kept_path = temporary_table(os.fspath(resources.get("tmpdir") or tempfile.gettempdir()))
-        Path(kept_path).unlink()
-        outputs = [*outputs, ("skm", kept_path)]
-    else:
-        kept_path = kept
-    command = "kmers merge" if operation == "union-sum" else "kmers setop"
-    request = {"operation": operation, **options}
-    job = run_job(command, _native.kmers_merge, request, list(inputs), outputs, **resources)
-    return KmerTable._open(kept_path, job.metrics, drop=kept is None)  # noqa: SLF001
 
 
 def _remove(path: str, owner: int) -> None:

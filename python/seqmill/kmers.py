@@ -30,7 +30,8 @@ from seqmill._kmer_jobs import (
 from seqmill._kmer_places import check_part, find_part
 from seqmill._kmer_plan import ChunkPlan, chunk_regions, plan_chunks, read_plan, resolve_regions
 from seqmill._kmer_sequence import count_sequence
-from seqmill._kmer_table import KmerTable, combine_tables
+from seqmill._kmer_sets import combine_tables
+from seqmill._kmer_table import KmerTable
 from seqmill._outputs import refuse_inputs
 from seqmill.errors import FormatError, InputError
 

@@ -58,8 +58,11 @@ def run_merge_unit(work: Mapping[str, Any], output: Path, resources: Resources) 
         if bad:
             error.bad_parts = bad  # type: ignore[union-attr]
         raise
-    told = {"bytes": answer["bytes"], "stored": answer["stored"]}
-    return {**told, "table_digest": answer["digest"]}
+    return {
+        "bytes": answer["bytes"],
+        "stored": answer["stored"],
+        "table_digest": answer["digest"],
+    }
 
 
 def _places(tmpdir: str | None, output: Path, resources: Resources) -> dict[str, Any]:
